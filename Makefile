@@ -1,0 +1,41 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test check format ui bench smoke clean
+
+help:  ## What there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+install: $(STAMP)  ## Make .venv with the tested versions of everything
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## Train on synthetic fans and show the table per machine ID (minutes)
+	$(BIN)/python train.py model=complex_ssl machine=fan dataset=synthetic experiment=demo
+
+test: $(STAMP)  ## The whole test suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(STAMP)  ## Lint and the fast tests (under two minutes)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+format: $(STAMP)  ## Rewrite the code in the house style
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+ui: $(STAMP)  ## MLflow on all runs: http://127.0.0.1:5000
+	$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlruns/mlflow.db}
+
+bench: $(STAMP)  ## Measure speed and memory
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+smoke: $(STAMP)  ## Every detector for seconds on synthetic sound
+	$(BIN)/python train.py -m model=complex_ssl,dense_ae machine=fan dataset=synthetic trainer=smoke
+
+clean:  ## Remove what is not in git except outputs and mlruns
+	rm -rf $(VENV) data/synthetic data/cache .pytest_cache .ruff_cache

@@ -1,0 +1,72 @@
+"""Entry points of the command line: Hydra around `run`, and errors that say one thing."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from mimii_pl import _config
+from mimii_pl.errors import InputError
+
+
+def train() -> None:
+    """`python train.py`, `mimii-train`: train a detector and judge it per machine ID."""
+    _main(_train, "train")
+
+
+def score() -> None:
+    """`python score.py`, `mimii-score`: score recordings with a finished run."""
+    _main(_score, "score")
+
+
+def _main(task: Callable[[DictConfig], float | None], config_name: str) -> None:
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    verbose = bool(os.environ.get("HYDRA_FULL_ERROR"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out to be explained here, not printed there
+    try:
+        hydra.main(version_base="1.3", config_path=str(_config.CONF), config_name=config_name)(task)()
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        if verbose:
+            raise
+        message = str(error) if isinstance(error, InputError) else _config.explain(error)
+        sys.exit(f"error: {message}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; `python train.py resume=latest` goes on from the last checkpoint")
+
+
+def _train(cfg: DictConfig) -> float | None:
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    run_dir = Path(hydra.runtime.output_dir)
+    cfg = _config.with_choices(cfg, hydra.runtime.choices)
+    if hydra.mode.name == "RUN":
+        return _run(cfg, run_dir, hydra)
+    try:
+        return _run(cfg, run_dir, hydra)
+    except Exception as error:  # a child that fails must not stop the sweep; the leaderboard names it
+        reason = str(error) if isinstance(error, InputError) else traceback.format_exc()
+        (run_dir / "failed.txt").write_text(reason)
+        print(f"this run failed and the sweep goes on: {reason}", file=sys.stderr)
+        return float("nan")
+
+
+def _run(cfg: DictConfig, run_dir: Path, hydra: DictConfig) -> float:
+    from mimii_pl.run import resumed, run
+
+    if cfg.resume:
+        cfg, run_dir = resumed(cfg.resume, list(hydra.overrides.task))
+    sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
+    return run(cfg, run_dir, sweep_dir=sweep_dir)
+
+
+def _score(cfg: DictConfig) -> None:
+    from mimii_pl.scorer import score_files
+
+    score_files(**OmegaConf.to_container(cfg, resolve=True))

@@ -1,0 +1,70 @@
+"""The run directory: everything a finished run needs to score new sound, in formats that cannot execute code.
+
+    config.yaml       resolved configuration
+    run.json          status, machine IDs, clip length, best checkpoint
+    checkpoints/      best.ckpt, last.ckpt
+    features.npz      statistics of the training set, where the features use them
+    backend.npz       fitted back end, where there is one
+    scores.csv        one row per test clip
+    results.csv       one row per machine ID and metric
+    history.csv       losses per epoch
+    skipped.csv       recordings that could not be used
+    report.html       the page to look at
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mimii_pl.errors import InputError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write then rename, so that a reader never meets half a file."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Arrays by name as npz, written then renamed."""
+    partial = path.with_name("partial-" + path.name)
+    np.savez(partial, **arrays)
+    os.replace(partial, path)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays by name; refuses anything that would have to be unpickled."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def note(run_dir: Path, **facts) -> None:
+    """Add facts to run.json."""
+    write_text(run_dir / "run.json", json.dumps({**facts_of(run_dir), **facts}, indent=2))
+
+
+def facts_of(run_dir: Path) -> dict:
+    """What run.json says; empty before it is written."""
+    path = run_dir / "run.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def find(run: str | Path, *, finished: bool = True, outputs: Path = Path("outputs")) -> Path:
+    """The run directory that a user means: a path, or `latest`: the newest one under `outputs`.
+
+    Args:
+        finished: look for one that has ended; False: for one that has not.
+    """
+    if str(run) != "latest":
+        if not (Path(run) / "run.json").is_file():
+            raise InputError(f"{run} is not a run directory: it holds no run.json (runs are kept in {outputs}/)")
+        return Path(run)
+    newest_first = sorted(outputs.rglob("run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in newest_first:
+        if (facts_of(path.parent)["status"] == "finished") == finished:
+            return path.parent
+    wanted = "finished run" if finished else "interrupted run"
+    raise InputError(f"no {wanted} under {outputs.resolve()}; give a run directory instead of `latest`")

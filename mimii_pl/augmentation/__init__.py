@@ -1,0 +1,1 @@
+"""Changes of training batches, on the device."""

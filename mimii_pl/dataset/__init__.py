@@ -1,0 +1,1 @@
+"""Where sound comes from: one module per public data set, and the machinery from file to device."""

@@ -1,0 +1,97 @@
+"""One file to int16 samples at one rate, one channel, one length; every fault named."""
+
+from pathlib import Path
+
+import numpy as np
+
+SUFFIXES = {".wav", ".flac"}
+FULL_SCALE = 32768.0
+
+
+class UnreadableClip(Exception):
+    """This recording cannot be used; the message says why. Always caught: one bad clip must not cost the run."""
+
+
+def read(path: Path, *, sample_rate: int, channel: int | str) -> np.ndarray:
+    """Decode a recording to int16 [T] at `sample_rate`.
+
+    PCM16 passes through unchanged; 24-bit and float samples keep their scale (1.0 is full scale) and are clipped
+    where they exceed it.
+
+    Args:
+        channel: index from 0, or `mean` of all channels.
+
+    Raises:
+        UnreadableClip: not audio, truncated, empty, not finite, digital silence, or without that channel.
+    """
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            expected, rate, subtype = file.frames, file.samplerate, file.subtype
+            samples = file.read(dtype="int16" if subtype == "PCM_16" else "float32", always_2d=True)  # [T, channels]
+    except (OSError, RuntimeError) as error:  # soundfile's own errors are RuntimeErrors
+        raise UnreadableClip(f"not readable as audio: {error}") from None
+    if not len(samples):
+        raise UnreadableClip("empty: it holds no samples")
+    if len(samples) < expected or _data_missing(path):
+        raise UnreadableClip(f"truncated: {len(samples)} samples are left of what its header promises")
+    wave = _one_channel(samples, channel)
+    if wave.dtype != np.int16 and not np.isfinite(wave).all():
+        raise UnreadableClip("holds NaN or infinite samples")
+    if wave.min() == wave.max():
+        raise UnreadableClip("digital silence: every sample is equal (is the microphone connected?)")
+    return to_int16(resample(wave, rate, sample_rate))
+
+
+def resample(wave: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """Band-limited change of the sampling frequency by torchaudio; int16 comes back as float in its own scale."""
+    if rate == sample_rate:
+        return wave
+    import torch
+    import torchaudio.functional as AF
+
+    scaled = wave / FULL_SCALE if wave.dtype == np.int16 else wave
+    return AF.resample(torch.from_numpy(np.ascontiguousarray(scaled, np.float32)), rate, sample_rate).numpy()
+
+
+def to_int16(wave: np.ndarray) -> np.ndarray:
+    """Float samples in full scale 1 to int16, rounded and clipped; int16 unchanged."""
+    if wave.dtype == np.int16:
+        return wave
+    return np.clip(np.rint(wave * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+
+def fit(wave: np.ndarray, samples: int) -> np.ndarray:
+    """Bring [T] to a length: a longer clip is cut at its end, a shorter one is repeated from its start."""
+    return wave[:samples] if len(wave) >= samples else np.resize(wave, samples)
+
+
+def duration(path: Path) -> float | None:
+    """Length in seconds from the header alone; None where there is none to read."""
+    import soundfile
+
+    try:
+        return round(soundfile.info(str(path)).duration, 6)
+    except (OSError, RuntimeError):
+        return None
+
+
+def _one_channel(samples: np.ndarray, channel: int | str) -> np.ndarray:
+    """[T, channels] -> [T]; the mean of int16 channels is rounded back to int16."""
+    if channel == "mean":
+        mean = samples.mean(axis=1, dtype=np.float32)
+        return np.rint(mean).astype(np.int16) if samples.dtype == np.int16 else mean
+    if not 0 <= int(channel) < samples.shape[1]:
+        raise UnreadableClip(f"has no channel {channel}: it has {samples.shape[1]}, counted from 0 (or channel=mean)")
+    return np.ascontiguousarray(samples[:, int(channel)])
+
+
+def _data_missing(path: Path) -> bool:
+    """True for a RIFF file shorter than its own size field says; libsndfile reads such a file without a word."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+        size = file.seek(0, 2)
+    return head[:4] == b"RIFF" and 8 < int.from_bytes(head[4:], "little") < 0x7FFFFFFF and (
+        int.from_bytes(head[4:], "little") + 8 > size + 1
+    )

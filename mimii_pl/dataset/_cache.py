@@ -1,0 +1,155 @@
+"""The audio cache: every clip decoded once into one memory-mapped int16 array.
+
+A cache is named by what was read (paths, sizes and modification times of the files, and how they were read), so a
+changed, added or removed file makes a new one. It is written beside its final name and renamed when whole; a lock keeps
+two processes from doing the same work, and is let go by the operating system if its holder is killed.
+"""
+
+import csv
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mimii_pl.dataset import _audio
+from mimii_pl.errors import InputError
+
+VERSION = 1  # raise it when the same files would be decoded to other samples
+CHUNK = 64  # clips decoded ahead of the writer: bounds the memory
+
+
+@dataclass(frozen=True)
+class WaveCache:
+    """Decoded clips.
+
+    Attributes:
+        waves: int16 [n_clips, T], memory-mapped, read only.
+        rows: which of the clips asked for each row holds; the others were skipped.
+        skipped: (path, reason) of every clip that could not be used.
+    """
+
+    waves: np.ndarray
+    rows: list[int]
+    skipped: list[tuple[str, str]]
+    folder: Path
+
+
+def build(
+    paths: Sequence[Path],
+    cache_dir: Path,
+    *,
+    sample_rate: int,
+    seconds: float | None,
+    channel: int | str,
+    description: str = "decoding",
+) -> WaveCache:
+    """Open the cache of these files, decoding them first where it does not exist yet.
+
+    Args:
+        seconds: length of every clip; None: the most common length among them.
+        description: what the progress bar says.
+
+    Raises:
+        InputError: no clip can be used, or the disk is too small.
+    """
+    from filelock import FileLock
+
+    key = _key(paths, sample_rate=sample_rate, seconds=seconds, channel=channel)
+    folder = cache_dir / key
+    if not folder.is_dir():
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache_dir / f"{key}.lock"):
+            if not folder.is_dir():
+                _write(folder, paths, sample_rate, seconds, channel, description)
+    meta = json.loads((folder / "meta.json").read_text())
+    waves = np.memmap(folder / "waves.int16", np.int16, "r", shape=(len(meta["rows"]), meta["samples"]))
+    return WaveCache(waves, meta["rows"], [tuple(item) for item in meta["skipped"]], folder)
+
+
+def _key(paths: Sequence[Path], **how) -> str:
+    digest = hashlib.sha256(json.dumps([VERSION, how], sort_keys=True).encode())
+    for path in paths:
+        stat = path.stat()
+        digest.update(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def _write(
+    folder: Path, paths: Sequence[Path], sample_rate: int, seconds: float | None, channel: int | str, description: str
+) -> None:
+    partial = folder.with_suffix(".partial")  # only the holder of the lock touches it: what is there is a dead writer's
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        samples = round((seconds or _common_duration(paths)) * sample_rate)
+        _check_space(folder.parent, len(paths) * samples * 2)
+        rows, skipped = [], []
+        with open(partial / "waves.int16", "wb") as file:
+            for row, wave in enumerate(_decoded(paths, sample_rate, channel, description)):
+                if isinstance(wave, _audio.UnreadableClip):
+                    skipped.append((str(paths[row]), str(wave)))
+                else:
+                    rows.append(row)
+                    file.write(_audio.fit(wave, samples).tobytes())
+        if not rows:
+            raise InputError(f"none of {len(paths)} clips can be used; the first: {skipped[0][0]}: {skipped[0][1]}")
+        (partial / "meta.json").write_text(json.dumps({"samples": samples, "rows": rows, "skipped": skipped}))
+        os.rename(partial, folder)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise InputError(_no_space(folder.parent, "it filled up while decoding")) from None
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _decoded(
+    paths: Sequence[Path], sample_rate: int, channel: int | str, description: str
+) -> Iterator[np.ndarray | _audio.UnreadableClip]:
+    """Clips in order, or the reason why one cannot be used; libsndfile decodes outside Python's lock."""
+    from rich.progress import track
+
+    def decode(path: Path) -> np.ndarray | _audio.UnreadableClip:
+        try:
+            return _audio.read(path, sample_rate=sample_rate, channel=channel)
+        except _audio.UnreadableClip as reason:
+            return reason
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ahead = [pool.submit(decode, path) for path in paths[:CHUNK]]
+        for row in track(range(len(paths)), description):
+            yield ahead[row % CHUNK].result()
+            if row + CHUNK < len(paths):
+                ahead[row % CHUNK] = pool.submit(decode, paths[row + CHUNK])
+
+
+def _common_duration(paths: Sequence[Path]) -> float:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        lengths = Counter(length for length in pool.map(_audio.duration, paths) if length)
+    if not lengths:
+        raise InputError(f"none of {len(paths)} files is readable as audio; the first: {paths[0]}")
+    return lengths.most_common(1)[0][0]
+
+
+def _check_space(cache_dir: Path, needed: int) -> None:
+    free = shutil.disk_usage(cache_dir).free
+    if needed > free:
+        raise InputError(_no_space(cache_dir, f"{needed / 2**30:.2f} GiB needed, {free / 2**30:.2f} GiB free"))
+
+
+def _no_space(cache_dir: Path, what: str) -> str:
+    return f"no room for the audio cache in {cache_dir}: {what}. Free some, or choose dataset.cache_dir=<another disk>"
+
+
+def write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
+    """Name every skipped clip and why, as `skipped.csv` (columns: file, reason)."""
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([("file", "reason"), *skipped])

@@ -1,0 +1,57 @@
+"""What is known of a recording before anyone listens to it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording on disk.
+
+    Attributes:
+        path: the file.
+        machine: machine type, for example `fan`.
+        machine_id: which machine of that type, for example `id_00` (a section of the later DCASE sets).
+        domain: `source` or `target` where the data set has domains, else empty.
+        condition: `normal`, `anomaly`, or empty where it is not known.
+        split: what the data set itself says: `train`, `test`, or empty where it says nothing; a protocol decides.
+        attributes: anything else that the data set tells (speed, load, microphone).
+    """
+
+    path: Path
+    machine: str
+    machine_id: str
+    domain: str = ""
+    condition: Literal["normal", "anomaly", ""] = ""
+    split: Literal["train", "validation", "test", ""] = ""
+    attributes: dict = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Machine type and ID in one word, unique over types: `fan/id_00`."""
+        return f"{self.machine}/{self.machine_id}"
+
+
+class Batch(NamedTuple):
+    """What detectors see; B clips (or crops of clips), T samples, C channels, F bins, N frames, K machine IDs.
+
+    Attributes:
+        wave: [B, T] int16 as it leaves the disk, float32 in full scale 1 once on the device.
+        machine_id: [B] index into the training data's sorted labels; -1 for a machine never heard in training.
+        anomalous: [B] 1 anomaly, 0 normal, -1 not known. Never read by an unsupervised detector.
+        clip: [B] row of the clip in the audio cache.
+        spec: [B, C, F, N] the representation, once on the device.
+        frame: [B] first frame of each crop; None for whole clips.
+        target: [B, K] share of each machine ID in what is heard; in training only (mix-up makes it soft).
+    """
+
+    wave: Tensor
+    machine_id: Tensor
+    anomalous: Tensor
+    clip: Tensor
+    spec: Tensor | None = None
+    target: Tensor | None = None
+    frame: Tensor | None = None

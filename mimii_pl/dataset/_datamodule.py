@@ -1,0 +1,228 @@
+"""From files to batches on the device: discovery, splits, the audio cache, features and augmentation."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mimii_pl.dataset import _cache
+from mimii_pl.dataset._audio import FULL_SCALE
+from mimii_pl.dataset._clip import Batch, Clip
+from mimii_pl.dataset._sampler import Crop, TrainSampler
+from mimii_pl.errors import InputError
+from mimii_pl.features._spectral import Statistics
+
+log = logging.getLogger(__name__)
+CONDITIONS = {"normal": 0, "anomaly": 1, "": -1}
+
+
+class MachineSounds(pl.LightningDataModule):
+    """Base of every data set; a subclass says how its folders spell machine, ID, domain and condition (`discover`).
+
+    Args:
+        root: folder of the data set.
+        machine: machine type, or `all` for one model over every type found.
+        protocol: gives each clip its split.
+        features: representation, computed on the device the batch is on.
+        augmentation: changes of training batches, applied in order on the device.
+        sample_rate: every recording is resampled to it, in Hz.
+        seconds: length of a clip: longer ones are cut at the end, shorter ones repeated from the start.
+            None: the most common length of the machine's recordings.
+        channel: index of the microphone from 0, or `mean`.
+        batch_size: clips (or crops of clips) per step.
+        cache_dir: where decoded audio is kept.
+        strict: True: the first unusable recording ends the run; False: it is skipped, counted and named.
+        num_workers: processes that gather batches; 0 is right unless a GPU waits for them.
+        seed: of the order of training batches.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        machine: str,
+        protocol: Callable[[list[Clip]], list[Clip]],
+        features: torch.nn.Module,
+        augmentation: Sequence[torch.nn.Module] = (),
+        sample_rate: int = 16000,
+        seconds: float | None = None,
+        channel: int | str = 0,
+        batch_size: int = 32,
+        cache_dir: str = "data/cache",
+        strict: bool = False,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root, self.machine, self.protocol = Path(root), machine, protocol
+        self.features, self.augmentation = features, list(augmentation)
+        self.sample_rate, self.seconds, self.channel = sample_rate, seconds, channel
+        self.batch_size, self.cache_dir, self.strict = batch_size, Path(cache_dir), strict
+        self.num_workers, self.seed = num_workers, seed
+        self.crop: Crop | None = None
+        self.clips: list[Clip] = []
+        self._clip_statistics: tuple[Tensor, Tensor] | None = None
+
+    def discover(self) -> list[Clip]:
+        """Every recording of the chosen machine, sorted by path.
+
+        Raises:
+            InputError: the folder or the machine is not there.
+        """
+        raise NotImplementedError
+
+    # --- who and what ------------------------------------------------------------------------------------------------
+    def setup(self, stage: str | None = None) -> None:
+        """Open the audio cache (made first where it is missing: one process does it, the others wait) and number the
+        machine IDs heard in training. A second call changes nothing."""
+        if self.clips:
+            return
+        clips = self.protocol(self.discover())
+        cache = self._open(clips)
+        self.waves, self.skipped = cache.waves, cache.skipped
+        self.clips = [clips[row] for row in cache.rows]
+        self.labels = sorted({clip.label for clip in self.clips if clip.split == "train"})
+        if not self.labels:
+            raise InputError(f"no usable normal clip to train on in {self.root} for machine={self.machine}")
+        number = {label: index for index, label in enumerate(self.labels)}
+        self.machine_id = np.array([number.get(clip.label, -1) for clip in self.clips])
+        self.anomalous = np.array([CONDITIONS[clip.condition] for clip in self.clips])
+        self.samples = self.waves.shape[1]
+
+    def _open(self, clips: list[Clip]) -> _cache.WaveCache:
+        cache = _cache.build(
+            [clip.path for clip in clips],
+            self.cache_dir,
+            sample_rate=self.sample_rate,
+            seconds=self.seconds,
+            channel=self.channel,
+            description=f"decoding {self.machine}",
+        )
+        if cache.skipped and self.strict:
+            raise InputError("{}: {} (dataset.strict=false would skip it)".format(*cache.skipped[0]))
+        return cache
+
+    @property
+    def in_shape(self) -> tuple[int, int, int]:
+        """Shape (C, F, N) of the representation of one clip."""
+        return self.features.shape(self.samples)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Rows of the audio cache that belong to a split."""
+        return np.array([row for row, clip in enumerate(self.clips) if clip.split == split], dtype=int)
+
+    # --- features and statistics -------------------------------------------------------------------------------------
+    def fit_features(self, device: torch.device | str = "cpu") -> None:
+        """Take from the training clips what the features' normalisation needs."""
+        if self.features.normalize == "train" and self.features.fitted is None:
+            self.features.fit(spec for _, spec in self._training_specs(device))
+        elif self.features.normalize == "clip" and self.crop and self._clip_statistics is None:
+            table = torch.ones(2, len(self.clips), self.in_shape[0], 1, 1, device=device)
+            for rows, spec in self._training_specs(device):
+                table[:, rows] = torch.stack(self.features.clip_statistics(spec))
+            self._clip_statistics = table.unbind()
+
+    def _training_specs(self, device: torch.device | str) -> Iterator[tuple[np.ndarray, Tensor]]:
+        self.features.place(device)
+        rows = self.rows("train")
+        for part in np.array_split(rows, -(-len(rows) // self.batch_size)):
+            wave = torch.from_numpy(self.waves[part]).to(device).float() / FULL_SCALE
+            yield part, self.features.transform(self.features.pad(wave))
+
+    # --- batches -----------------------------------------------------------------------------------------------------
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled clips, or crops of clips where the detector asks for less than a clip."""
+        frames = self.in_shape[2]
+        crop = self.crop if self.crop and self.crop.frames < self.crop.room(frames)[1] else None
+        sampler = TrainSampler(
+            self.rows("train"), frames, crop, batch_size=self.batch_size, seed=self.seed, **self._processes()
+        )
+        return self._loader(sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        """Whole held-out normal clips, in order."""
+        return self.loader(self.rows("validation"))
+
+    def test_dataloader(self) -> DataLoader:
+        """Whole test clips, in order."""
+        return self.loader(self.rows("test"))
+
+    def predict_dataloader(self) -> DataLoader:
+        """The test clips: what a run scores at its end."""
+        return self.test_dataloader()
+
+    def loader(self, rows: np.ndarray) -> DataLoader:
+        """Whole clips of these rows in order; with several processes each takes its share once."""
+        processes = self._processes()
+        rows = np.stack([rows, np.full_like(rows, -1)], axis=1)[processes["rank"] :: processes["world"]]
+        return self._loader([rows[at : at + self.batch_size] for at in range(0, len(rows), self.batch_size)])
+
+    def _loader(self, batches: Iterable[np.ndarray]) -> DataLoader:
+        return DataLoader(
+            _Gather(self), sampler=batches, batch_size=None, num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(), persistent_workers=self.num_workers > 0,
+        )  # fmt: skip
+
+    def _processes(self) -> dict[str, int]:
+        trainer = self.trainer
+        return {"rank": trainer.global_rank if trainer else 0, "world": trainer.world_size if trainer else 1}
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """int16 -> float32 waveform -> representation -> augmentation (training only), all on the batch's device."""
+        batch = batch._replace(wave=batch.wave.float() / FULL_SCALE)
+        training = self.trainer is not None and self.trainer.training
+        statistics = None
+        if batch.frame is not None and self._clip_statistics is not None:
+            statistics = Statistics(*(part.to(batch.wave.device)[batch.clip] for part in self._clip_statistics))
+        self.features.place(batch.wave.device)
+        batch = batch._replace(spec=self.features(batch.wave, cropped=batch.frame is not None, statistics=statistics))
+        if not training:
+            return batch
+        batch = batch._replace(target=F.one_hot(batch.machine_id, len(self.labels)).float())
+        for augment in self.augmentation:
+            batch = augment(batch)
+        return batch
+
+
+class _Gather(Dataset):
+    """Batches straight from the memory-mapped cache: `[(row, first frame), ...] -> Batch` of int16 waveforms."""
+
+    def __init__(self, sounds: MachineSounds) -> None:
+        self.waves, self.machine_id, self.anomalous = sounds.waves, sounds.machine_id, sounds.anomalous
+        self.crop, self.features = sounds.crop, sounds.features
+
+    def __getitem__(self, items: np.ndarray) -> Batch:
+        rows, frames = items.T
+        cropped = bool(frames[0] >= 0)
+        waves = np.stack([self._cut(*item) for item in items]) if cropped else self.waves[rows]
+        return Batch(
+            wave=torch.from_numpy(waves),
+            machine_id=torch.from_numpy(self.machine_id[rows]),
+            anomalous=torch.from_numpy(self.anomalous[rows]),
+            clip=torch.from_numpy(rows.copy()),
+            frame=torch.from_numpy(frames.copy()) if cropped else None,
+        )
+
+    def _cut(self, row: int, frame: int) -> np.ndarray:
+        """Samples under the crop's frames; past the ends of the clip they are reflected, as the features do."""
+        start, length = self.features.span(frame, self.crop.frames)
+        wave = self.waves[row]
+        if start >= 0 and start + length <= len(wave):
+            return wave[start : start + length]
+        index = np.abs(np.arange(start, start + length))
+        return wave[np.minimum(index, 2 * (len(wave) - 1) - index)]
+
+
+def restrict(clips: list[Clip], machine: str, root: Path) -> list[Clip]:
+    """Keep one machine type (or `all`); the error names the types that are there."""
+    kept = [clip for clip in clips if machine in ("all", clip.machine)]
+    if not kept:
+        found = ", ".join(sorted({clip.machine for clip in clips})) or "none"
+        raise InputError(f"no recordings of machine '{machine}' in {root}; machine types found there: {found}")
+    return sorted(kept, key=lambda clip: str(clip.path))

@@ -1,0 +1,237 @@
+"""Physics of four machine types: what turns, strikes, flows and rings, at 16 kHz.
+
+A `Unit` is one machine; `vary` is the same machine on another day; `SOUNDS[type]` lets it run. Everything random comes
+from the generator that is passed in. Waveforms are float64 [T], of no particular level.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import fft
+
+RATE = 16000  # Hz
+HARMONICS = 32
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One machine: how it is built, how it runs, and (zero while it is healthy) what is wrong with it.
+
+    Attributes:
+        speed: turns, strokes or switchings per second.
+        teeth: pulses per turn: blades of a fan, vanes of a pump, belt teeth per metre of a slider's travel.
+        rolloff: fall of the pulses' harmonics in dB per octave.
+        skew: phase law of the harmonics: 0 all peak together (a sharp pulse), 1 they sweep through the whole period.
+        flow: broadband noise relative to the tones, in dB.
+        tilt: slope of the broadband noise in dB per octave.
+        duty: share of a turn (pump) or of a second (valve) that a burst of noise lasts.
+        modes: resonances of the casing as (Hz, quality factor, gain).
+        stiffness: factor on the frequencies of all modes.
+        ripple: depth of the amplitude modulation once per turn.
+        wander: standard deviation of each harmonic's own slow phase, in radians; locked at 0.
+        scatter: 0: bursts come at their angle of the turn, 1: anywhere in it.
+        bounce: share of a strike's energy that comes with a second one, milliseconds later.
+        hiss: noise of escaping fluid, relative to the machine (amplitude).
+        knock: strikes against damage on the way (amplitude).
+        squeal: dry friction's tone (amplitude).
+        hum: twice the mains frequency and its multiples (amplitude).
+    """
+
+    speed: float
+    teeth: int
+    rolloff: float
+    skew: float
+    flow: float
+    tilt: float
+    duty: float
+    modes: tuple[tuple[float, float, float], ...]
+    stiffness: float = 1.0
+    ripple: float = 0.1
+    wander: float = 0.0
+    scatter: float = 0.0
+    bounce: float = 0.0
+    hiss: float = 0.0
+    knock: float = 0.0
+    squeal: float = 0.0
+    hum: float = 0.0
+
+
+UNITS = {
+    "fan": {
+        0: Unit(24.0, 5, 3.0, 0.00, -4.0, -4.0, 0.2, ((420, 8, 3.0), (1350, 12, 3.0), (3100, 15, 2.5))),
+        2: Unit(29.0, 5, 4.5, 0.15, -2.0, -3.0, 0.2, ((560, 8, 3.0), (1050, 12, 3.5), (3700, 15, 2.0))),
+        4: Unit(21.0, 7, 3.5, 0.00, -5.0, -5.0, 0.2, ((360, 8, 3.0), (1700, 12, 3.0), (2600, 15, 3.0))),
+        6: Unit(26.0, 6, 5.0, 0.30, -3.0, -4.0, 0.2, ((490, 8, 2.5), (1200, 12, 2.5), (4400, 15, 2.5))),
+    },
+    "pump": {
+        0: Unit(24.0, 4, 6.0, 0.00, 0.0, 1.0, 0.06, ((310, 6, 2.5), (1100, 10, 3.0), (2900, 9, 3.0))),
+        2: Unit(28.0, 3, 5.0, 0.10, 1.0, 0.0, 0.10, ((250, 6, 2.5), (1450, 10, 3.0), (2300, 9, 3.0))),
+        4: Unit(21.0, 5, 7.0, 0.00, -1.0, 2.0, 0.08, ((390, 6, 2.5), (900, 10, 3.0), (3600, 9, 3.0))),
+        6: Unit(25.5, 4, 6.0, 0.20, 0.5, 1.0, 0.14, ((280, 6, 2.5), (1250, 10, 2.5), (4300, 9, 3.0))),
+    },
+    "slider": {
+        0: Unit(1.1, 110, 4.0, 0.00, -3.0, -2.0, 0.1, ((650, 8, 3.0), (1900, 12, 3.0), (3900, 15, 3.0))),
+        2: Unit(1.5, 135, 5.0, 0.10, -2.0, -1.0, 0.1, ((820, 8, 3.0), (1500, 12, 3.0), (4700, 15, 3.0))),
+        4: Unit(0.9, 95, 3.0, 0.00, -4.0, -3.0, 0.1, ((520, 8, 3.0), (2400, 12, 3.0), (3300, 15, 3.0))),
+        6: Unit(1.3, 120, 4.0, 0.20, -2.0, -2.0, 0.1, ((720, 8, 3.0), (1700, 12, 2.5), (5400, 15, 3.0))),
+    },
+    "valve": {
+        0: Unit(1.6, 1, 0.0, 0.0, -18.0, 2.0, 0.003, ((900, 12, 3.0), (2200, 20, 4.0), (4800, 20, 3.0))),
+        2: Unit(2.2, 1, 0.0, 0.0, -16.0, 3.0, 0.002, ((1150, 12, 3.0), (2700, 20, 4.0), (3900, 20, 3.0))),
+        4: Unit(1.3, 1, 0.0, 0.0, -20.0, 1.0, 0.004, ((700, 12, 3.0), (1800, 20, 4.0), (5700, 20, 3.0))),
+        6: Unit(1.9, 1, 0.0, 0.0, -17.0, 2.0, 0.003, ((1000, 12, 3.0), (3200, 20, 4.0), (5100, 20, 3.0))),
+    },
+}
+
+
+def vary(unit: Unit, rng: np.random.Generator) -> Unit:
+    """The same healthy machine on another day: speed, load, wear and temperature move a little."""
+    return replace(
+        unit,
+        speed=unit.speed * (1 + 0.02 * rng.standard_normal()),
+        rolloff=unit.rolloff + 0.6 * rng.standard_normal(),
+        flow=unit.flow + 1.5 * rng.standard_normal(),
+        tilt=unit.tilt + 0.5 * rng.standard_normal(),
+        stiffness=1 + 0.015 * rng.standard_normal(),
+        ripple=unit.ripple * rng.uniform(0.5, 1.5),
+        modes=tuple((hz, q, gain * np.exp(0.15 * rng.standard_normal())) for hz, q, gain in unit.modes),
+    )
+
+
+def fan(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Blade-pass harmonics whose speed drifts slowly, and the wash of air, louder as each blade passes."""
+    turns = _turns(unit.speed, samples, rng)
+    tone = _harmonics(unit.teeth * turns, unit, rng) * (1 + unit.ripple * np.cos(2 * np.pi * turns))
+    wash = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, 0.5, 0.0, rng)
+    return _ring(tone + _ratio(unit.flow) * wash + _faults(unit, samples, rng), unit)
+
+
+def pump(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Pressure pulsation of the vanes and, once per turn, the crackle of collapsing bubbles."""
+    turns = _turns(unit.speed, samples, rng)
+    tone = _harmonics(unit.teeth * turns, unit, rng) * (1 + unit.ripple * np.cos(2 * np.pi * turns))
+    crackle = _noise(samples, unit.tilt, rng) * _bursts(turns, unit.duty, unit.scatter, rng)
+    return _ring(tone + _ratio(unit.flow) * crackle + _faults(unit, samples, rng), unit)
+
+
+def slider(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Strokes to and fro: belt teeth and friction follow the carriage's velocity, and the ends thump."""
+    strokes = _turns(unit.speed, samples, rng) + rng.uniform()
+    velocity = np.abs(np.clip(1.4 * np.sin(2 * np.pi * strokes), -1, 1))
+    tone = _harmonics(np.cumsum(unit.teeth * velocity) / RATE, unit, rng) * velocity
+    friction = _noise(samples, unit.tilt, rng) * velocity
+    ends = _strikes(_times(strokes, (0.0, 0.5)), 0.004, 0.0, samples, rng)
+    damage = _strikes(_times(strokes, (0.17, 0.83)), 0.001, 0.0, samples, rng)  # one place, passed both ways
+    squeal = unit.squeal * velocity * _tone(2150 * unit.stiffness * (1 + 0.05 * velocity))
+    body = tone + _ratio(unit.flow) * friction + 4 * ends + unit.knock * damage + squeal
+    return _ring(body + _faults(unit, samples, rng), unit)
+
+
+def valve(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """A solenoid opens and closes with a click each; fluid rushes while it is open."""
+    cycles = _turns(unit.speed, samples, rng) + rng.uniform()
+    opened = 0.35 + 0.02 * rng.standard_normal()  # share of the cycle
+    clicks = _strikes(_times(cycles, (0.0,)), unit.duty, unit.bounce, samples, rng)
+    clacks = _strikes(_times(cycles, (opened,)), unit.duty, unit.bounce, samples, rng)
+    rush = _noise(samples, unit.tilt, rng) * np.where(cycles % 1 < opened, 1.0, unit.scatter)
+    return _ring(10 * clicks + 6 * clacks + _ratio(unit.flow) * rush + _faults(unit, samples, rng), unit)
+
+
+SOUNDS = {"fan": fan, "pump": pump, "slider": slider, "valve": valve}
+
+
+def factory(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """What else is heard in the hall: rumble and air, other machines' tones, now and then a clang."""
+    swell = 1 + 0.3 * _slow(samples, 1.0, rng)
+    air = _noise(samples, rng.normal(-4.5, 1.0), rng) * np.maximum(swell, 0.3)
+    tones = sum(rng.uniform(0.05, 0.25) * _tone(np.full(samples, rng.uniform(60, 900))) for _ in range(4))
+    times = rng.integers(0, samples, rng.poisson(0.4 * samples / RATE))
+    clang = Unit(0, 0, 0, 0, 0, 0, 0, tuple((rng.uniform(300, 4000), rng.uniform(20, 60), 3.0) for _ in range(3)))
+    return air + tones + _ring(rng.uniform(1, 4) * _strikes(times, 0.005, 0.0, samples, rng), clang)
+
+
+def _ratio(db: float) -> float:
+    return 10 ** (db / 20)
+
+
+def _slow(samples: int, period: float, rng: np.random.Generator) -> np.ndarray:
+    """Standard normal knots every `period` seconds, joined by lines."""
+    knots = rng.standard_normal(int(samples / (period * RATE)) + 3)
+    return np.interp(np.arange(samples) / (period * RATE) + rng.uniform(), np.arange(len(knots)), knots)
+
+
+def _turns(speed: float, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Turns since the start of the clip; the speed drifts by some 0.3 % over seconds."""
+    return np.cumsum(speed * (1 + 0.003 * _slow(samples, 2.0, rng))) / RATE
+
+
+def _tone(hz: np.ndarray) -> np.ndarray:
+    return np.sin(2 * np.pi * np.cumsum(hz) / RATE)
+
+
+def _harmonics(pulses: np.ndarray, unit: Unit, rng: np.random.Generator) -> np.ndarray:
+    """Sum of harmonics of a pulse train, power 1; locked in phase they make its shape, wandering they make none."""
+    numbers = np.arange(1, HARMONICS + 1)
+    numbers = numbers[numbers * np.max(np.diff(pulses)) < 0.5]
+    gains = _ratio(-unit.rolloff * np.log2(numbers))
+    gains /= np.sqrt(np.sum(gains**2) / 2)
+    start, tone = rng.uniform(), np.zeros_like(pulses)
+    for number, gain in zip(numbers, gains, strict=True):
+        turn = number * (pulses + start) + unit.skew * number**2 / HARMONICS
+        if unit.wander:
+            turn = turn + unit.wander / (2 * np.pi) * _slow(len(pulses), 0.15, rng)
+        tone += gain * np.cos(2 * np.pi * (turn % 1).astype(np.float32))
+    return tone
+
+
+def _noise(samples: int, tilt: float, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise of power 1 with a slope in dB per octave, flat below 60 Hz."""
+    hz = np.maximum(fft.rfftfreq(samples, 1 / RATE), 60)
+    response = (hz / 1000) ** (tilt / 6.02)
+    response /= np.sqrt(np.mean(response**2))
+    return fft.irfft(fft.rfft(rng.standard_normal(samples)) * response, samples)
+
+
+def _bursts(turns: np.ndarray, duty: float, scatter: float, rng: np.random.Generator) -> np.ndarray:
+    """Gain of power 1 that swells once per turn for a share `duty` of it, at an angle that `scatter` makes random."""
+    turn = np.floor(turns).astype(int)
+    angle = scatter * rng.uniform(-0.5, 0.5, turn[-1] + 1)[turn]
+    gain = np.exp((np.cos(2 * np.pi * (turns - angle)) - 1) / (2 * np.pi * duty) ** 2)
+    return gain / np.sqrt(np.mean(gain**2))
+
+
+def _times(turns: np.ndarray, angles: tuple[float, ...]) -> np.ndarray:
+    """Samples at which these angles (shares of a turn) are passed."""
+    whole = np.arange(np.floor(turns[0]), np.ceil(turns[-1]) + 1)
+    wanted = np.sort(np.add.outer(whole, angles).ravel())
+    return np.searchsorted(turns, wanted[(wanted > turns[0]) & (wanted < turns[-1])])
+
+
+def _strikes(times: np.ndarray, decay: float, bounce: float, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Short bursts of noise that die away with time constant `decay` in seconds."""
+    out = np.zeros(samples + RATE)
+    fall = np.exp(-np.arange(int(6 * decay * RATE)) / (decay * RATE))
+    for time in times:
+        for at, share in ((time, 1 - bounce), (time + int(rng.uniform(0.008, 0.02) * RATE), bounce)):
+            out[at : at + len(fall)] += np.sqrt(share) * rng.normal(1, 0.1) * rng.standard_normal(len(fall)) * fall
+    return out[:samples]
+
+
+def _faults(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Sounds that only a broken machine makes, whatever its type."""
+    sound = np.zeros(samples)
+    if unit.hiss:
+        sound += unit.hiss * _noise(samples, 4.0, rng)
+    if unit.hum:
+        sound += unit.hum * sum(_tone(np.full(samples, 100.0 * n)) / n for n in (1, 2, 3, 5))
+    return sound
+
+
+def _ring(sound: np.ndarray, unit: Unit) -> np.ndarray:
+    """What the casing makes of a force: itself and second-order resonances."""
+    hz = fft.rfftfreq(len(sound), 1 / RATE)
+    response = np.ones(len(hz), complex)
+    for at, quality, gain in unit.modes:
+        ratio = hz / (at * unit.stiffness)
+        response += gain / quality * 1j * ratio / (1 - ratio**2 + 1j * ratio / quality)
+    return fft.irfft(fft.rfft(sound) * response, len(sound))

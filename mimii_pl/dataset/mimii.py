@@ -1,0 +1,51 @@
+"""MIMII as published: `<snr>_dB_<type>/<type>/id_XX/{normal,abnormal}/NNNNNNNN.wav`, eight channels, no split."""
+
+from pathlib import Path
+from typing import Literal
+
+from mimii_pl.dataset._audio import SUFFIXES
+from mimii_pl.dataset._clip import Clip
+from mimii_pl.dataset._datamodule import MachineSounds, restrict
+from mimii_pl.errors import InputError
+
+CONDITIONS = {"normal": "normal", "abnormal": "anomaly"}
+
+
+class MIMII(MachineSounds):
+    """Original MIMII (Purohit et al., DCASE 2019): fan, pump, slider, valve at three signal-to-noise ratios.
+
+    The archives unpack to `<type>/...` with no SNR in the path: keep each in a folder of its own, `6_dB_fan` and so on;
+    where there is none, `root` itself is taken for the chosen SNR.
+
+    Args:
+        snr: signal-to-noise ratio of the recordings in dB.
+        sounds: root, machine, protocol, features and the other options of `MachineSounds`.
+    """
+
+    def __init__(self, *, snr: Literal[-6, 0, 6] = 6, **sounds) -> None:
+        super().__init__(**sounds)
+        self.snr = snr
+
+    def discover(self) -> list[Clip]:
+        files = self._files(f"{self.snr}_dB_*/*/id_*/*/*") or self._files("*/id_*/*/*")
+        if not files:
+            raise InputError(
+                f"no recordings at {self.snr} dB in {self.root.resolve()}: expected "
+                f"{self.snr}_dB_<type>/<type>/id_00/{{normal,abnormal}}/00000000.wav there. "
+                "Set dataset.root=<folder> and dataset.snr=<-6|0|6>, or try dataset=synthetic"
+            )
+        clips = [
+            Clip(
+                path, machine=path.parts[-4], machine_id=path.parts[-3], condition=CONDITIONS[path.parts[-2]],
+                attributes={"snr_db": self.snr},
+            )
+            for path in files
+        ]  # fmt: skip
+        return restrict(clips, self.machine, self.root)
+
+    def _files(self, pattern: str) -> list[Path]:
+        return [
+            path
+            for path in self.root.glob(pattern)
+            if path.parent.name in CONDITIONS and path.suffix.lower() in SUFFIXES
+        ]

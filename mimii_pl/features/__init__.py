@@ -1,0 +1,1 @@
+"""Waveform to representation, in batches, on the device the waveform is on."""

@@ -1,0 +1,70 @@
+"""Log-mel spectrum, as the DCASE baselines and librosa define it."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mimii_pl.features._spectral import Spectral, magnitude
+
+
+class LogMel(Spectral):
+    """Log-mel spectrum in dB, [B, 1, n_mels, N]: `(20 / power) log10(mel(|X|^power))`, floored at `eps`.
+
+    Mel scale and area normalisation are Slaney's (librosa's default); full scale is 1, so typical values are -60 to 30.
+
+    Args:
+        n_mels: mel bands.
+        f_min: lower edge of the lowest band in Hz.
+        f_max: upper edge of the highest band in Hz; None: half the sampling frequency.
+        power: exponent of the magnitude: 1 amplitude, 2 power.
+        eps: floor under the logarithm.
+        spectral: sample_rate, n_fft, hop, window, normalize, engine of `Spectral`.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_mels: int = 128,
+        f_min: float = 0.0,
+        f_max: float | None = None,
+        power: float = 2.0,
+        eps: float = 2.220446049250313e-16,
+        **spectral,
+    ) -> None:
+        super().__init__(**spectral)
+        self.n_mels, self.power, self.eps = n_mels, power, eps
+        bank = slaney_bank(self.sample_rate, self.n_fft, n_mels, f_min, f_max or self.sample_rate / 2)
+        self.register_buffer("bank", torch.from_numpy(bank.T).float().contiguous(), persistent=False)
+
+    @property
+    def bins(self) -> int:
+        return self.n_mels
+
+    def represent(self, spectrum: Tensor) -> Tensor:
+        frames = magnitude(spectrum, self.power).transpose(1, 2)  # [B, N, n_fft/2+1], as the FFT wrote it
+        mel = torch.matmul(frames, self.bank).transpose(1, 2)  # [B, n_mels, N]
+        return mel.clamp(min=self.eps).log10().mul_(20 / self.power)[:, None]
+
+
+def slaney_bank(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float) -> np.ndarray:
+    """Triangular filters of unit area in Hz, [n_mels, n_fft/2+1], on Slaney's mel scale (Auditory Toolbox, 1998).
+
+    Computed in float64: in float32 (torchaudio's `melscale_fbanks`) narrow bands are off by more than 1e-4 dB.
+    """
+    edges = _mel_to_hz(np.linspace(_hz_to_mel(f_min), _hz_to_mel(f_max), n_mels + 2))  # [n_mels + 2]
+    bins = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    return np.maximum(0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))[:, None]
+
+
+# Slaney's scale: linear below 1 kHz with 3 mel per 200 Hz, above it 27 mel per factor 6.4.
+_BREAK_HZ, _BREAK_MEL, _MEL_PER_HZ, _MEL_PER_LOG = 1000.0, 15.0, 3 / 200, 27 / np.log(6.4)
+
+
+def _hz_to_mel(hz: float) -> float:
+    return hz * _MEL_PER_HZ if hz < _BREAK_HZ else _BREAK_MEL + np.log(hz / _BREAK_HZ) * _MEL_PER_LOG
+
+
+def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
+    return np.where(mel < _BREAK_MEL, mel / _MEL_PER_HZ, _BREAK_HZ * np.exp((mel - _BREAK_MEL) / _MEL_PER_LOG))

@@ -1,0 +1,56 @@
+"""What every detector is: a LightningModule with a loss, a score per clip and, where it has one, an embedding."""
+
+from typing import TYPE_CHECKING
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from mimii_pl.dataset._clip import Batch
+    from mimii_pl.dataset._sampler import Crop
+
+
+class Detector(pl.LightningModule):
+    """Base of all detectors. Higher scores are more anomalous.
+
+    A subclass takes `in_shape` (C, F, N of one clip's representation) and `n_ids` (machine IDs heard in training) first,
+    then its hyperparameters, all of them numbers, words or lists of such; it builds its modules from them, calls
+    `self.save_hyperparameters()`, and implements `loss` and `score`, and `embed` where it has an embedding.
+    """
+
+    crop: "Crop | None" = None  # how much of a clip it trains on at a time; None: whole clips
+    uses_machine_id = False  # whether `score` needs to know which machine it is
+
+    def loss(self, batch: "Batch") -> Tensor:
+        """Training criterion of a batch, a scalar."""
+        raise NotImplementedError
+
+    def score(self, batch: "Batch") -> Tensor:
+        """Anomaly score of each clip, [B]; higher is more anomalous. Does not read `batch.anomalous`."""
+        raise NotImplementedError
+
+    def embed(self, batch: "Batch") -> Tensor:
+        """Embedding of each clip, [B, D]."""
+        raise NotImplementedError(f"{type(self).__name__} has no embedding")
+
+    @property
+    def has_embedding(self) -> bool:
+        """Whether a back end can be fitted on this detector."""
+        return type(self).embed is not Detector.embed
+
+    def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.wave))
+        return loss
+
+    def validation_step(self, batch: "Batch", batch_idx: int) -> None:
+        loss = self.loss(batch)
+        self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch.wave))
+
+    def predict_step(self, batch: "Batch", batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Rows of the clips and their scores, both [B]."""
+        return batch.clip, self.score(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)

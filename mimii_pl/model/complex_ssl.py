@@ -1,0 +1,139 @@
+"""Self-supervised complex network: telling machine IDs apart, phase included, teaches what normal sounds like."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mimii_pl.dataset._clip import Batch
+from mimii_pl.dataset._sampler import Crop
+from mimii_pl.errors import InputError
+from mimii_pl.model._complex import ComplexConv2d, PReLU, squared_magnitude
+from mimii_pl.model._detector import Detector
+
+# channels in and out, kernel, stride, padding of the five blocks, (frequency, time)
+BLOCKS = (
+    (1, 45, (7, 5), (2, 2), (3, 2)),
+    (45, 90, (7, 5), (2, 2), (3, 2)),
+    (90, 90, (5, 3), (2, 2), (2, 1)),
+    (90, 90, (5, 3), (2, 2), (2, 1)),
+    (90, 45, (5, 2), (2, 1), (2, 0)),
+)
+WINDOWS_AT_ONCE = 64  # windows per forward pass when scoring: bounds the memory, about 20 MB each
+
+
+class ComplexSSL(Detector):
+    """Complex convolutional classifier of machine IDs (Kim, Ho, Kang, EUSIPCO 2021, arXiv 2312.13615).
+
+    Five complex blocks, then a magnitude branch, a complex branch and their fusion under channel attention; the loss is
+    the sum of their three cross entropies. A clip is scored on the fused branch, as the mean over windows that cover it,
+    where the original scores one random crop. Needs two machine IDs at least.
+
+    Args:
+        in_shape: (2, F, N) of a complex spectrum.
+        n_ids: machine IDs.
+        score: `cross_entropy` of the clip's own ID; `entropy` of the posterior; `max_probability`: 1 - its maximum.
+            The last two do not use the ID. For an ID not heard in training, `cross_entropy` takes the most likely one.
+        frames: frames of a window, in training and scoring.
+        window_hop: frames from one scored window to the next; the last window ends with the clip.
+        lr: Adam's learning rate.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        n_ids: int,
+        *,
+        score: Literal["cross_entropy", "entropy", "max_probability"] = "cross_entropy",
+        frames: int = 64,
+        window_hop: int = 64,
+        lr: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        _check(in_shape, n_ids)
+        self.save_hyperparameters()
+        self.crop = Crop(frames)
+        self.uses_machine_id = score == "cross_entropy"
+        self.trunk = nn.Sequential(*(_block(*block) for block in BLOCKS))
+        self.magnitude = nn.Conv2d(45, 4, (5, 1), (2, 1), (1, 0))
+        self.complex = nn.Conv2d(90, 4, (5, 1), (2, 1), (1, 0))
+        self.attention = ChannelAttention(8)
+        self.fusion = nn.Conv2d(8, 4, 1)
+        self.classifiers = nn.ModuleList(nn.Linear(4, n_ids) for _ in range(3))  # magnitude, complex, fused
+        self.to(memory_format=torch.channels_last)
+
+    def pooled(self, spec: Tensor) -> list[Tensor]:
+        """Features of the magnitude, complex and fused branch, each [B, 4], of windows [B, 2, F, N]."""
+        x = self.trunk(spec.contiguous(memory_format=torch.channels_last))  # [B, 90, F', N']
+        magnitude, complex_ = self.magnitude(squared_magnitude(x)), self.complex(x)  # each [B, 4, F'', N']
+        fused = self.fusion(self.attention(torch.cat([complex_, magnitude], dim=1)))
+        return [branch.mean(dim=(2, 3)) for branch in (magnitude, complex_, fused)]
+
+    def logits(self, spec: Tensor) -> list[Tensor]:
+        """Logits [B, n_ids] of the magnitude, complex and fused branch."""
+        return [classify(branch) for classify, branch in zip(self.classifiers, self.pooled(spec), strict=True)]
+
+    def loss(self, batch: Batch) -> Tensor:
+        target = batch.target
+        if target is None:
+            target = F.one_hot(batch.machine_id, self.hparams.n_ids).float()
+        windows = self.windows(batch.spec)  # [B, W, 2, F, frames]
+        target = target.repeat_interleave(windows.shape[1], dim=0)
+        branches = zip(*(self.logits(part) for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE)), strict=True)
+        return sum(F.cross_entropy(torch.cat(logits).float(), target) for logits in branches)
+
+    def score(self, batch: Batch) -> Tensor:
+        windows = self.windows(batch.spec)
+        logits = torch.cat([self.logits(part)[2] for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE)])
+        posterior = logits.float().log_softmax(dim=1).view(*windows.shape[:2], -1)  # [B, W, n_ids]
+        if self.hparams.score == "entropy":
+            return -(posterior.exp() * posterior).sum(dim=2).mean(dim=1)
+        best = posterior.max(dim=2).values
+        if self.hparams.score == "max_probability":
+            return (1 - best.exp()).mean(dim=1)
+        own = posterior.gather(2, batch.machine_id.clamp(min=0)[:, None, None].expand(-1, windows.shape[1], 1))[..., 0]
+        return -torch.where(batch.machine_id[:, None] >= 0, own, best).mean(dim=1)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The three branches' pooled features, averaged over windows, [B, 12]."""
+        windows = self.windows(batch.spec)
+        parts = (torch.cat(self.pooled(part), dim=1) for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE))
+        return torch.cat(list(parts)).view(*windows.shape[:2], -1).mean(dim=1)
+
+    def windows(self, spec: Tensor) -> Tensor:
+        """Windows that cover the clip, [B, 2, F, N] -> [B, W, 2, F, frames]; the last one ends with the clip."""
+        n, frames = spec.shape[3], min(self.hparams.frames, spec.shape[3])
+        starts = [*range(0, n - frames, self.hparams.window_hop), n - frames]
+        return torch.stack([spec[..., start : start + frames] for start in starts], dim=1)
+
+
+class ChannelAttention(nn.Module):
+    """Weights channels by their global average: x + softmax(FC(ReLU(FC(GAP(conv(x)))))) * x."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0))
+        self.squeeze = nn.Linear(channels, 4 * channels)
+        self.excite = nn.Linear(4 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, F, N] -> [B, C, F, N]."""
+        weight = self.excite(F.relu(self.squeeze(self.conv(x).mean(dim=(2, 3))))).softmax(dim=1)
+        return x + weight[:, :, None, None] * x
+
+
+def _block(channels_in: int, channels_out: int, *shape: tuple[int, int]) -> nn.Sequential:
+    return nn.Sequential(
+        ComplexConv2d(channels_in, channels_out, *shape), nn.BatchNorm2d(2 * channels_out), PReLU(2 * channels_out)
+    )
+
+
+def _check(in_shape: tuple[int, int, int], n_ids: int) -> None:
+    if in_shape[0] != 2:
+        raise InputError(f"model=complex_ssl needs features=complex_stft (2 channels); these have shape {in_shape}")
+    if n_ids < 2:
+        raise InputError(
+            "model=complex_ssl tells machine IDs apart and this training set has one ID only: there is nothing to learn, "
+            "its loss is 0 from the start. Choose a detector that needs no IDs (model=dense_ae), or machine=all"
+        )

@@ -1,0 +1,30 @@
+"""The split the data set publishes."""
+
+import logging
+
+from mimii_pl.dataset._clip import Clip
+from mimii_pl.errors import InputError
+from mimii_pl.protocol._held_out import hold_out
+
+log = logging.getLogger(__name__)
+
+
+class Official:
+    """Train and test as published; validation is held out from the normal training clips.
+
+    Args:
+        validation: share of each ID's training clips held out, by clip.
+        seed: which clips are held out.
+    """
+
+    def __init__(self, *, validation: float = 0.1, seed: int = 0) -> None:
+        self.validation, self.seed = validation, seed
+
+    def __call__(self, clips: list[Clip]) -> list[Clip]:
+        """Clips with their split; anomalies among the training clips are left out, with a warning."""
+        if any(not clip.split for clip in clips):
+            raise InputError("this data set publishes no split: choose another protocol, for example protocol=mimii")
+        kept = [clip for clip in clips if not (clip.split == "train" and clip.condition == "anomaly")]
+        if len(kept) < len(clips):
+            log.warning("%d anomalous clips stand among the training clips: left out", len(clips) - len(kept))
+        return hold_out(kept, self.validation, self.seed)

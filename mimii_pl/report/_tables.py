@@ -1,0 +1,78 @@
+"""Results as tables: on the terminal, in markdown and (through `rows`) in the report."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from mimii_pl.metrics import METRICS, SUMMARIES, Result
+
+COLUMNS = ("machine ID", "AUC", "pAUC", "PR-AUC", "normal", "anomalous")
+SUMMARY_NAMES = {"mean": "mean", "hmean": "harmonic mean", "min": "minimum"}
+COUNTS = ("n_normal", "n_anomalous")
+NOTE = "pAUC: false-positive rate up to .1, chance .5; mean: arithmetic mean over IDs; undefined values are left out."
+
+
+class Row(NamedTuple):
+    """One line of the table as text; the cells follow `COLUMNS`. `is_summary`: over machine IDs, not of one."""
+
+    cells: tuple[str, ...]
+    is_summary: bool
+    ends_section: bool
+
+
+def number(value: float) -> str:
+    """A metric with three decimals and no leading zero, `.744`; `undefined` for NaN."""
+    return "undefined" if math.isnan(value) else f"{value:.3f}".removeprefix("0")
+
+
+def rows(results: Iterable[Result]) -> list[Row]:
+    """Lines of the table in the order of the results: the IDs of a machine type, then its summary."""
+    grouped: dict[tuple[str, str], dict[str, float]] = {}
+    for result in results:
+        grouped.setdefault((result.machine, result.id), {})[result.metric] = result.value
+    keys = list(grouped)
+    kinds = [(machine, name in SUMMARIES) for machine, name in keys]
+    return [
+        Row(_cells(*key, grouped[key]), kind[1], following != kind)
+        for key, kind, following in zip(keys, kinds, [*kinds[1:], None], strict=True)
+    ]
+
+
+def note(results: Iterable[Result], caption: str = "") -> str:
+    """What the numbers are; `caption` adds what the caller knows: selection rule, seed."""
+    official = [f"{r.machine} {number(r.value)}" for r in results if r.metric == "official_2020"]
+    scores = f"DCASE 2020 score, (mean AUC + mean pAUC) / 2: {', '.join(official)}." if official else ""
+    return " ".join(part for part in (NOTE, scores, caption) if part)
+
+
+def results_table(results: Iterable[Result], title: str, caption: str = "") -> Table:
+    """Table for the terminal: one row per machine ID, the summary of each machine type set apart."""
+    results = list(results)
+    table = Table(title=escape(title), caption=escape(note(results, caption)), box=SIMPLE_HEAD, caption_justify="left")
+    for position, column in enumerate(COLUMNS):
+        table.add_column(column, justify="right" if position else "left", no_wrap=not position)
+    for row in rows(results):
+        bold = "bold" if row.is_summary else None
+        table.add_row(*(escape(cell) for cell in row.cells), style=bold, end_section=row.ends_section)
+    return table
+
+
+def to_markdown(results: Iterable[Result], caption: str = "") -> str:
+    """The same table in markdown, summary rows in bold, followed by the note."""
+    results = list(results)
+    lines = [COLUMNS, (":--", *["--:"] * (len(COLUMNS) - 1))]
+    for row in rows(results):
+        cells = (cell.replace("|", r"\|") for cell in row.cells)
+        lines.append([f"**{cell}**" if cell and row.is_summary else cell for cell in cells])
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", note(results, caption), ""])
+
+
+def _cells(machine: str, name: str, values: dict[str, float]) -> tuple[str, ...]:
+    label = "all types" if name in SUMMARIES and machine == "all" else machine
+    metrics = (number(values.get(metric, math.nan)) for metric in METRICS)
+    counts = (f"{values[count]:.0f}" if count in values else "" for count in COUNTS)
+    return f"{label} {SUMMARY_NAMES.get(name, name)}", *metrics, *counts

@@ -1,0 +1,212 @@
+"""The whole path of the sound in one function: data, detector, training, back end, scores per clip, metrics per ID."""
+
+import csv
+import io
+import logging
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from mimii_pl import _config, _run_dir
+from mimii_pl._check import check
+from mimii_pl.errors import InputError
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from mimii_pl.dataset._datamodule import MachineSounds
+    from mimii_pl.metrics import Result
+    from mimii_pl.model._detector import Detector
+    from mimii_pl.scorer import Scorer
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> float:
+    """Train the configured detector, score the test clips with its best checkpoint, judge it per machine ID.
+
+    Args:
+        cfg: a composed configuration (`conf/train.yaml`).
+        run_dir: where everything is written; `_run_dir` lists it. An unfinished run there is gone on with.
+        sweep_dir: directory of the sweep this run is part of.
+
+    Returns:
+        The honest criterion, for sweeps to maximise: AUC of pseudo-anomalies on held-out normal clips.
+    """
+    from pytorch_lightning import seed_everything
+
+    from mimii_pl._memory import keep_freed_memory
+
+    cfg = settle(cfg, run_dir)
+    keep_freed_memory()
+    seed_everything(cfg.seed, verbose=False)
+    sounds = open_sounds(cfg)
+    detector = _config.build(cfg.model, sounds.in_shape, len(sounds.labels))
+    trainer = fit(cfg, sounds, detector, run_dir, sweep_dir)
+    if not trainer.is_global_zero:
+        return math.nan
+    scorer = make_scorer(cfg, sounds, run_dir)
+    criterion = validate(scorer, sounds)
+    results = judge(scorer, sounds, run_dir)
+    report(cfg, results, criterion, trainer, run_dir)
+    return criterion
+
+
+def settle(cfg: DictConfig, run_dir: Path) -> DictConfig:
+    """Check the configuration, write its resolved form into the run directory, and make that final."""
+    cfg = cfg.copy()
+    cfg.run_dir = str(run_dir)
+    check(cfg)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    OmegaConf.resolve(cfg)
+    _run_dir.write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
+    return cfg
+
+
+def open_sounds(cfg: DictConfig) -> "MachineSounds":
+    """The data module of the configured data set, its audio decoded and its clips split."""
+    from mimii_pl.dataset._cache import write_skipped
+
+    sounds = _config.build(
+        cfg.dataset,
+        machine=cfg.machine.name,
+        protocol=_config.build(cfg.protocol),
+        features=_config.build(cfg.features),
+        augmentation=list(_config.build(cfg.augmentation).values()),
+    )
+    sounds.prepare_data()
+    sounds.setup()
+    write_skipped(Path(cfg.run_dir) / "skipped.csv", sounds.skipped)
+    for path, reason in sounds.skipped:
+        log.warning("skipped %s: %s", path, reason)
+    count = {split: len(sounds.rows(split)) for split in ("train", "validation", "test")}
+    log.info("%s: %s clips of %.1f s, %d machine IDs, %d recordings skipped", cfg.machine.name,
+             ", ".join(f"{number} {split}" for split, number in count.items()),
+             sounds.samples / sounds.sample_rate, len(sounds.labels), len(sounds.skipped))  # fmt: skip
+    if not count["validation"]:
+        raise InputError(
+            "no normal clip is held out for validation, so no checkpoint can be chosen: set protocol.validation above 0 "
+            f"and have two training clips per machine ID at least (there are {count['train']} in all)"
+        )
+    return sounds
+
+
+def fit(
+    cfg: DictConfig, sounds: "MachineSounds", detector: "Detector", run_dir: Path, sweep_dir: Path | None
+) -> "pl.Trainer":
+    """Train, from the last checkpoint where the run directory holds one; note what scoring will need."""
+    from mimii_pl.tracking._logger import start_run
+
+    sounds.crop = detector.crop
+    trainer = _config.build(cfg.trainer)
+    sounds.fit_features(trainer.strategy.root_device)
+    if trainer.is_global_zero:
+        if sounds.features.fitted is not None:
+            arrays = {name: part.cpu().numpy() for name, part in sounds.features.fitted._asdict().items()}
+            _run_dir.write_arrays(run_dir / "features.npz", arrays)
+        _run_dir.note(run_dir, status="running", labels=sounds.labels, samples=sounds.samples)
+        start_run(cfg, trainer.logger, run_dir, sweep_dir)
+    last = run_dir / "checkpoints" / "last.ckpt"
+    trainer.fit(detector, sounds, ckpt_path=last if last.is_file() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.is_global_zero:
+        best = Path(trainer.checkpoint_callback.best_model_path)
+        _run_dir.note(run_dir, checkpoint=str(best.relative_to(run_dir)), epochs=trainer.current_epoch)
+    return trainer
+
+
+def make_scorer(cfg: DictConfig, sounds: "MachineSounds", run_dir: Path) -> "Scorer":
+    """The run directory as users will load it, its back end fitted on the normal training clips."""
+    from mimii_pl.scorer import load
+
+    device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
+    scorer = load(run_dir, device=device, trust=[cfg.model._target_.split(".")[0], "mimii_pl"])
+    backend = _config.build(cfg.backend)
+    if backend is not None:
+        if not scorer.detector.has_embedding:
+            raise InputError(f"model={cfg.choices.model} has no embedding for backend={cfg.choices.backend}")
+        rows = sounds.rows("train")
+        embeddings = scorer.embed_waves(sounds.waves[rows], sounds.machine_id[rows], "embedding training clips")
+        backend.fit(embeddings, sounds.machine_id[rows])
+        _run_dir.write_arrays(run_dir / "backend.npz", backend.state())
+        scorer.backend = backend
+    return scorer
+
+
+def validate(scorer: "Scorer", sounds: "MachineSounds") -> float:
+    """AUC of pseudo-anomalies made of the held-out normal clips: what runs are compared by."""
+    from mimii_pl._pseudo_anomaly import pseudo_anomalies, pseudo_auc
+
+    rows = sounds.rows("validation")
+    waves, ids = sounds.waves[rows], sounds.machine_id[rows]
+    faulty = pseudo_anomalies(waves, sounds.sample_rate, seed=0)  # [faults, N, T]
+    normal = scorer.score_waves(waves, ids)
+    scores = [scorer.score_waves(fault, ids, "scoring pseudo-anomalies") for fault in faulty]
+    import numpy as np
+
+    return pseudo_auc(normal, np.stack(scores), ids)
+
+
+def judge(scorer: "Scorer", sounds: "MachineSounds", run_dir: Path) -> list["Result"]:
+    """Score every test clip, then, and only then, read the labels."""
+    import numpy as np
+
+    from mimii_pl.metrics import per_machine_id, write_results
+
+    rows = sounds.rows("test")
+    if not len(rows):
+        log.warning("there are no test clips: nothing to judge the detector by")
+    scores = scorer.score_waves(sounds.waves[rows], sounds.machine_id[rows], "scoring test clips") if len(rows) else []
+    clips = [sounds.clips[row] for row in rows]
+    labels = sounds.anomalous[rows]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("machine", "id", "domain", "file", "label", "score"))
+    for clip, label, score in zip(clips, labels, scores, strict=True):
+        table.writerow((clip.machine, clip.machine_id, clip.domain, str(clip.path), label, repr(float(score))))
+    _run_dir.write_text(run_dir / "scores.csv", text.getvalue())
+    results = per_machine_id(
+        np.array([clip.machine for clip in clips]), np.array([clip.machine_id for clip in clips]), labels, np.array(scores)
+    )
+    write_results(run_dir / "results.csv", results)
+    return results
+
+
+def report(cfg: DictConfig, results: list["Result"], criterion: float, trainer: "pl.Trainer", run_dir: Path) -> None:
+    """Show the table, write the page, record everything."""
+    from rich.console import Console
+
+    from mimii_pl.report._page import write_report
+    from mimii_pl.report._tables import results_table
+    from mimii_pl.tracking._logger import finish_run
+
+    selection = f"checkpoint with the lowest validation loss on held-out normal clips; seed {cfg.seed}"
+    title = f"{cfg.choices.get('model', '')} on {cfg.machine.name} ({cfg.choices.get('dataset', '')})"
+    page = write_report(run_dir)
+    _run_dir.note(run_dir, status="finished", pseudo_auc=criterion)
+    finish_run(trainer.logger, results, criterion, run_dir)
+    console = Console()
+    console.print(results_table(results, title=title, caption=selection))
+    console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
+    for what, path in (("report", page), ("scores", run_dir / "scores.csv"), ("run", run_dir)):
+        console.print(f"{what:>7}: {path}", soft_wrap=True)
+    if trainer.logger is not None:
+        console.print(" MLflow: make ui", soft_wrap=True)
+
+
+def resumed(run: str, overrides: list[str]) -> tuple[DictConfig, Path]:
+    """Configuration and directory of an interrupted run, with the values given on the command line on top."""
+    run_dir = _run_dir.find(run, finished=False)
+    cfg = OmegaConf.load(run_dir / "config.yaml")
+    values = [item for item in overrides if not item.startswith(("resume=", "hydra."))]
+    for item in values:
+        key = item.split("=")[0]
+        if key in cfg.choices or key.startswith("training."):
+            raise InputError(
+                f"{item}: a resumed run keeps its choices, and its values are written out; "
+                "only values can change, for example trainer.max_epochs=50"
+            )
+    return OmegaConf.merge(cfg, OmegaConf.from_dotlist(values)), run_dir

@@ -1,0 +1,176 @@
+"""Score audio with a finished run: `mimii_pl.load(run_dir).score("clip.wav", machine_id="id_00")`."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from mimii_pl import _config, _run_dir
+from mimii_pl.backend._backend import BackEnd
+from mimii_pl.dataset import _audio
+from mimii_pl.dataset._clip import Batch
+from mimii_pl.errors import InputError
+from mimii_pl.features._spectral import Statistics
+from mimii_pl.model._detector import Detector
+
+Audio = str | Path | Sequence[str | Path] | np.ndarray | Tensor
+
+
+class Scorer:
+    """A trained detector with all that it needs to judge a recording. Made by `load`.
+
+    Attributes:
+        labels: machine IDs it was trained on, as `<machine>/<id>`.
+        sample_rate: in Hz; other recordings are resampled.
+        samples: length of a clip: longer recordings are cut at their end, shorter ones repeated from their start.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        features: torch.nn.Module,
+        *,
+        labels: list[str],
+        sample_rate: int,
+        samples: int,
+        channel: int | str = 0,
+        batch_size: int = 32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.detector, self.features = detector.to(device).eval().float(), features.to(device)
+        self.labels, self.sample_rate, self.samples, self.channel = labels, sample_rate, samples, channel
+        self.batch_size, self.device = batch_size, torch.device(device)
+        self.backend: BackEnd | None = None
+
+    def score(
+        self, audio: Audio, *, rate: int | None = None, machine_id: str | Sequence[str] | None = None
+    ) -> np.ndarray:
+        """Anomaly scores, one per clip [N]; higher is more anomalous.
+
+        Args:
+            audio: path, paths, or waveforms [T] or [N, T], float in full scale 1 or int16.
+            rate: sampling frequency of waveforms in Hz; not needed for files.
+            machine_id: ID to judge against, one for all clips or one each: `id_00`, or `fan/id_00`. May be left out
+                where there is only one, or where the detector does not use it.
+
+        Raises:
+            InputError: a file that cannot be read, an unknown machine ID, waveforms without a rate.
+        """
+        waves = self.waves(audio, rate)
+        return self.score_waves(waves, self.id_numbers(machine_id, len(waves)))
+
+    def waves(self, audio: Audio, rate: int | None = None) -> np.ndarray:
+        """Audio as clips, int16 [N, samples]."""
+        if isinstance(audio, np.ndarray | Tensor):
+            if rate is None:
+                raise InputError("waveforms need their sampling frequency: score(waveform, rate=16000)")
+            return np.stack([self._clip(wave, rate) for wave in np.atleast_2d(np.asarray(audio))])
+        paths = [audio] if isinstance(audio, str | Path) else list(audio)
+        return np.stack([self.read(Path(path)) for path in paths])
+
+    def read(self, path: Path) -> np.ndarray:
+        """One file as a clip, int16 [samples]."""
+        try:
+            wave = _audio.read(path, sample_rate=self.sample_rate, channel=self.channel)
+        except _audio.UnreadableClip as reason:
+            raise InputError(f"{path}: {reason}") from None
+        return _audio.fit(wave, self.samples)
+
+    def _clip(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        if not wave.size or not np.isfinite(wave).all():
+            raise InputError("a waveform is empty or holds NaN or infinite samples")
+        wave = wave if wave.dtype == np.int16 else wave.astype(np.float32)
+        return _audio.fit(_audio.to_int16(_audio.resample(wave, rate, self.sample_rate)), self.samples)
+
+    def id_numbers(self, machine_id: str | Sequence[str | None] | None, clips: int) -> np.ndarray:
+        """Machine IDs by name as numbers [clips]; -1 where none is needed."""
+        names = [machine_id] * clips if machine_id is None or isinstance(machine_id, str) else list(machine_id)
+        if len(names) != clips:
+            raise InputError(f"{len(names)} machine IDs for {clips} clips: give one, or one for each clip")
+        return np.array([self._id_number(name) for name in names])
+
+    def _id_number(self, name: str | None) -> int:
+        if name is None and (len(self.labels) == 1 or not self.detector.uses_machine_id):
+            return 0 if len(self.labels) == 1 else -1
+        for number, label in enumerate(self.labels):
+            if name is not None and name in (label, label.split("/")[1]):
+                return number
+        given = "no machine ID was given" if name is None else f"machine ID '{name}' was not heard in training"
+        raise InputError(f"{given}; this detector knows: {', '.join(self.labels)}")
+
+    # --- clips as the cache holds them ---------------------------------------------------------------------------------
+    def score_waves(self, waves: np.ndarray, ids: np.ndarray, description: str | None = None) -> np.ndarray:
+        """Scores [N] of clips int16 [N, samples] with their machine ID numbers [N]; a description shows progress."""
+        if self.backend is not None:
+            return self.backend.score(self.embed_waves(waves, ids, description), ids).astype(np.float64)
+        return self._over_batches(self.detector.score, waves, ids, description).astype(np.float64)
+
+    def embed_waves(self, waves: np.ndarray, ids: np.ndarray, description: str | None = None) -> np.ndarray:
+        """Embeddings [N, D] of clips int16 [N, samples]."""
+        return self._over_batches(self.detector.embed, waves, ids, description)
+
+    def _over_batches(
+        self, what: Callable[[Batch], Tensor], waves: np.ndarray, ids: np.ndarray, description: str | None
+    ) -> np.ndarray:
+        batches = range(0, len(waves), self.batch_size)
+        if description:
+            from rich.progress import track
+
+            batches = track(batches, description, transient=True)
+        with torch.inference_mode():
+            parts = [what(batch).float().cpu().numpy() for batch in self._batches(waves, ids, batches)]
+        return np.concatenate(parts)
+
+    def _batches(self, waves: np.ndarray, ids: np.ndarray, starts: Iterator[int]) -> Iterator[Batch]:
+        for start in starts:
+            rows = slice(start, start + self.batch_size)
+            wave = torch.from_numpy(np.array(waves[rows])).to(self.device).float() / _audio.FULL_SCALE
+            number = torch.from_numpy(np.asarray(ids[rows])).to(self.device)
+            unknown = torch.full_like(number, -1)
+            yield Batch(wave, number, anomalous=unknown, clip=unknown, spec=self.features(wave))
+
+
+def load(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("mimii_pl",)) -> Scorer:
+    """Load a run directory as a `Scorer`. Weights and arrays only: nothing that is read can execute code.
+
+    Args:
+        run_dir: directory of a finished run, or `latest`.
+        device: `auto` takes a GPU where there is one.
+        trust: packages whose classes the run's configuration may name; add your own package for your own detectors.
+    """
+    run_dir = _run_dir.find(run_dir)
+    cfg, facts = OmegaConf.load(run_dir / "config.yaml"), _run_dir.facts_of(run_dir)
+    for node in (cfg.model, cfg.features, cfg.backend):
+        _refuse_strangers(node, trust)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    features = _config.build(cfg.features)
+    if (statistics := run_dir / "features.npz").is_file():
+        features.fitted = Statistics(*(torch.from_numpy(a) for a in _run_dir.read_arrays(statistics).values()))
+    detector_class = _class_of(cfg.model)
+    detector = detector_class.load_from_checkpoint(run_dir / facts["checkpoint"], map_location="cpu", weights_only=True)
+    scorer = Scorer(
+        detector, features, labels=facts["labels"], sample_rate=cfg.dataset.sample_rate, samples=facts["samples"],
+        channel=cfg.dataset.channel, batch_size=cfg.dataset.batch_size, device=device,
+    )  # fmt: skip
+    if (state := run_dir / "backend.npz").is_file():
+        scorer.backend = _config.build(cfg.backend)
+        scorer.backend.load_state(_run_dir.read_arrays(state))
+    return scorer
+
+
+def _class_of(node: DictConfig) -> type[Detector]:
+    from hydra.utils import get_class
+
+    return get_class(node._target_)
+
+
+def _refuse_strangers(node: DictConfig | None, trust: Sequence[str]) -> None:
+    for name, value in (node or {}).items():
+        if name == "_target_" and str(value).split(".")[0] not in trust:
+            raise InputError(f"this run's configuration names {value}: not loaded. Trust its package with load(..., trust=)")
+        if isinstance(value, DictConfig):
+            _refuse_strangers(value, trust)

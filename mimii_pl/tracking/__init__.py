@@ -1,0 +1,1 @@
+"""MLflow: results of a run, parents of sweeps, leaderboard."""

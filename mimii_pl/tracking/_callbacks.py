@@ -1,0 +1,48 @@
+"""Lightning callbacks of every run: losses kept as a table, random numbers that depend on seed and epoch alone."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from mimii_pl._run_dir import write_text
+
+
+class History(pl.Callback):
+    """Writes every epoch's losses and metrics to `history.csv` (columns: epoch, metric, value).
+
+    Args:
+        path: the file; it is rewritten whole, so that it is never half written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path, self.rows = Path(path), []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.rows += [(trainer.current_epoch, name, float(value)) for name, value in trainer.callback_metrics.items()]
+        if trainer.is_global_zero:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows([("epoch", "metric", "value"), *self.rows])
+            write_text(self.path, text.getvalue())
+
+    def state_dict(self) -> dict:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.rows = [tuple(row) for row in state_dict["rows"]]
+
+
+class SeedEachEpoch(pl.Callback):
+    """Seeds torch by (seed, epoch, process), so that a resumed run draws what an uninterrupted one would have drawn.
+
+    Args:
+        seed: the run's seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.manual_seed((self.seed * 10_007 + trainer.current_epoch) * 1_009 + trainer.global_rank)
