@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from mimii_pl import _config
+from mimii_pl import _config, _run_dir
 from mimii_pl.errors import InputError
 
 
@@ -27,6 +27,9 @@ def _main(task: Callable[[DictConfig], float | None], config_name: str) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    for item in sys.argv[1:]:
+        if item.startswith("resume=") and config_name == "train":  # go on writing where the interrupted run wrote
+            sys.argv.append(f"hydra.run.dir={_found(item.removeprefix('resume='))}")
     verbose = bool(os.environ.get("HYDRA_FULL_ERROR"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out to be explained here, not printed there
     try:
@@ -38,6 +41,13 @@ def _main(task: Callable[[DictConfig], float | None], config_name: str) -> None:
         sys.exit(f"error: {message}")
     except KeyboardInterrupt:
         sys.exit("interrupted; `python train.py resume=latest` goes on from the last checkpoint")
+
+
+def _found(run: str) -> Path:
+    try:
+        return _run_dir.find(run, finished=False)
+    except InputError as error:
+        sys.exit(f"error: {error}")
 
 
 def _train(cfg: DictConfig) -> float | None:

@@ -4,9 +4,11 @@ import csv
 import io
 import logging
 import math
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl import _config, _run_dir
@@ -39,7 +41,9 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
 
     from mimii_pl._memory import keep_freed_memory
 
+    run_dir = run_dir.resolve()
     cfg = settle(cfg, run_dir)
+    hush()
     keep_freed_memory()
     seed_everything(cfg.seed, verbose=False)
     sounds = open_sounds(cfg)
@@ -63,6 +67,18 @@ def settle(cfg: DictConfig, run_dir: Path) -> DictConfig:
     OmegaConf.resolve(cfg)
     _run_dir.write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
     return cfg
+
+
+def hush() -> None:
+    """Leave out what Lightning says of itself: hardware it looked for, advice that does not apply here."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 on torch 2.11
+        r".*does not have many workers",  # batches are gathers from a memory map: workers would cost more than they give
+        r".*Checkpoint directory .* exists",  # a resumed run writes where the interrupted one did
+        r".*number of training batches",  # small sets are in order
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 def open_sounds(cfg: DictConfig) -> "MachineSounds":
@@ -145,15 +161,11 @@ def validate(scorer: "Scorer", sounds: "MachineSounds") -> float:
     faulty = pseudo_anomalies(waves, sounds.sample_rate, seed=0)  # [faults, N, T]
     normal = scorer.score_waves(waves, ids)
     scores = [scorer.score_waves(fault, ids, "scoring pseudo-anomalies") for fault in faulty]
-    import numpy as np
-
     return pseudo_auc(normal, np.stack(scores), ids)
 
 
 def judge(scorer: "Scorer", sounds: "MachineSounds", run_dir: Path) -> list["Result"]:
     """Score every test clip, then, and only then, read the labels."""
-    import numpy as np
-
     from mimii_pl.metrics import per_machine_id, write_results
 
     rows = sounds.rows("test")

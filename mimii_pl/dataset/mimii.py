@@ -7,6 +7,7 @@ from mimii_pl.dataset._audio import SUFFIXES
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds, restrict
 from mimii_pl.errors import InputError
+from mimii_pl.protocol.mimii import baseline_split
 
 CONDITIONS = {"normal": "normal", "abnormal": "anomaly"}
 
@@ -14,7 +15,8 @@ CONDITIONS = {"normal": "normal", "abnormal": "anomaly"}
 class MIMII(MachineSounds):
     """Original MIMII (Purohit et al., DCASE 2019): fan, pump, slider, valve at three signal-to-noise ratios.
 
-    The archives unpack to `<type>/...` with no SNR in the path: keep each in a folder of its own, `6_dB_fan` and so on;
+    Published without a split; the one of the authors' baseline stands for it (`protocol=official` and `protocol=mimii`
+    are the same here). The archives unpack to `<type>/...` with no SNR in the path: keep each in a folder of its own, `6_dB_fan` and so on;
     where there is none, `root` itself is taken for the chosen SNR.
 
     Args:
@@ -41,7 +43,7 @@ class MIMII(MachineSounds):
             )
             for path in files
         ]  # fmt: skip
-        return restrict(clips, self.machine, self.root)
+        return baseline_split(restrict(clips, self.machine, self.root))
 
     def _files(self, pattern: str) -> list[Path]:
         return [

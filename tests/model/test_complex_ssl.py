@@ -1,0 +1,100 @@
+"""The complex network: its algebra, its size, its windows, its refusals."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mimii_pl.dataset._clip import Batch
+from mimii_pl.errors import InputError
+from mimii_pl.model._complex import ComplexConv2d, PReLU, squared_magnitude
+from mimii_pl.model.complex_ssl import ComplexSSL
+
+
+def batch(spec, ids):
+    ids = torch.tensor(ids)
+    return Batch(wave=torch.zeros(len(ids), 1), machine_id=ids, anomalous=ids * 0, clip=ids, spec=spec)
+
+
+def test_stacked_convolution_equals_torch_complex_convolution():
+    conv = ComplexConv2d(3, 5, (5, 3), (2, 2), (2, 1))
+    z = torch.randn(2, 3, 17, 12, dtype=torch.complex64)
+    out = conv(torch.cat([z.real, z.imag], dim=1))
+    expected = F.conv2d(z, torch.complex(conv.real, conv.imag), stride=(2, 2), padding=(2, 1))
+    torch.testing.assert_close(torch.complex(*out.chunk(2, dim=1)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_squared_magnitude_is_that_of_the_complex_number():
+    z = torch.randn(2, 3, 4, 5, dtype=torch.complex64)
+    torch.testing.assert_close(squared_magnitude(torch.cat([z.real, z.imag], dim=1)), z.abs().square())
+
+
+def test_prelu_and_its_gradients_equal_torchs():
+    own, x = PReLU(6), torch.randn(3, 6, 7, 8, requires_grad=True)
+    with torch.no_grad():
+        own.slope.copy_(torch.randn(6))
+    slope, y = own.slope.detach().clone().requires_grad_(), x.detach().clone().requires_grad_()
+    weight = torch.randn(3, 6, 7, 8)
+    (own(x) * weight).sum().backward()
+    (F.prelu(y, slope) * weight).sum().backward()
+    torch.testing.assert_close(x.grad, y.grad)
+    torch.testing.assert_close(own.slope.grad, slope.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_size_is_that_of_the_published_network():
+    parameters = sum(p.numel() for p in ComplexSSL((2, 513, 313), 4).parameters())
+    assert 857_000 < parameters < 861_000  # about 859k with the heads
+
+
+def test_windows_cover_the_clip_and_the_last_one_ends_with_it():
+    model = ComplexSSL((2, 65, 313), 2, frames=64, window_hop=64)
+    spec = torch.arange(313.0).expand(1, 2, 65, 313)
+    starts = model.windows(spec)[0, :, 0, 0, 0].tolist()
+    assert starts == [0, 64, 128, 192, 249]
+    assert model.windows(spec[..., :64]).shape[1] == 1
+    assert model.windows(spec[..., :40]).shape == (1, 1, 2, 65, 40)
+
+
+def test_score_is_the_mean_over_windows():
+    model = ComplexSSL((2, 65, 128), 3, frames=64).eval()
+    spec = torch.randn(2, 2, 65, 128)
+    whole = model.score(batch(spec, [0, 2]))
+    halves = [model.score(batch(part, [0, 2])) for part in spec.split(64, dim=3)]
+    torch.testing.assert_close(whole, (halves[0] + halves[1]) / 2)
+
+
+def test_scores_by_their_definitions():
+    spec = torch.randn(3, 2, 65, 64)
+    model = ComplexSSL((2, 65, 64), 3).eval()
+    posterior = model.logits(spec)[2].softmax(dim=1)
+    ids = torch.tensor([0, 1, 2])
+    expected = {
+        "cross_entropy": -posterior.log()[range(3), ids],
+        "entropy": -(posterior * posterior.log()).sum(dim=1),
+        "max_probability": 1 - posterior.max(dim=1).values,
+    }
+    for name, value in expected.items():
+        model.hparams.score = name
+        torch.testing.assert_close(model.score(batch(spec, [0, 1, 2])), value)
+
+
+def test_a_machine_never_heard_is_judged_against_the_most_likely_one():
+    spec, model = torch.randn(1, 2, 65, 64), ComplexSSL((2, 65, 64), 3).eval()
+    known = [model.score(batch(spec, [i])).item() for i in range(3)]
+    assert model.score(batch(spec, [-1])).item() == pytest.approx(min(known))
+
+
+def test_loss_takes_soft_targets():
+    model, spec = ComplexSSL((2, 65, 64), 3), torch.randn(2, 2, 65, 64)
+    hard = batch(spec, [0, 2])
+    soft = hard._replace(target=F.one_hot(hard.machine_id, 3).float())
+    torch.testing.assert_close(model.loss(hard), model.loss(soft))
+
+
+def test_one_id_is_refused_with_the_way_out():
+    with pytest.raises(InputError, match=r"one ID only.*model=dense_ae"):
+        ComplexSSL((2, 513, 313), 1)
+
+
+def test_features_without_phase_are_refused():
+    with pytest.raises(InputError, match="complex_stft"):
+        ComplexSSL((1, 128, 313), 4)

@@ -1,0 +1,116 @@
+"""The configuration: one name in four places, every choice composes, mistakes get one clear message."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+
+from mimii_pl import _config
+from mimii_pl._check import check
+from mimii_pl.errors import InputError
+
+CONF, ROOT = _config.CONF, _config.CONF.parent
+MIRRORED = ("dataset", "protocol", "features", "augmentation", "model", "backend")
+CHOICES = [
+    (group.name, file.stem)
+    for group in sorted(CONF.iterdir())
+    if group.is_dir() and group.name != "hydra"
+    for file in sorted(group.glob("[!_]*.yaml"))
+]
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_and_passes_the_check(group, choice, tmp_path):
+    cfg = _config.compose([f"{group}={choice}"])
+    cfg.run_dir = str(tmp_path)
+    check(cfg)
+    assert cfg.choices[group] == choice
+
+
+@pytest.mark.parametrize("group", MIRRORED)
+def test_a_choice_is_a_yaml_a_module_and_a_class(group):
+    package = ROOT / "mimii_pl" / group
+    modules = {file.stem for file in package.glob("[!_]*.py")}
+    named = {}
+    for file in CONF.joinpath(group).glob("[!_]*.yaml"):
+        node = OmegaConf.load(file)
+        for target in _targets(node):
+            named.setdefault(target.rsplit(".", 2)[1], set()).add(file.stem)
+            assert get_class(target).__module__ == f"mimii_pl.{group}.{target.rsplit('.', 2)[1]}"
+    assert modules == set(named)
+    assert all(module in files for module, files in named.items())
+
+
+def _targets(node):
+    for name, value in node.items():
+        if name == "_target_":
+            yield value
+        elif OmegaConf.is_dict(value):
+            yield from _targets(value)
+
+
+def test_any_machine_name_is_a_choice():
+    assert _config.compose(["machine=bldc"]).machine.name == "bldc"
+
+
+def test_a_detector_brings_its_features_and_the_command_line_wins():
+    assert _config.compose(["model=complex_ssl"]).choices.features == "complex_stft"
+    assert _config.compose(["model=complex_ssl", "features=stft"]).choices.features == "stft"
+
+
+def test_augmentations_combine():
+    cfg = _config.compose(["augmentation=[noise,mixup]"])
+    assert list(cfg.augmentation) == ["noise", "mixup"]
+    assert len(_config.compose(["model=dense_ae"]).augmentation) == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.lr=abc"], "model.lr=abc: should be a valid number"),
+        (["features.engine=fft"], "features.engine=fft: should be 'auto', 'torch' or 'nnaudio'"),
+        (["training.epochs=1.5"], "training.epochs=1.5: should be a valid integer"),
+        (["model.score=auc"], "'cross_entropy', 'entropy' or 'max_probability'"),
+        (["+dataset.colour=red"], "dataset.colour: mimii_pl.dataset.dcase2020.DCASE2020 has no such option"),
+        (["dataset.strict=maybe"], "dataset.strict=maybe: should be a valid boolean"),
+        (["augmentation.noise.p=often"], "augmentation.noise.p=often: should be a valid number"),
+        (["dataset=mimii", "dataset.snr=3"], "dataset.snr=3: should be -6, 0 or 6"),
+    ],
+)
+def test_wrong_types_and_values_are_named(overrides, message, tmp_path):
+    cfg = _config.compose([*overrides, f"run_dir={tmp_path}"])
+    with pytest.raises(InputError) as error:
+        check(cfg)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=complex_sll"], "model is one of: complex_ssl, dense_ae. Did you mean complex_ssl?"),
+        (["model.learning_rate=1"], "model.learning_rate: no such key. model has: score, frames, window_hop, lr."),
+        (["datset=mimii"], "Did you mean dataset?"),
+        (["dataset.root=nowhere"], "dataset=synthetic"),
+    ],
+)
+def test_the_command_line_says_one_thing_and_no_stack_trace(overrides, message, tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "train.py", *overrides, "logger=none"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help_names_every_group_and_shows_examples(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "train.py", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    for group in [path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"]:
+        assert group in done.stdout
+    assert done.stdout.count("python train.py") >= 3
+    assert not Path(tmp_path, "outputs").exists()
