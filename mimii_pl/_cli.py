@@ -57,7 +57,10 @@ def _train(cfg: DictConfig) -> float | None:
     run_dir = Path(hydra.runtime.output_dir)
     cfg = _config.with_choices(cfg, hydra.runtime.choices)
     if hydra.mode.name == "RUN":
-        return _run(cfg, run_dir, hydra)
+        try:
+            return _run(cfg, run_dir, hydra)
+        except InputError as error:  # Hydra would print a headline of its own
+            sys.exit(f"error: {error}")
     try:
         return _run(cfg, run_dir, hydra)
     except Exception as error:  # a child that fails must not stop the sweep; the leaderboard names it
@@ -73,10 +76,19 @@ def _run(cfg: DictConfig, run_dir: Path, hydra: DictConfig) -> float:
     if cfg.resume:
         cfg, run_dir = resumed(cfg.resume, list(hydra.overrides.task))
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
-    return run(cfg, run_dir, sweep_dir=sweep_dir)
+    try:
+        return run(cfg, run_dir, sweep_dir=sweep_dir)
+    except BaseException:
+        from mimii_pl.tracking._logger import fail_run
+
+        fail_run(cfg, run_dir)
+        raise
 
 
 def _score(cfg: DictConfig) -> None:
-    from mimii_pl.scorer import score_files
+    from mimii_pl._score_files import score_files
 
-    score_files(**OmegaConf.to_container(cfg, resolve=True))
+    try:
+        score_files(**OmegaConf.to_container(cfg, resolve=True))
+    except InputError as error:  # Hydra would print a headline of its own
+        sys.exit(f"error: {error}")

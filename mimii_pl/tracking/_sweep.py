@@ -1,0 +1,155 @@
+"""A sweep: one parent run in MLflow, and a leaderboard when it ends."""
+
+import csv
+import io
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from mimii_pl._run_dir import facts_of, write_text
+
+COLUMNS = ("machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", "epochs", "run")
+TEXT = ("machine", "model", "backend", "overrides")
+HEADS = {"rank": "#", "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "min_auc": "min"}
+SELECTION = (
+    "Ranked within each machine by the AUC of pseudo-anomalies on held-out normal clips: no test label is read to rank. "
+    "AUC, pAUC: mean over machine IDs of the test clips; min: the worst ID."
+)
+
+
+class Leaderboard(Callback):
+    """Makes the sweep's parent run before its first child, and the leaderboard after its last."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        sweep_dir = Path(config.hydra.sweep.dir)
+        sweep_dir.mkdir(parents=True, exist_ok=True)
+        self.parent = _open_parent(config)
+        write_text(sweep_dir / "sweep.json", json.dumps({"mlflow_run_id": self.parent and self.parent[1]}))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        sweep_dir = Path(config.hydra.sweep.dir)
+        rows, failed = collect(sweep_dir)
+        write_table(sweep_dir / "leaderboard.csv", rows)
+        show(rows, failed, sweep_dir)
+        if self.parent is None:
+            return
+        client, run_id = self.parent
+        client.log_artifact(run_id, str(sweep_dir / "leaderboard.csv"))
+        for row in rows:
+            if row["rank"] == 1 and math.isfinite(row["pseudo_auc"]):
+                client.log_metric(run_id, f"best/{row['machine']}/pseudo_auc", row["pseudo_auc"])
+        client.set_tag(run_id, "failed", len(failed))
+        client.set_terminated(run_id, "FINISHED")
+
+
+def collect(sweep_dir: Path) -> tuple[list[dict], list[tuple[str, str]]]:
+    """Rows of the leaderboard, best first within each machine, and (child, reason) of those that failed."""
+    rows, failed = [], []
+    for child in sorted((path for path in sweep_dir.iterdir() if path.is_dir()), key=lambda path: _number(path.name)):
+        if facts_of(child).get("status") == "finished":
+            rows.append(_row(child))
+        else:
+            reason = child / "failed.txt"
+            failed.append((child.name, reason.read_text().strip().splitlines()[-1] if reason.is_file() else "interrupted"))
+    _name_differences(rows)
+    rows.sort(key=lambda row: (row["machine"], -row["pseudo_auc"] if math.isfinite(row["pseudo_auc"]) else math.inf))
+    ranks: dict[str, int] = {}
+    for row in rows:
+        ranks[row["machine"]] = row["rank"] = ranks.get(row["machine"], 0) + 1
+    return rows, failed
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    """The leaderboard as csv."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path) -> None:
+    """The leaderboard on the screen, the best run of each machine per machine ID, and what failed and why."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mimii_pl.metrics import read_results
+    from mimii_pl.report._tables import results_table
+
+    console = Console()
+    shown = [column for column in COLUMNS if column not in ("backend", "overrides") or len({r[column] for r in rows}) > 1]
+    table = Table(title="Leaderboard", caption=SELECTION, caption_justify="left", box=None, padding=(0, 1))
+    for column in shown:
+        table.add_column(HEADS.get(column, column), justify="left" if column in TEXT else "right", overflow="fold")
+    for row in rows:
+        cells = {**row, "run": row["run"].split("-")[0]}
+        style = "bold" if row["rank"] == 1 else None
+        table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in map(cells.get, shown)), style=style)
+    console.print(table)
+    for row in rows:
+        if row["rank"] == 1:
+            title = f"best on {row['machine']}: {row['model']}, run {row['run']}"
+            console.print(results_table(read_results(sweep_dir / row["run"] / "results.csv"), title=title))
+    for child, reason in failed:
+        console.print(f"[bold red]failed[/] {child}: {reason}", soft_wrap=True)
+    console.print(f"leaderboard: {sweep_dir / 'leaderboard.csv'}", soft_wrap=True)
+
+
+def _row(child: Path) -> dict:
+    from mimii_pl.metrics import read_results
+
+    cfg, facts = OmegaConf.load(child / "config.yaml"), facts_of(child)
+    values = {(r.id, r.metric): r.value for r in read_results(child / "results.csv") if r.machine in ("all", cfg.machine.name)}
+    return {
+        "machine": cfg.machine.name,
+        "model": cfg.choices.model,
+        "backend": cfg.choices.backend,
+        "pseudo_auc": facts["pseudo_auc"],
+        "auc": values.get(("mean", "auc"), math.nan),
+        "pauc": values.get(("mean", "pauc"), math.nan),
+        "min_auc": values.get(("min", "auc"), math.nan),
+        "epochs": facts["epochs"],
+        "run": child.name,
+        "config": _flat(cfg),
+    }
+
+
+def _name_differences(rows: list[dict]) -> None:
+    """Write into each row's `overrides` the options in which runs of one detector differ."""
+    for row in rows:
+        peers = [other["config"] for other in rows if other["model"] == row["model"]]
+        varied = [key for key, value in row["config"].items() if any(peer.get(key) != value for peer in peers)]
+        row["overrides"] = " ".join(f"{key}={row['config'][key]}" for key in varied)
+
+
+def _flat(cfg: DictConfig) -> dict[str, str]:
+    from mimii_pl.tracking._logger import flat
+
+    skipped = ("run_dir", "choices.", "machine.", "backend.", "trainer.")
+    return {key: value for key, value in flat(cfg).items() if not key.startswith(skipped)}
+
+
+def _number(name: str) -> tuple[int, str]:
+    head = name.split("-")[0]
+    return (int(head) if head.isdigit() else 1_000_000, name)
+
+
+def _open_parent(config: DictConfig) -> tuple[Any, str] | None:
+    """MLflow client and id of a new parent run; None where MLflow is not asked for."""
+    logger = OmegaConf.select(config, "trainer.logger")
+    if not logger:
+        return None
+    from mimii_pl.tracking._logger import open_store
+
+    experiment = open_store(logger.tracking_uri, logger.experiment_name)
+    import mlflow
+
+    client = mlflow.MlflowClient(logger.tracking_uri)
+    tags = {"overrides": " ".join(config.hydra.overrides.task), "selection": SELECTION}
+    run = client.create_run(experiment, tags=tags, run_name=time.strftime("sweep %Y-%m-%d %H:%M"))
+    return client, run.info.run_id

@@ -1,0 +1,127 @@
+"""What every detector owes its users, over every file of conf/model."""
+
+import inspect
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+import world
+
+from mimii_pl import _config
+from mimii_pl.metrics import read_results
+from mimii_pl.run import run
+from mimii_pl.scorer import Scorer
+
+NAMES = sorted(file.stem for file in _config.CONF.joinpath("model").glob("[!_]*.yaml"))
+CLIPS = 6
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory):
+    return world.write(tmp_path_factory.mktemp("contract") / "world")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def built(request, root):
+    """Configuration, data module and an untrained detector in evaluation mode."""
+    torch.manual_seed(0)
+    cfg = world.configured(root, f"model={request.param}")
+    sounds = world.sounds_of(cfg)
+    detector = _config.build(cfg.model, sounds.in_shape, len(sounds.labels)).eval()
+    sounds.crop = detector.crop
+    sounds.fit_features()
+    return cfg, sounds, detector
+
+
+def scorer(sounds, detector, batch_size=32):
+    return Scorer(
+        detector, sounds.features, labels=sounds.labels, sample_rate=16000, samples=sounds.samples, batch_size=batch_size
+    )
+
+
+def test_one_finite_score_per_clip(built):
+    _, sounds, detector = built
+    scores = scorer(sounds, detector).score_waves(sounds.waves[:CLIPS], sounds.machine_id[:CLIPS])
+    assert scores.shape == (CLIPS,)
+    assert np.isfinite(scores).all()
+
+
+def test_silence_and_full_scale_get_finite_scores(built):
+    _, sounds, detector = built
+    waves = np.zeros((2, sounds.samples), np.int16)
+    waves[1] = np.where(np.arange(sounds.samples) % 2, 32767, -32768)
+    assert np.isfinite(scorer(sounds, detector).score_waves(waves, np.array([0, 1]))).all()
+
+
+def test_a_score_does_not_depend_on_its_neighbours(built):
+    _, sounds, detector = built
+    waves, ids = sounds.waves[:CLIPS], sounds.machine_id[:CLIPS]
+    together = scorer(sounds, detector).score_waves(waves, ids)
+    alone = scorer(sounds, detector, batch_size=1).score_waves(waves, ids)
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
+def test_the_embedding_is_one_vector_per_clip(built):
+    _, sounds, detector = built
+    if not detector.has_embedding:
+        with pytest.raises(NotImplementedError):
+            detector.embed(None)
+        return
+    embeddings = scorer(sounds, detector).embed_waves(sounds.waves[:CLIPS], sounds.machine_id[:CLIPS])
+    assert embeddings.ndim == 2
+    assert len(embeddings) == CLIPS
+    assert np.isfinite(embeddings).all()
+
+
+def test_the_loss_reaches_every_parameter(built):
+    _, sounds, detector = built
+    batch = sounds.on_after_batch_transfer(next(iter(sounds.train_dataloader())), 0)
+    detector.train()
+    detector.zero_grad()
+    detector.loss(batch).backward()
+    detector.eval()
+    unreached = [name for name, p in detector.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not unreached
+
+
+def test_hyperparameters_are_primitives_with_a_type(built):
+    cfg, _, detector = built
+    plain = (int, float, str, bool, type(None), list, tuple)
+    assert all(isinstance(value, plain) for value in detector.hparams.values())
+    options = {name for name in cfg.model if not name.startswith("_")}
+    parameters = inspect.signature(type(detector)).parameters
+    assert options == {name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert all(p.annotation is not p.empty for p in parameters.values())
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")  # batches are gathers from a memory map
+@pytest.mark.parametrize("name", NAMES)
+def test_checkpoints_give_bit_equal_scores(name, root, tmp_path):
+    cfg = world.configured(root, f"model={name}", f"run_dir={tmp_path}", "trainer=smoke")
+    sounds = world.sounds_of(cfg)
+    detector = _config.build(cfg.model, sounds.in_shape, len(sounds.labels))
+    sounds.crop = detector.crop
+    sounds.fit_features()
+    trainer = _config.build(cfg.trainer)
+    trainer.fit(detector, sounds, weights_only=True)
+    best = trainer.predict(datamodule=sounds, ckpt_path="best", weights_only=True)
+    again = type(detector).load_from_checkpoint(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    quiet = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    loaded = quiet.predict(again, datamodule=sounds)
+    for (rows, scores), (other_rows, other_scores) in zip(best, loaded, strict=True):
+        assert torch.equal(rows, other_rows)
+        assert torch.equal(scores, other_scores)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_after_a_short_training_anomalies_outrank_normals(name, root, tmp_path):
+    cfg = world.configured(root, f"model={name}", "training.epochs=12", "dataset.batch_size=8")
+    if "lr" in cfg.model:
+        cfg.model.lr = 1e-3
+    run(cfg, tmp_path)
+    results = read_results(tmp_path / "results.csv")
+    per_id = {r.id: r.value for r in results if r.metric == "auc" and r.id.startswith("id_")}
+    assert set(per_id) == {"id_00", "id_02"}
+    assert min(per_id.values()) > 0.8
