@@ -143,6 +143,7 @@ class MachineSounds(pl.LightningDataModule):
         sampler = TrainSampler(
             self.rows("train"), frames, crop, batch_size=self.batch_size, seed=self.seed, **self._processes()
         )
+        sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)  # Lightning's call comes after the first batch
         return self._loader(sampler)
 
     def val_dataloader(self) -> DataLoader:
@@ -167,6 +168,7 @@ class MachineSounds(pl.LightningDataModule):
         return DataLoader(
             _Gather(self), sampler=batches, batch_size=None, num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(), persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),  # its own: taking an iterator must not move the random numbers of training
         )  # fmt: skip
 
     def _processes(self) -> dict[str, int]:

@@ -44,5 +44,8 @@ class SeedEachEpoch(pl.Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.on_train_epoch_start(trainer, pl_module)  # which Lightning leaves out in the first epoch of a resumed run
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         torch.manual_seed((self.seed * 10_007 + trainer.current_epoch) * 1_009 + trainer.global_rank)
