@@ -1,0 +1,91 @@
+"""What the benchmarks share: recordings to work on, interleaved timing, small tables.
+
+Machines have slow spells, so alternatives are timed in turn, and medians and their ratios are shown.
+"""
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mimii_pl import _config
+from mimii_pl._memory import keep_freed_memory
+
+RATE = 16000
+DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+
+
+def recordings(folder: Path, *, train: int, test: int = 0, seconds: float = 10.0, ids: int = 4) -> Path:
+    """A DCASE 2020 folder of tones in noise: `train` normal clips, `test` test clips, half of them anomalous."""
+    rng = np.random.default_rng(0)
+    time_ = np.arange(round(seconds * RATE)) / RATE
+    noise = rng.standard_normal(2 * len(time_)).astype(np.float32)
+    for split, condition, count in (
+        ("train", "normal", train), ("test", "normal", test - test // 2), ("test", "anomaly", test // 2)
+    ):  # fmt: skip
+        (folder / "fan" / split).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            start = rng.integers(len(time_))
+            wave = np.sin(2 * np.pi * (200 + 90 * (index % ids)) * time_) + noise[start : start + len(time_)]
+            path = folder / "fan" / split / f"{condition}_id_{index % ids:02d}_{index:08d}.wav"
+            soundfile.write(path, 0.1 * wave, RATE, subtype="PCM_16")
+    return folder
+
+
+def sounds(root: Path, *overrides: str):
+    """Configuration and data module of a folder, cache beside it."""
+    cfg = _config.compose([
+        "logger=none", f"dataset.root={root}", f"dataset.cache_dir={root}/cache", f"run_dir={root}/run", *overrides
+    ])  # fmt: skip
+    module = _config.build(
+        cfg.dataset, machine="fan", protocol=_config.build(cfg.protocol), features=_config.build(cfg.features),
+        augmentation=list(_config.build(cfg.augmentation).values()),
+    )  # fmt: skip
+    module.setup()
+    return cfg, module
+
+
+def seconds(work: Callable[[], object], device: str = "cpu") -> float:
+    """Wall time of one call, the device's queue included."""
+    started = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def medians(alternatives: dict[str, Callable[[], object]], repeats: int = 7, device: str = "cpu") -> dict[str, float]:
+    """Median seconds of each alternative, all timed in turn after one call to warm up."""
+    for work in alternatives.values():
+        work()
+    times = {name: [] for name in alternatives}
+    for _ in range(repeats):
+        for name, work in alternatives.items():
+            times[name].append(seconds(work, device))
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def peak_mib() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def show(title: str, columns: list[str], rows: list[list]) -> None:
+    """Print a table; numbers with three digits that count."""
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
+    Console(width=120).print(table)
+
+
+def workplace() -> tempfile.TemporaryDirectory:
+    """A folder that is gone afterwards; freed memory is kept, as in a run."""
+    keep_freed_memory()
+    return tempfile.TemporaryDirectory()

@@ -1,0 +1,45 @@
+"""Time and memory of a dense_ae epoch and of scoring, from 100 to 1,000 clips: time linear, memory flat."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from _bench import peak_mib, recordings, show, sounds, workplace
+
+from mimii_pl import _config
+from mimii_pl.run import hush
+
+
+def one_size(root: Path, clips: int) -> None:
+    """Print seconds and peak memory of one size; a process of its own, since a process never forgets its peak."""
+    hush()
+    started = time.perf_counter()
+    cfg, module = sounds(root, "model=dense_ae", "trainer=default", "training.epochs=1")
+    opened = time.perf_counter()
+    model = _config.build(cfg.model, module.in_shape, 4)
+    module.crop = model.crop
+    trainer = _config.build(cfg.trainer)
+    trainer.progress_bar_callback.disable()
+    trainer.fit(model, module)
+    trained = time.perf_counter()
+    module.predict_dataloader = lambda: module.loader(module.rows("train"))
+    trainer.predict(model, datamodule=module)
+    print(clips, opened - started, trained - opened, time.perf_counter() - trained, peak_mib())
+
+
+def main() -> None:
+    rows = []
+    for clips in (100, 300, 1000):
+        with workplace() as folder:
+            root = recordings(Path(folder), train=clips)
+            done = subprocess.run(
+                [sys.executable, __file__, str(root), str(clips)], capture_output=True, text=True, check=True
+            )
+        number, *values = done.stdout.strip().splitlines()[-1].split()
+        rows.append([number, *map(float, values)])
+    show("dense_ae, clips of 10 s", ["clips", "decode, s", "epoch, s", "score, s", "peak MiB"], rows)
+
+
+if __name__ == "__main__":
+    one_size(Path(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 1 else main()
