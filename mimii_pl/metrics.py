@@ -1,6 +1,6 @@
-"""How well scores tell anomalous from normal clips, per machine ID. Higher score = more anomalous, label 1 = anomalous.
+"""How well scores tell anomalous from normal clips, per machine ID: higher score = more anomalous, label 1 = anomalous.
 
-A metric is NaN ("undefined") where only one class is present. Scores enter by rank alone, so infinite ones are in order.
+A metric is NaN ("undefined") where only one class is present. Scores enter by rank alone, so infinite ones are fine.
 """
 
 import csv
@@ -17,7 +17,7 @@ UNDEFINED = float("nan")
 
 
 class Result(NamedTuple):
-    """One number: `metric` of one machine ID, or of a machine type where `id` is `mean`, `hmean` or `min` over its IDs."""
+    """One number: `metric` of a machine ID, or of a machine type where `id` is `mean`, `hmean` or `min` over its IDs."""
 
     machine: str
     id: str
@@ -91,7 +91,7 @@ def arithmetic_mean(values: ArrayLike) -> float:
 
 
 def harmonic_mean(values: ArrayLike) -> float:
-    """Harmonic mean of the defined values, each at least the float's epsilon (as the official evaluators since 2021)."""
+    """Harmonic mean of the defined values, each at least float's epsilon (as the official evaluators since 2021)."""
     defined = np.maximum(_defined(values), sys.float_info.epsilon)
     return float(len(defined) / (1 / defined).sum()) if len(defined) else UNDEFINED
 
@@ -180,8 +180,8 @@ def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
         raise ValueError(f"one label and one score per clip: got labels {labels.shape} and scores {scores.shape}")
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("labels must be 0 (normal) or 1 (anomalous)")
-    if np.isnan(scores).any():
-        raise ValueError(f"{np.isnan(scores).sum()} of {len(scores)} scores are NaN: a clip without a score has no rank")
+    if missing := int(np.isnan(scores).sum()):
+        raise ValueError(f"{missing} of {len(scores)} scores are NaN: such a clip has no rank")
     return labels.astype(int), scores
 
 

@@ -137,7 +137,8 @@ def test_means_over_ids():
     assert metrics.minimum(values) == 0.5
     assert metrics.harmonic_mean([0.0, 0.5]) == pytest.approx(2 / (1 / sys.float_info.epsilon + 2))
     for summary in metrics.SUMMARIES.values():
-        assert math.isnan(summary([math.nan, math.nan])) and math.isnan(summary([]))
+        assert math.isnan(summary([math.nan, math.nan]))
+        assert math.isnan(summary([]))
 
 
 # --- per machine ID --------------------------------------------------------------------------------------------------
@@ -177,7 +178,8 @@ def test_an_id_of_one_class_is_left_out_of_the_summary():
     machine, ids, labels, scores = scored(("bldc", ["id_01", "id_03"]))
     labels = np.where(np.array(ids) == "id_03", 0, labels)
     value = {result[:3]: result.value for result in metrics.per_machine_id(machine, ids, labels, scores)}
-    assert math.isnan(value["bldc", "id_03", "auc"]) and value["bldc", "id_03", "n_anomalous"] == 0
+    assert math.isnan(value["bldc", "id_03", "auc"])
+    assert value["bldc", "id_03", "n_anomalous"] == 0
     for name in metrics.SUMMARIES:
         assert value["bldc", name, "auc"] == pytest.approx(value["bldc", "id_01", "auc"], abs=1e-15)
 

@@ -1,13 +1,17 @@
-"""Results as tables: on the terminal, in markdown and (through `rows`) in the report."""
+"""Results as tables: on the terminal, in markdown and (through `rows`) in the report; scores as the report reads them."""
 
+import csv
 import math
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from mimii_pl.errors import InputError
 from mimii_pl.metrics import METRICS, SUMMARIES, Result
 
 COLUMNS = ("machine ID", "AUC", "pAUC", "PR-AUC", "normal", "anomalous")
@@ -22,6 +26,50 @@ class Row(NamedTuple):
     cells: tuple[str, ...]
     is_summary: bool
     ends_section: bool
+
+
+class Scored(NamedTuple):
+    """One line of `scores.csv`; label 1 anomalous, 0 normal, -1 not known."""
+
+    machine: str
+    id: str
+    domain: str
+    file: str
+    label: int
+    score: float
+
+
+def read_scores(path: Path) -> list[Scored]:
+    """Clips of `scores.csv`, their files relative to the folder that holds them all."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: a report is made of a run that has scored its test clips")
+    clips = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for line, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                clips.append(Scored(*(row[name] for name in Scored._fields[:4]), int(row["label"]), float(row["score"])))
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(f"{path}, line {line}: {error!r}; expected {', '.join(Scored._fields)}") from error
+            if math.isnan(clips[-1].score) or clips[-1].label not in (0, 1, -1):
+                raise InputError(f"{path}, line {line}: the label is not 0, 1 or -1, or the score is NaN")
+    try:
+        folder = os.path.commonpath([os.path.dirname(clip.file) for clip in clips])
+    except ValueError:  # no clips, or absolute and relative paths
+        folder = ""
+    return [clip._replace(file=os.path.relpath(clip.file, folder)) for clip in clips] if folder else clips
+
+
+def headlines(results: Iterable[Result]) -> list[dict]:
+    """Per machine type: mean AUC, and the machine ID served worst."""
+    aucs = [result for result in results if result.metric == "auc" and result.machine != "all"]
+    lines = []
+    for mean in (result for result in aucs if result.id == "mean"):
+        ids = [r for r in aucs if r.machine == mean.machine and r.id not in SUMMARIES]
+        defined = [r for r in ids if not math.isnan(r.value)]
+        worst = min(defined, key=lambda r: r.value, default=mean)
+        lines.append({"machine": mean.machine, "auc": mean.value, "worst": worst.id, "least": worst.value,
+                      "ids": len(defined), "undefined": len(ids) - len(defined)})  # fmt: skip
+    return lines
 
 
 def number(value: float) -> str:

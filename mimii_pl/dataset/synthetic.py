@@ -1,0 +1,145 @@
+"""Synthetic machines, written as real wavs in the DCASE 2020 layout, so that everything downstream is the same code."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mimii_pl.dataset._anomalies import break_down
+from mimii_pl.dataset._machines import RATE, SOUNDS, UNITS, factory, vary
+from mimii_pl.dataset.dcase2020 import DCASE2020
+from mimii_pl.errors import InputError
+
+LEVEL = 0.08  # root mean square of a clip, full scale 1
+SPREAD = 2.0  # dB, standard deviation of the clips' level: loudness alone must not tell
+
+
+class Order(NamedTuple):
+    """One clip to be made: where it goes and what is in it."""
+
+    machine: str
+    id: int
+    split: str
+    condition: str
+    index: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}/{self.condition}_id_{self.id:02d}_{self.index:08d}.wav"
+
+
+class Synthetic(DCASE2020):
+    """Fans, pumps, sliders and valves of four IDs each, made up from their physics (`_machines`, `_anomalies`).
+
+    Missing recordings are written first, into a folder named by the options. Anomalies take the kinds of their machine
+    type in turn: unbalance, voltage change, clogging, contamination, leakage, rail damage, loose belt and so on.
+
+    Args:
+        root: folder that holds synthetic worlds.
+        snr_db: machine over factory noise, in dB; MIMII has -6, 0 and 6.
+        severity: of the faults; 0: none at all.
+        train_clips: normal training clips per machine ID.
+        test_clips: normal test clips per machine ID, and as many anomalous ones.
+        clip_seconds: length of a clip.
+        world_seed: another seed, other recordings.
+        sounds: machine, protocol, features and the other options of `MachineSounds`.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        snr_db: float = 6.0,
+        severity: float = 1.0,
+        train_clips: int = 60,
+        test_clips: int = 20,
+        clip_seconds: float = 4.0,
+        world_seed: int = 0,
+        **sounds,
+    ) -> None:
+        self.world = {
+            "snr_db": snr_db, "severity": severity, "train_clips": train_clips, "test_clips": test_clips,
+            "clip_seconds": clip_seconds, "world_seed": world_seed,
+        }  # fmt: skip
+        name = f"snr{snr_db:g}_severity{severity:g}_{train_clips}+{test_clips}x{clip_seconds:g}s_seed{world_seed}"
+        super().__init__(root=str(Path(root) / name), **sounds)
+
+    def prepare_data(self) -> None:
+        """Write the recordings of the chosen machine type where they are missing."""
+        wanted = list(UNITS) if self.machine == "all" else [self.machine]
+        if unknown := set(wanted) - set(UNITS):
+            raise InputError(f"dataset=synthetic has no machine '{unknown.pop()}'; it has: {', '.join(UNITS)}, all")
+        for machine in wanted:
+            if not (self.root / machine).is_dir():
+                write_machine(self.root, machine, **self.world)
+        super().prepare_data()
+
+
+def write_machine(
+    root: Path,
+    machine: str,
+    *,
+    snr_db: float,
+    severity: float,
+    train_clips: int,
+    test_clips: int,
+    clip_seconds: float,
+    world_seed: int,
+    ids: Sequence[int] = (0, 2, 4, 6),
+    workers: int | None = None,
+) -> None:
+    """Write one machine type to `<root>/<machine>`: beside it first, then renamed, so that it is whole or not there."""
+    from rich.progress import track
+
+    orders = [
+        Order(machine, id_, split, condition, index)
+        for id_ in ids
+        for split, condition, count in (
+            ("train", "normal", train_clips), ("test", "normal", test_clips), ("test", "anomaly", test_clips)
+        )
+        for index in range(count)
+    ]  # fmt: skip
+    partial = root / f".{machine}.{os.getpid()}.partial"
+    for split in ("train", "test"):
+        (partial / split).mkdir(parents=True, exist_ok=True)
+
+    def write(order: Order) -> None:
+        import soundfile
+
+        clip = render(order, round(clip_seconds * RATE), snr_db=snr_db, severity=severity, world_seed=world_seed)
+        soundfile.write(partial / order.name, clip, RATE, subtype="PCM_16")
+
+    try:
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            for _ in track(pool.map(write, orders), f"making {machine}", total=len(orders)):
+                pass
+        if not (root / machine).is_dir():
+            os.rename(partial, root / machine)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def render(order: Order, samples: int, *, snr_db: float, severity: float, world_seed: int) -> np.ndarray:
+    """One clip, float [samples] in full scale 1; the same for the same order and options, whoever makes it."""
+    machine, background, level = parts(order, samples, severity=severity, world_seed=world_seed)
+    mixed = machine + background * 10 ** (-snr_db / 20)
+    return np.clip(level * mixed / _rms(mixed), -1, 1)
+
+
+def parts(order: Order, samples: int, *, severity: float, world_seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Machine and factory noise of one clip, both of power 1, and the clip's level."""
+    seed = [world_seed, list(SOUNDS).index(order.machine), order.id, order.split == "test", order.condition == "anomaly"]
+    rng = np.random.default_rng([*seed, order.index])
+    unit = vary(UNITS[order.machine][order.id], rng)
+    if order.condition == "anomaly" and severity > 0:
+        unit = break_down(order.machine, unit, severity, order.index, rng)
+    machine, background = SOUNDS[order.machine](unit, samples, rng), factory(samples, rng)
+    return machine / _rms(machine), background / _rms(background), LEVEL * 10 ** (SPREAD * rng.standard_normal() / 20)
+
+
+def _rms(wave: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(wave))))
