@@ -17,7 +17,7 @@ UNDEFINED = float("nan")
 
 
 class Result(NamedTuple):
-    """One number: `metric` of a machine ID, or of a machine type where `id` is `mean`, `hmean` or `min` over its IDs."""
+    """One number: `metric` of a machine ID, or of a type over its IDs where `id` is `mean`, `hmean` or `min`."""
 
     machine: str
     id: str

@@ -20,38 +20,38 @@ def fan_unbalance(unit: Unit, severity: float) -> Unit:
 
 def fan_voltage_change(unit: Unit, severity: float) -> Unit:
     """Low voltage: the wheel turns slower and its motor hums at multiples of twice the mains frequency."""
-    return replace(unit, speed=unit.speed * (1 - 0.06 * severity), hum=0.3 * severity)
+    return replace(unit, speed=unit.speed * (1 - 0.07 * severity), hum=0.4 * severity)
 
 
 def fan_clogging(unit: Unit, severity: float) -> Unit:
     """Dust on blades and grille: duller tones, more and brighter turbulence, heavier parts that ring lower."""
     return replace(
         unit, flow=unit.flow + 3 * severity, rolloff=unit.rolloff + severity,
-        stiffness=unit.stiffness * (1 - 0.05 * severity),
+        stiffness=unit.stiffness * (1 - 0.07 * severity),
     )  # fmt: skip
 
 
 def pump_leakage(unit: Unit, severity: float) -> Unit:
     """Pressure is lost through a gap that hisses."""
-    return replace(unit, hiss=0.5 * severity, rolloff=unit.rolloff + severity)
+    return replace(unit, hiss=0.6 * severity, rolloff=unit.rolloff + severity)
 
 
 def pump_contamination(unit: Unit, severity: float) -> Unit:
     """Particles seed bubbles anywhere: bursts as strong as ever come at any angle of the turn (phase)."""
-    return replace(unit, scatter=min(1.0, severity), wander=1.2 * severity)
+    return replace(unit, scatter=min(1.0, severity), wander=1.5 * severity)
 
 
 def pump_clogging(unit: Unit, severity: float) -> Unit:
     """The inlet chokes: slower, heavier, and louder cavitation."""
     return replace(
         unit, speed=unit.speed * (1 - 0.05 * severity), flow=unit.flow + 2 * severity,
-        stiffness=unit.stiffness * (1 - 0.05 * severity),
+        stiffness=unit.stiffness * (1 - 0.07 * severity),
     )  # fmt: skip
 
 
 def slider_rail_damage(unit: Unit, severity: float) -> Unit:
-    """A notch in the rail knocks at the same place, to and fro."""
-    return replace(unit, knock=8 * severity)
+    """A notch in the rail knocks at the same place, to and fro; what is cracked rings lower."""
+    return replace(unit, knock=10 * severity, stiffness=unit.stiffness * (1 - 0.05 * severity))
 
 
 def slider_loose_belt(unit: Unit, severity: float) -> Unit:
@@ -61,20 +61,20 @@ def slider_loose_belt(unit: Unit, severity: float) -> Unit:
 
 def slider_no_grease(unit: Unit, severity: float) -> Unit:
     """Dry friction: rougher, brighter, and it squeals."""
-    return replace(unit, flow=unit.flow + 3 * severity, tilt=unit.tilt + severity, squeal=0.3 * severity)
+    return replace(unit, flow=unit.flow + 4 * severity, tilt=unit.tilt + 1.5 * severity, squeal=0.5 * severity)
 
 
 def valve_contamination(unit: Unit, severity: float) -> Unit:
     """Dirt in the seat: the plunger lands softer and longer, and the parts ring lower."""
     return replace(
-        unit, duty=unit.duty * (1 + severity), stiffness=unit.stiffness * (1 - 0.05 * severity),
+        unit, duty=unit.duty * (1 + 1.5 * severity), stiffness=unit.stiffness * (1 - 0.08 * severity),
         flow=unit.flow + 2 * severity,
     )  # fmt: skip
 
 
 def valve_leakage(unit: Unit, severity: float) -> Unit:
     """Fluid still rushes while the valve is closed."""
-    return replace(unit, scatter=severity)
+    return replace(unit, leak=severity, flow=unit.flow + 2 * severity)
 
 
 def valve_voltage_change(unit: Unit, severity: float) -> Unit:

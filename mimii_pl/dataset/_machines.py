@@ -10,7 +10,7 @@ import numpy as np
 from scipy import fft
 
 RATE = 16000  # Hz
-HARMONICS = 32
+HARMONICS = 40  # of a pulse train; the upper half fades out
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,13 @@ class Unit:
         skew: phase law of the harmonics: 0 all peak together (a sharp pulse), 1 they sweep through the whole period.
         flow: broadband noise relative to the tones, in dB.
         tilt: slope of the broadband noise in dB per octave.
-        duty: share of a turn (pump) or of a second (valve) that a burst of noise lasts.
+        duty: share of a pulse's period that its burst of noise lasts (fan, pump); decay of a click in seconds (valve).
         modes: resonances of the casing as (Hz, quality factor, gain).
         stiffness: factor on the frequencies of all modes.
         ripple: depth of the amplitude modulation once per turn.
         wander: standard deviation of each harmonic's own slow phase, in radians; locked at 0.
-        scatter: 0: bursts come at their angle of the turn, 1: anywhere in it.
+        scatter: 0: bursts come at their time in the pulse's period, 1: anywhere in it.
+        leak: flow through a closed valve as a share of the open one (amplitude).
         bounce: share of a strike's energy that comes with a second one, milliseconds later.
         hiss: noise of escaping fluid, relative to the machine (amplitude).
         knock: strikes against damage on the way (amplitude).
@@ -49,6 +50,7 @@ class Unit:
     ripple: float = 0.1
     wander: float = 0.0
     scatter: float = 0.0
+    leak: float = 0.0
     bounce: float = 0.0
     hiss: float = 0.0
     knock: float = 0.0
@@ -56,30 +58,30 @@ class Unit:
     hum: float = 0.0
 
 
-UNITS = {
+UNITS = {  # neighbouring IDs ring some 12 % apart, in another order for each mode
     "fan": {
-        0: Unit(24.0, 5, 3.0, 0.00, -4.0, -4.0, 0.2, ((420, 8, 3.0), (1350, 12, 3.0), (3100, 15, 2.5))),
-        2: Unit(29.0, 5, 4.5, 0.15, -2.0, -3.0, 0.2, ((560, 8, 3.0), (1050, 12, 3.5), (3700, 15, 2.0))),
-        4: Unit(21.0, 7, 3.5, 0.00, -5.0, -5.0, 0.2, ((360, 8, 3.0), (1700, 12, 3.0), (2600, 15, 3.0))),
-        6: Unit(26.0, 6, 5.0, 0.30, -3.0, -4.0, 0.2, ((490, 8, 2.5), (1200, 12, 2.5), (4400, 15, 2.5))),
+        0: Unit(24.0, 5, 4.0, 0.0, -4.0, -4.0, 0.5, ((430, 8, 3.0), (1320, 12, 3.5), (2700, 15, 3.0))),
+        2: Unit(27.0, 5, 5.0, 0.06, -2.5, -3.5, 0.5, ((530, 8, 3.0), (1050, 12, 3.5), (3390, 15, 3.0))),
+        4: Unit(21.0, 6, 4.5, 0.03, -4.5, -4.5, 0.5, ((380, 8, 3.0), (1480, 12, 3.5), (3020, 15, 3.0))),
+        6: Unit(25.5, 6, 5.5, 0.1, -3.0, -4.0, 0.5, ((480, 8, 3.0), (1180, 12, 3.5), (3790, 15, 3.0))),
     },
     "pump": {
-        0: Unit(24.0, 4, 6.0, 0.00, 0.0, 1.0, 0.06, ((310, 6, 2.5), (1100, 10, 3.0), (2900, 9, 3.0))),
-        2: Unit(28.0, 3, 5.0, 0.10, 1.0, 0.0, 0.10, ((250, 6, 2.5), (1450, 10, 3.0), (2300, 9, 3.0))),
-        4: Unit(21.0, 5, 7.0, 0.00, -1.0, 2.0, 0.08, ((390, 6, 2.5), (900, 10, 3.0), (3600, 9, 3.0))),
-        6: Unit(25.5, 4, 6.0, 0.20, 0.5, 1.0, 0.14, ((280, 6, 2.5), (1250, 10, 2.5), (4300, 9, 3.0))),
+        0: Unit(24.0, 4, 6.0, 0.0, 0.0, 0.5, 0.1, ((280, 6, 2.5), (1190, 10, 3.0), (2600, 10, 3.0))),
+        2: Unit(28.0, 3, 5.5, 0.05, 1.0, 0.0, 0.14, ((350, 6, 2.5), (950, 10, 3.0), (3260, 10, 3.0))),
+        4: Unit(21.0, 5, 6.5, 0.0, -1.0, 1.0, 0.08, ((250, 6, 2.5), (1330, 10, 3.0), (2910, 10, 3.0))),
+        6: Unit(25.5, 4, 6.0, 0.08, 0.5, 0.5, 0.12, ((310, 6, 2.5), (1060, 10, 3.0), (3650, 10, 3.0))),
     },
     "slider": {
-        0: Unit(1.1, 110, 4.0, 0.00, -3.0, -2.0, 0.1, ((650, 8, 3.0), (1900, 12, 3.0), (3900, 15, 3.0))),
-        2: Unit(1.5, 135, 5.0, 0.10, -2.0, -1.0, 0.1, ((820, 8, 3.0), (1500, 12, 3.0), (4700, 15, 3.0))),
-        4: Unit(0.9, 95, 3.0, 0.00, -4.0, -3.0, 0.1, ((520, 8, 3.0), (2400, 12, 3.0), (3300, 15, 3.0))),
-        6: Unit(1.3, 120, 4.0, 0.20, -2.0, -2.0, 0.1, ((720, 8, 3.0), (1700, 12, 2.5), (5400, 15, 3.0))),
+        0: Unit(1.1, 110, 5.0, 0.0, -3.0, -2.0, 0.1, ((630, 8, 3.0), (2010, 12, 3.5), (3600, 15, 3.0))),
+        2: Unit(1.4, 130, 5.5, 0.05, -2.0, -1.5, 0.1, ((790, 8, 3.0), (1600, 12, 3.5), (4520, 15, 3.0))),
+        4: Unit(0.9, 95, 4.5, 0.0, -4.0, -2.5, 0.1, ((560, 8, 3.0), (2250, 12, 3.5), (4030, 15, 3.0))),
+        6: Unit(1.25, 120, 5.0, 0.08, -2.5, -2.0, 0.1, ((700, 8, 3.0), (1790, 12, 3.5), (5060, 15, 3.0))),
     },
     "valve": {
-        0: Unit(1.6, 1, 0.0, 0.0, -18.0, 2.0, 0.003, ((900, 12, 3.0), (2200, 20, 4.0), (4800, 20, 3.0))),
-        2: Unit(2.2, 1, 0.0, 0.0, -16.0, 3.0, 0.002, ((1150, 12, 3.0), (2700, 20, 4.0), (3900, 20, 3.0))),
-        4: Unit(1.3, 1, 0.0, 0.0, -20.0, 1.0, 0.004, ((700, 12, 3.0), (1800, 20, 4.0), (5700, 20, 3.0))),
-        6: Unit(1.9, 1, 0.0, 0.0, -17.0, 2.0, 0.003, ((1000, 12, 3.0), (3200, 20, 4.0), (5100, 20, 3.0))),
+        0: Unit(1.6, 1, 0.0, 0.0, -16.0, 1.5, 0.003, ((840, 12, 3.0), (2630, 20, 4.0), (4300, 20, 3.5))),
+        2: Unit(2.1, 1, 0.0, 0.0, -15.0, 2.0, 0.002, ((1050, 12, 3.0), (2100, 20, 4.0), (5390, 20, 3.5))),
+        4: Unit(1.3, 1, 0.0, 0.0, -17.0, 1.0, 0.004, ((750, 12, 3.0), (2950, 20, 4.0), (4820, 20, 3.5))),
+        6: Unit(1.85, 1, 0.0, 0.0, -16.0, 1.5, 0.003, ((940, 12, 3.0), (2350, 20, 4.0), (6040, 20, 3.5))),
     },
 }
 
@@ -102,15 +104,15 @@ def fan(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
     """Blade-pass harmonics whose speed drifts slowly, and the wash of air, louder as each blade passes."""
     turns = _turns(unit.speed, samples, rng)
     tone = _harmonics(unit.teeth * turns, unit, rng) * (1 + unit.ripple * np.cos(2 * np.pi * turns))
-    wash = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, 0.5, 0.0, rng)
+    wash = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, unit.duty, 0.0, rng)
     return _ring(tone + _ratio(unit.flow) * wash + _faults(unit, samples, rng), unit)
 
 
 def pump(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Pressure pulsation of the vanes and, once per turn, the crackle of collapsing bubbles."""
+    """Pressure pulsation of the vanes, each with a crackle of collapsing bubbles."""
     turns = _turns(unit.speed, samples, rng)
     tone = _harmonics(unit.teeth * turns, unit, rng) * (1 + unit.ripple * np.cos(2 * np.pi * turns))
-    crackle = _noise(samples, unit.tilt, rng) * _bursts(turns, unit.duty, unit.scatter, rng)
+    crackle = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, unit.duty, unit.scatter, rng)
     return _ring(tone + _ratio(unit.flow) * crackle + _faults(unit, samples, rng), unit)
 
 
@@ -133,7 +135,7 @@ def valve(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
     opened = 0.35 + 0.02 * rng.standard_normal()  # share of the cycle
     clicks = _strikes(_times(cycles, (0.0,)), unit.duty, unit.bounce, samples, rng)
     clacks = _strikes(_times(cycles, (opened,)), unit.duty, unit.bounce, samples, rng)
-    rush = _noise(samples, unit.tilt, rng) * np.where(cycles % 1 < opened, 1.0, unit.scatter)
+    rush = _noise(samples, unit.tilt, rng) * np.where(cycles % 1 < opened, 1.0, unit.leak)
     return _ring(10 * clicks + 6 * clacks + _ratio(unit.flow) * rush + _faults(unit, samples, rng), unit)
 
 
@@ -142,10 +144,10 @@ SOUNDS = {"fan": fan, "pump": pump, "slider": slider, "valve": valve}
 
 def factory(samples: int, rng: np.random.Generator) -> np.ndarray:
     """What else is heard in the hall: rumble and air, other machines' tones, now and then a clang."""
-    swell = 1 + 0.3 * _slow(samples, 1.0, rng)
-    air = _noise(samples, rng.normal(-4.5, 1.0), rng) * np.maximum(swell, 0.3)
+    swell = 1 + 0.2 * _slow(samples, 1.0, rng)
+    air = _noise(samples, rng.normal(-4.5, 0.7), rng) * np.maximum(swell, 0.3)
     tones = sum(rng.uniform(0.05, 0.25) * _tone(np.full(samples, rng.uniform(60, 900))) for _ in range(4))
-    times = rng.integers(0, samples, rng.poisson(0.4 * samples / RATE))
+    times = rng.integers(0, samples, rng.poisson(0.2 * samples / RATE))
     clang = Unit(0, 0, 0, 0, 0, 0, 0, tuple((rng.uniform(300, 4000), rng.uniform(20, 60), 3.0) for _ in range(3)))
     return air + tones + _ring(rng.uniform(1, 4) * _strikes(times, 0.005, 0.0, samples, rng), clang)
 
@@ -171,17 +173,17 @@ def _tone(hz: np.ndarray) -> np.ndarray:
 
 def _harmonics(pulses: np.ndarray, unit: Unit, rng: np.random.Generator) -> np.ndarray:
     """Sum of harmonics of a pulse train, power 1; locked in phase they make its shape, wandering they make none."""
-    numbers = np.arange(1, HARMONICS + 1)
-    numbers = numbers[numbers * np.max(np.diff(pulses)) < 0.5]
-    gains = _ratio(-unit.rolloff * np.log2(numbers))
-    gains /= np.sqrt(np.sum(gains**2) / 2)
-    start, tone = rng.uniform(), np.zeros_like(pulses)
-    for number, gain in zip(numbers, gains, strict=True):
-        turn = number * (pulses + start) + unit.skew * number**2 / HARMONICS
+    numbers = np.arange(1, min(HARMONICS, 0.5 / np.max(np.diff(pulses))))
+    gains = _ratio(-unit.rolloff * np.log2(numbers)) * np.exp(-((2 * numbers / HARMONICS) ** 2))
+    gains = gains * np.exp(2j * np.pi * unit.skew * numbers**2 / HARMONICS) / np.sqrt(np.sum(gains**2) / 2)
+    turn = np.exp(2j * np.pi * ((pulses + rng.uniform()) % 1)).astype(np.complex64)
+    tone = np.zeros_like(turn)
+    for gain in gains[::-1].astype(np.complex64):  # Horner's scheme: the n-th harmonic is the n-th power of the turn
         if unit.wander:
-            turn = turn + unit.wander / (2 * np.pi) * _slow(len(pulses), 0.15, rng)
-        tone += gain * np.cos(2 * np.pi * (turn % 1).astype(np.float32))
-    return tone
+            gain = gain * np.exp(1j * unit.wander * _slow(len(pulses), 0.15, rng).astype(np.float32))
+        tone += gain
+        tone *= turn
+    return tone.real.astype(float)
 
 
 def _noise(samples: int, tilt: float, rng: np.random.Generator) -> np.ndarray:

@@ -60,26 +60,27 @@ def write_report(run_dir: Path, *, title: str = "", caption: str = "") -> Path:
 def _machine(machine: str, name: str, results: list[metrics.Result], clips: list[Scored]) -> dict:
     """What the page says of one machine ID."""
     clips = sorted((clip for clip in clips if clip[:2] == (machine, name)), key=lambda clip: -clip.score)
+    clips = _tables.short_names(clips)
     value = next((r.value for r in results if r[:3] == (machine, name, "auc")), metrics.UNDEFINED)
     normal, anomalous = ([clip for clip in clips if clip.label == label] for label in (0, 1))
     lists = [
-        ("Most anomalous", "highest scores of all clips", clips[:SHOWN]),
-        ("False alarms", "highest scores of normal clips", normal[:SHOWN]),
-        ("Misses", "lowest scores of anomalous clips", anomalous[: -SHOWN - 1 : -1]),
+        ("Most anomalous", "highest scores; normal clips are marked", clips[:SHOWN]),
+        ("Likeliest false alarms", "highest scores of normal clips", normal[:SHOWN]),
+        ("Likeliest misses", "lowest scores of anomalous clips", anomalous[: -SHOWN - 1 : -1]),
     ]
     row = next((row for row in _tables.rows(r for r in results if r[:2] == (machine, name))), None)
     known = [clip for clip in clips if clip.label >= 0]
     return {
-        "name": f"{machine} {name}", "row": row, "lists": lists, "classes": {k: v[0] for k, v in CLASSES.items()},
-        "odds": "" if np.isnan(value) else f"{value:.0%}", "present": sorted({clip.label for clip in clips}),
+        "name": f"{machine} {name}", "row": row, "lists": lists,
+        "odds": "" if np.isnan(value) else f"{100 * value:.1f} %",
         "scores": _distribution(clips), "roc": _roc([c.label for c in known], [c.score for c in known], value),
     }  # fmt: skip
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 def _distribution(clips: list[Scored]) -> Image:
-    """Histogram per class over the bulk of the scores; far outliers and infinities are counted in the outermost bins."""
-    scores = np.array([clip.score for clip in clips])
+    """Histogram per class over the bulk of the scores; far outliers and infinities count in the outermost bins."""
+    scores = np.array([clip.score for clip in clips])  # falling
     finite = scores[np.isfinite(scores)] if np.isfinite(scores).any() else np.zeros(1)
     low, high = np.quantile(finite, (0.01, 0.99))
     low, high = max(finite.min(), low - (high - low) / 2), min(finite.max(), high + (high - low) / 2)
@@ -93,8 +94,8 @@ def _distribution(clips: list[Scored]) -> Image:
             shares = np.histogram(chosen.clip(edges[0], edges[-1]), edges)[0] / len(chosen)
             axes.stairs(shares, edges, fill=style["facecolor"] != "none", linewidth=1.3, **style,
                         label=f"{name}, {len(chosen)} clips")  # fmt: skip
-            parts.append(f"{len(chosen)} {name} clips with median {np.median(chosen):.4g}")
-    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+            parts.append(f"{len(chosen)} {name} clips with median {chosen[len(chosen) // 2]:.4g}")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g} %")
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=10)
     return _image(figure, f"Histogram of anomaly scores: {', '.join(parts)}.")
 
@@ -104,13 +105,12 @@ def _roc(labels: list[int], scores: list[float], value: float) -> Image | None:
     if not len(fpr):
         return None
     figure, axes = _figure("normal clips called anomalous", "anomalous clips found")
-    axes.axvspan(0, 0.1, facecolor="#eeeeee", edgecolor="#bbbbbb", hatch="...", label="pAUC range")
+    axes.axvspan(0, 0.1, facecolor="#e3e3e3", edgecolor="none", label="pAUC range")
     axes.plot(fpr, tpr, color="#08519c", linewidth=2, label="this detector")
     axes.plot((0, 1), (0, 1), color="#555555", linestyle="--", linewidth=1, label="chance")
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=10)
-    found = np.interp(0.1, fpr, tpr)
-    words = f"ROC curve: area {_tables.number(value)}; finds {found:.0%} of the anomalous clips at 10 % false alarms."
-    return _image(figure, words)
+    found = f"{100 * np.interp(0.1, fpr, tpr):.0f} % of the anomalous clips found at 10 % false alarms"
+    return _image(figure, f"ROC curve: area {_tables.number(value)}; {found}.")
 
 
 def _training(path: Path) -> list[Image]:

@@ -1,4 +1,4 @@
-"""Results as tables: on the terminal, in markdown and (through `rows`) in the report; scores as the report reads them."""
+"""Results as tables: on the terminal, in markdown and (through `rows`) in the report; the scores behind it."""
 
 import csv
 import math
@@ -40,18 +40,24 @@ class Scored(NamedTuple):
 
 
 def read_scores(path: Path) -> list[Scored]:
-    """Clips of `scores.csv`, their files relative to the folder that holds them all."""
+    """Clips of `scores.csv`, in its order."""
     if not path.is_file():
         raise InputError(f"{path} is missing: a report is made of a run that has scored its test clips")
     clips = []
     with path.open(newline="", encoding="utf-8") as file:
         for line, row in enumerate(csv.DictReader(file), start=2):
             try:
-                clips.append(Scored(*(row[name] for name in Scored._fields[:4]), int(row["label"]), float(row["score"])))
+                names = (row[name] for name in Scored._fields[:4])
+                clips.append(Scored(*names, int(row["label"]), float(row["score"])))
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"{path}, line {line}: {error!r}; expected {', '.join(Scored._fields)}") from error
             if math.isnan(clips[-1].score) or clips[-1].label not in (0, 1, -1):
                 raise InputError(f"{path}, line {line}: the label is not 0, 1 or -1, or the score is NaN")
+    return clips
+
+
+def short_names(clips: list[Scored]) -> list[Scored]:
+    """The same clips, their files relative to the deepest folder that holds them all."""
     try:
         folder = os.path.commonpath([os.path.dirname(clip.file) for clip in clips])
     except ValueError:  # no clips, or absolute and relative paths
@@ -86,7 +92,7 @@ def rows(results: Iterable[Result]) -> list[Row]:
     kinds = [(machine, name in SUMMARIES) for machine, name in keys]
     return [
         Row(_cells(*key, grouped[key]), kind[1], following != kind)
-        for key, kind, following in zip(keys, kinds, [*kinds[1:], None], strict=True)
+        for key, kind, following in zip(keys, kinds, [*kinds, None][1:], strict=True)
     ]
 
 

@@ -1,0 +1,102 @@
+"""From file to int16: what passes unchanged, what is converted, what is refused and why."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from mimii_pl.dataset import _audio
+
+RATE = 16000
+
+
+@pytest.fixture
+def wave():
+    return (0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
+
+
+def read(path, channel=0):
+    return _audio.read(path, sample_rate=RATE, channel=channel)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_pcm16_passes_bit_exactly(tmp_path, suffix):
+    samples = np.random.default_rng(0).integers(-32768, 32768, 5000).astype(np.int16)
+    soundfile.write(tmp_path / f"a.{suffix}", samples, RATE, subtype="PCM_16")
+    np.testing.assert_array_equal(read(tmp_path / f"a.{suffix}"), samples)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "FLOAT", "PCM_32", "DOUBLE"])
+def test_other_sample_formats_keep_their_scale(tmp_path, wave, subtype):
+    soundfile.write(tmp_path / "a.wav", wave, RATE, subtype=subtype)
+    assert np.abs(read(tmp_path / "a.wav") - wave * 32768).max() <= 1
+
+
+def test_samples_over_full_scale_are_clipped_not_wrapped(tmp_path, wave):
+    soundfile.write(tmp_path / "a.wav", 9 * wave, RATE, subtype="FLOAT")
+    samples = read(tmp_path / "a.wav").astype(int)
+    assert samples.max() == 32767
+    assert np.sign(samples[wave > 0.1]).min() == 1
+
+
+def test_resampling_keeps_a_tone_and_its_level(tmp_path):
+    tone = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100)
+    soundfile.write(tmp_path / "a.wav", tone, 44100, subtype="PCM_16")
+    samples = read(tmp_path / "a.wav") / 32768
+    assert len(samples) == RATE
+    assert np.abs(np.fft.rfft(samples)).argmax() == 1000
+    assert samples[1000:-1000].std() == pytest.approx(0.3 / np.sqrt(2), rel=0.01)
+
+
+def test_channels(tmp_path):
+    channels = np.random.default_rng(0).integers(-1000, 1000, (500, 3)).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", channels, RATE, subtype="PCM_16")
+    for index in range(3):
+        np.testing.assert_array_equal(read(tmp_path / "a.wav", index), channels[:, index])
+    np.testing.assert_allclose(read(tmp_path / "a.wav", "mean"), channels.mean(axis=1), atol=0.51)
+    with pytest.raises(_audio.UnreadableClip, match="no channel 3: it has 3"):
+        read(tmp_path / "a.wav", 3)
+
+
+def test_a_longer_clip_is_cut_and_a_shorter_one_repeated():
+    clip = np.arange(5, dtype=np.int16)
+    assert _audio.fit(clip, 3).tolist() == [0, 1, 2]
+    assert _audio.fit(clip, 12).tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
+
+
+def broken(kind, path):
+    wave = (0.1 * np.random.default_rng(0).standard_normal(RATE)).astype(np.float32)
+    if kind == "truncated wav":
+        soundfile.write(path, wave, RATE, subtype="PCM_16")
+        path.write_bytes(path.read_bytes()[: RATE // 2])
+    elif kind == "truncated flac":
+        soundfile.write(path.with_suffix(".flac"), wave, RATE, subtype="PCM_16")
+        path.write_bytes(path.with_suffix(".flac").read_bytes()[:4000])
+    elif kind == "no bytes":
+        path.touch()
+    elif kind == "no samples":
+        soundfile.write(path, wave[:0], RATE, subtype="PCM_16")
+    elif kind == "text":
+        path.write_text("this is not sound")
+    elif kind == "nan":
+        soundfile.write(path, np.where(np.arange(RATE) == 7, np.nan, wave), RATE, subtype="FLOAT")
+    elif kind == "silence":
+        soundfile.write(path, 0 * wave, RATE, subtype="PCM_16")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("truncated wav", "truncated"),
+        ("truncated flac", "truncated|not readable"),
+        ("no bytes", "not readable as audio"),
+        ("no samples", "empty"),
+        ("text", "not readable as audio"),
+        ("nan", "NaN"),
+        ("silence", "silence"),
+        ("missing", "not readable as audio"),
+    ],
+)
+def test_each_fault_has_its_reason(tmp_path, kind, reason):
+    broken(kind, tmp_path / "a.wav")
+    with pytest.raises(_audio.UnreadableClip, match=reason):
+        read(tmp_path / "a.wav")
