@@ -24,7 +24,7 @@ from mimii_pl.errors import InputError
 def write_text(path: Path, text: str) -> None:
     """Write then rename, so that a reader never meets half a file."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
 
 

@@ -180,9 +180,11 @@ def judge(scorer: "Scorer", sounds: "MachineSounds", run_dir: Path) -> list["Res
     for clip, label, score in zip(clips, labels, scores, strict=True):
         table.writerow((clip.machine, clip.machine_id, clip.domain, str(clip.path), label, repr(float(score))))
     _run_dir.write_text(run_dir / "scores.csv", text.getvalue())
+    known = labels >= 0  # clips without a label are scored and not judged by
     results = per_machine_id(
-        np.array([clip.machine for clip in clips]), np.array([clip.machine_id for clip in clips]), labels, np.array(scores)
-    )
+        np.array([clip.machine for clip in clips])[known], np.array([clip.machine_id for clip in clips])[known],
+        labels[known], np.array(scores)[known],
+    )  # fmt: skip
     write_results(run_dir / "results.csv", results)
     return results
 
@@ -197,7 +199,7 @@ def report(cfg: DictConfig, results: list["Result"], criterion: float, trainer: 
 
     selection = f"checkpoint with the lowest validation loss on held-out normal clips; seed {cfg.seed}"
     title = f"{cfg.choices.get('model', '')} on {cfg.machine.name} ({cfg.choices.get('dataset', '')})"
-    page = write_report(run_dir)
+    page = write_report(run_dir, title=title, caption=selection)
     _run_dir.note(run_dir, status="finished", pseudo_auc=criterion)
     finish_run(trainer.logger, results, criterion, run_dir)
     console = Console()

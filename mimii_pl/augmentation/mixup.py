@@ -24,7 +24,7 @@ class MixUp(nn.Module):
 
     def forward(self, batch: Batch) -> Batch:
         clips, device = len(batch.spec), batch.spec.device
-        weight = torch.distributions.Dirichlet(torch.full((self.parts,), self.alpha, device=device)).sample((clips,))
+        weight = torch.distributions.Dirichlet(torch.full((self.parts,), float(self.alpha), device=device)).sample((clips,))
         unmixed = torch.rand(clips, 1, device=device) >= self.p
         weight = torch.where(unmixed, torch.eye(self.parts, device=device)[0], weight)  # [B, parts]
         order = [torch.arange(clips, device=device)] + [torch.randperm(clips, device=device) for _ in range(self.parts - 1)]

@@ -1,0 +1,64 @@
+"""Training batches: reproducible, mixed, complete, and shared out between processes."""
+
+import numpy as np
+
+from mimii_pl.dataset._sampler import Crop, TrainSampler
+
+ROWS = np.arange(100, 140)
+
+
+def items(sampler):
+    return np.concatenate(list(sampler))
+
+
+def test_whole_clips_come_once_in_an_order_of_seed_and_epoch():
+    one, two = (TrainSampler(ROWS, 50, None, batch_size=8, seed=3) for _ in range(2))
+    assert sorted(items(one)[:, 0]) == list(ROWS)
+    assert (items(one)[:, 1] == -1).all()
+    np.testing.assert_array_equal(items(one), items(two))
+    two.set_epoch(1)
+    assert (items(one) != items(two)).any()
+    assert len(list(one)) == len(one) == 5
+
+
+def test_random_crops_stay_in_the_clip_and_reach_its_ends():
+    sampler = TrainSampler(ROWS, 50, Crop(40), batch_size=8, seed=0)
+    first = []
+    for epoch in range(30):
+        sampler.set_epoch(epoch)
+        first += items(sampler)[:, 1].tolist()
+    assert (min(first), max(first)) == (0, 10)
+
+
+def test_tiles_cover_a_clip_once_and_mix_clips():
+    crop = Crop(12, tile=True, overlap=4)
+    sampler = TrainSampler(ROWS, 313, crop, batch_size=32, seed=0)
+    found = items(sampler)
+    for row in ROWS:
+        starts = np.sort(found[found[:, 0] == row, 1])
+        assert (np.diff(starts) == 8).all()
+        assert starts[0] >= 0
+        assert starts[-1] + 12 <= 313
+        windows = np.concatenate([np.arange(start, start + 8) for start in starts])
+        assert len(set(windows)) == len(windows) >= 309 - 8
+    assert min(len(set(batch[:, 0])) for batch in list(sampler)[:-1]) > 15
+
+
+def test_crops_within_a_range():
+    found = items(TrainSampler(ROWS, 313, Crop(12, True, 4, (50, 250)), batch_size=32, seed=0))[:, 1]
+    assert found.min() >= 50
+    assert found.max() + 12 <= 250
+
+
+def test_two_processes_share_the_same_list():
+    whole = items(TrainSampler(ROWS, 50, None, batch_size=4, seed=0))
+    parts = [list(TrainSampler(ROWS, 50, None, batch_size=4, seed=0, rank=rank, world=2)) for rank in range(2)]
+    assert len(parts[0]) == len(parts[1]) == 5
+    joined = np.concatenate([batch for pair in zip(*parts, strict=True) for batch in pair])
+    np.testing.assert_array_equal(joined, whole)
+
+
+def test_every_process_gets_as_many_batches_even_where_clips_run_out():
+    parts = [list(TrainSampler(ROWS[:9], 50, None, batch_size=4, seed=0, rank=rank, world=2)) for rank in range(2)]
+    assert [[len(batch) for batch in part] for part in parts] == [[4, 4], [4, 4]]
+    assert set(np.concatenate(parts[0] + parts[1])[:, 0]) == set(ROWS[:9])

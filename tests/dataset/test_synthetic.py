@@ -1,0 +1,116 @@
+"""The synthetic world: its files, its physics, its calibration."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import world
+from scipy.stats import kurtosis
+
+from mimii_pl.backend.knn import KNN
+from mimii_pl.dataset._anomalies import FAULTS, PHASE
+from mimii_pl.dataset._machines import RATE, SOUNDS, UNITS
+from mimii_pl.dataset.synthetic import Order, parts, render, write_machine
+from mimii_pl.errors import InputError
+from mimii_pl.features.log_mel import LogMel
+from mimii_pl.metrics import auc
+
+SMALL = {"snr_db": 6, "severity": 1, "train_clips": 2, "test_clips": 2, "clip_seconds": 0.5, "world_seed": 0}
+HOW = {"snr_db": 6.0, "severity": 1.0, "world_seed": 0}
+
+
+def test_files_are_dcase_2020_wavs(tmp_path):
+    write_machine(tmp_path, "valve", **SMALL)
+    files = sorted(tmp_path.rglob("*.wav"))
+    assert len(files) == 4 * (2 + 2 + 2)
+    assert (tmp_path / "valve" / "test" / "anomaly_id_06_00000001.wav") in files
+    info = soundfile.info(str(files[0]))
+    assert (info.samplerate, info.channels, info.subtype, info.frames) == (16000, 1, "PCM_16", 8000)
+    assert [path.name for path in tmp_path.iterdir()] == ["valve"]
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_the_workers(tmp_path):
+    for name, options in (("a", {}), ("b", {"workers": 1}), ("c", {"world_seed": 1})):
+        write_machine(tmp_path / name, "slider", **{**SMALL, **options}, ids=(0,))
+    read = {name: [p.read_bytes() for p in sorted((tmp_path / name).rglob("*.wav"))] for name in "abc"}
+    assert read["a"] == read["b"]
+    assert not set(read["a"]) & set(read["c"])
+
+
+def test_it_is_a_data_set_written_when_asked_for(tmp_path):
+    options = [f"dataset.{key}={value}" for key, value in SMALL.items()]
+    cfg = world.configured(tmp_path / "w", "dataset=synthetic", "machine=pump", "model=dense_ae", *options)
+    from mimii_pl import _config
+
+    sounds = _config.build(
+        cfg.dataset, machine="pump", protocol=_config.build(cfg.protocol), features=_config.build(cfg.features)
+    )
+    sounds.prepare_data()
+    sounds.setup()
+    assert len(sounds.clips) == 24
+    assert len(sounds.labels) == 4
+    sounds.machine = "bldc"
+    with pytest.raises(InputError, match="fan, pump, slider, valve"):
+        sounds.prepare_data()
+
+
+def test_half_a_world_is_not_taken_for_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("mimii_pl.dataset.synthetic.render", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_machine(tmp_path, "fan", **SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_signal_to_noise_ratio_is_what_it_says():
+    order = Order("fan", 0, "train", "normal", 3)
+    machine, background, level = parts(order, 32000, severity=1.0, world_seed=0)
+    for snr in (-6.0, 0.0, 6.0):
+        mixed = render(order, 32000, snr_db=snr, severity=1.0, world_seed=0)
+        gain = mixed @ machine / (machine @ machine)
+        rest = mixed - gain * machine
+        assert 20 * np.log10(gain * machine.std() / rest.std()) == pytest.approx(snr, abs=0.3)
+    assert level == pytest.approx(mixed.std(), rel=0.01)
+
+
+def test_without_severity_an_anomaly_is_a_healthy_machine():
+    healthy = [render(Order("fan", 0, "test", c, 0), 8000, snr_db=6, severity=0, world_seed=0).std() for c in ("normal", "anomaly")]
+    assert np.isfinite(healthy).all()
+    unit = UNITS["fan"][0]
+    for faults in FAULTS.values():
+        for fault in faults.values():
+            changed = fault(unit, 0.0)
+            assert changed.speed == unit.speed
+            assert changed.stiffness == pytest.approx(unit.stiffness)
+
+
+def test_a_fault_of_phase_changes_the_pulses_and_hardly_the_spectrum():
+    unit = UNITS["fan"][0]
+    healthy, loose = (
+        SOUNDS["fan"](u, 10 * RATE, np.random.default_rng(0)) for u in (unit, FAULTS["fan"][PHASE["fan"]](unit, 1.0))
+    )
+    spectra = [10 * np.log10(np.mean(np.abs(np.fft.rfft(w.reshape(-1, 1000))) ** 2, axis=0)) for w in (healthy, loose)]
+    difference = np.abs(np.diff(spectra, axis=0))
+    assert np.median(difference) < 1.0  # dB
+    assert kurtosis(healthy) - kurtosis(loose) > 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", UNITS)
+def test_nearest_neighbour_finds_it_neither_hopeless_nor_trivial(machine):
+    features, found, loudness = LogMel(n_mels=64), [], []
+    for id_ in UNITS[machine]:
+        clips = {}
+        for split, condition, count in (("train", "normal", 60), ("test", "normal", 20), ("test", "anomaly", 20)):
+            waves = np.stack([render(Order(machine, id_, split, condition, i), 64000, **HOW) for i in range(count)])
+            spec = features(torch.from_numpy(waves).float())[:, 0]
+            clips[split, condition] = torch.cat([spec.mean(2), spec.std(2)], 1).numpy(), np.log(waves.std(axis=1))
+        train, level = clips["train", "normal"]
+        mean, std = train.mean(axis=0), train.std(axis=0)
+        knn = KNN(metric="euclidean", per_id=False)
+        knn.fit((train - mean) / std, np.zeros(len(train)))
+        labels = np.repeat([0, 1], 20)
+        test = [clips["test", condition] for condition in ("normal", "anomaly")]
+        found.append(auc(labels, knn.score((np.concatenate([x for x, _ in test]) - mean) / std, np.zeros(40))))
+        loudness.append(auc(labels, np.abs(np.concatenate([x for _, x in test]) - np.median(level))))
+    assert 0.75 < np.mean(found) < 0.9
+    assert 0.35 < np.mean(loudness) < 0.65

@@ -1,0 +1,94 @@
+"""Representations against second implementations."""
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from mimii_pl import _config
+
+NAMES = sorted(file.stem for file in _config.CONF.joinpath("features").glob("[!_]*.yaml"))
+
+
+def build(name, **options):
+    overrides = [f"features.{key}={value}" for key, value in options.items()]
+    return _config.build(_config.compose([f"features={name}", "model=dense_ae", *overrides]).features)
+
+
+@pytest.fixture(params=["noise", "real"])
+def wave(request):
+    if request.param == "noise":
+        return 0.1 * np.random.default_rng(0).standard_normal(40_000).astype(np.float32)
+    folder = request.getfixturevalue("shared") / "real" / "dcase2020" / "slider" / "train"
+    return soundfile.read(folder / "normal_id_00_00000000.flac", dtype="float32")[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("options", [{}, {"n_fft": 512, "hop": 128, "window": "hamming"}])
+def test_engines_agree(name, options, wave):
+    wave = torch.from_numpy(wave)[None]
+    fft, convolution = (build(name, engine=engine, **options)(wave) for engine in ("torch", "nnaudio"))
+    loud = fft > fft.max() - 90 if name != "complex_stft" else fft.abs() >= 0  # dB: nothing is left of float32 below
+    assert (fft - convolution)[loud].abs().max() <= 1e-4 * fft.abs().max()
+
+
+@pytest.mark.parametrize("n_mels", [64, 128])
+def test_log_mel_is_librosas(wave, n_mels):
+    mel = librosa.feature.melspectrogram(
+        y=wave, sr=16000, n_fft=1024, hop_length=512, n_mels=n_mels, pad_mode="reflect"
+    )
+    spec = build("log_mel", n_mels=n_mels)(torch.from_numpy(wave)[None])[0, 0].numpy()
+    np.testing.assert_allclose(spec, 10 * np.log10(mel), atol=1e-4)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_log_mel_of_either_power_is_librosas(wave, power):
+    mel = librosa.feature.melspectrogram(y=wave, sr=16000, n_fft=1024, hop_length=512, power=power, pad_mode="reflect")
+    spec = build("log_mel", power=power)(torch.from_numpy(wave)[None])[0, 0].numpy()
+    np.testing.assert_allclose(spec, 20 / power * np.log10(mel), atol=2e-4)
+
+
+@pytest.mark.parametrize(("f_min", "f_max", "rate"), [(0, 8000, 16000), (300, 7000, 16000), (20, 20000, 44100)])
+def test_mel_filters_are_librosas(f_min, f_max, rate):
+    from mimii_pl.features.log_mel import slaney_bank
+
+    expected = librosa.filters.mel(sr=rate, n_fft=2048, n_mels=96, fmin=f_min, fmax=f_max)
+    np.testing.assert_allclose(slaney_bank(rate, 2048, 96, f_min, f_max), expected, atol=1e-7)
+
+
+def test_spectra_are_librosas(wave):
+    expected = librosa.stft(wave, n_fft=1024, hop_length=512, pad_mode="reflect")
+    wave = torch.from_numpy(wave)[None]
+    complex_ = build("complex_stft")(wave)[0]
+    np.testing.assert_allclose(torch.complex(*complex_).numpy(), expected, atol=1e-4 * np.abs(expected).max())
+    decibel = build("stft")(wave)[0, 0].numpy()
+    loud = np.abs(expected) > 1e-4 * np.abs(expected).max()
+    np.testing.assert_allclose(decibel[loud], 20 * np.log10(np.abs(expected[loud])), atol=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("normalize", ["none", "clip"])
+def test_a_clip_alone_is_as_in_a_batch(name, normalize):
+    features = build(name, normalize=normalize)
+    waves = 0.1 * torch.randn(40, 20_000)
+    batch = features(waves)
+    assert batch.shape[1:] == features.shape(20_000)
+    for row in (0, 17, 39):
+        torch.testing.assert_close(features(waves[row : row + 1])[0], batch[row], rtol=1e-4, atol=1e-4)
+
+
+def test_per_clip_normalisation():
+    spec = build("complex_stft", normalize="clip")(0.1 * torch.randn(3, 20_000))
+    torch.testing.assert_close(spec.mean(dim=(2, 3)), torch.zeros(3, 2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(spec.std(dim=(2, 3)), torch.ones(3, 2), atol=1e-3, rtol=0)
+
+
+def test_training_set_normalisation_needs_a_training_set():
+    with pytest.raises(RuntimeError, match="call fit first"):
+        build("log_mel", normalize="train")(torch.randn(1, 20_000))
+
+
+def test_too_short_a_clip_is_explained():
+    with pytest.raises(ValueError, match="400 samples is too short for a transform of 1024"):
+        build("log_mel")(torch.randn(1, 400))
