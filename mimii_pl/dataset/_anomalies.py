@@ -15,25 +15,25 @@ PHASE = {"fan": "unbalance", "pump": "contamination", "slider": "loose_belt", "v
 
 def fan_unbalance(unit: Unit, severity: float) -> Unit:
     """The wheel wobbles: harmonics of the blades lose their lock on each other (phase), little ripple is heard."""
-    return replace(unit, wander=1.8 * severity, ripple=unit.ripple + 0.1 * severity)
+    return replace(unit, wander=1.8 * severity, ripple=unit.ripple + 0.2 * severity)
 
 
 def fan_voltage_change(unit: Unit, severity: float) -> Unit:
     """Low voltage: the wheel turns slower and its motor hums at multiples of twice the mains frequency."""
-    return replace(unit, speed=unit.speed * (1 - 0.07 * severity), hum=0.4 * severity)
+    return replace(unit, speed=unit.speed * (1 - 0.08 * severity), hum=0.6 * severity)
 
 
 def fan_clogging(unit: Unit, severity: float) -> Unit:
     """Dust on blades and grille: duller tones, more and brighter turbulence, heavier parts that ring lower."""
     return replace(
-        unit, flow=unit.flow + 3 * severity, rolloff=unit.rolloff + severity,
-        stiffness=unit.stiffness * (1 - 0.07 * severity),
+        unit, flow=unit.flow + 4 * severity, rolloff=unit.rolloff + 1.5 * severity,
+        stiffness=unit.stiffness * (1 - 0.09 * severity),
     )  # fmt: skip
 
 
 def pump_leakage(unit: Unit, severity: float) -> Unit:
     """Pressure is lost through a gap that hisses."""
-    return replace(unit, hiss=0.6 * severity, rolloff=unit.rolloff + severity)
+    return replace(unit, hiss=0.7 * severity, rolloff=unit.rolloff + severity)
 
 
 def pump_contamination(unit: Unit, severity: float) -> Unit:
@@ -42,26 +42,26 @@ def pump_contamination(unit: Unit, severity: float) -> Unit:
 
 
 def pump_clogging(unit: Unit, severity: float) -> Unit:
-    """The inlet chokes: slower, heavier, and louder cavitation."""
+    """The inlet chokes and roars; the wheel turns slower and rings lower."""
     return replace(
-        unit, speed=unit.speed * (1 - 0.05 * severity), flow=unit.flow + 2 * severity,
-        stiffness=unit.stiffness * (1 - 0.07 * severity),
+        unit, speed=unit.speed * (1 - 0.05 * severity), hiss=0.4 * severity,
+        stiffness=unit.stiffness * (1 - 0.1 * severity),
     )  # fmt: skip
 
 
 def slider_rail_damage(unit: Unit, severity: float) -> Unit:
     """A notch in the rail knocks at the same place, to and fro; what is cracked rings lower."""
-    return replace(unit, knock=10 * severity, stiffness=unit.stiffness * (1 - 0.05 * severity))
+    return replace(unit, knock=10 * severity, stiffness=unit.stiffness * (1 - 0.09 * severity))
 
 
 def slider_loose_belt(unit: Unit, severity: float) -> Unit:
     """Teeth mesh late and early: the tones keep their level and lose their lock (phase)."""
-    return replace(unit, wander=1.8 * severity)
+    return replace(unit, wander=1.8 * severity, stiffness=unit.stiffness * (1 - 0.02 * severity))
 
 
 def slider_no_grease(unit: Unit, severity: float) -> Unit:
     """Dry friction: rougher, brighter, and it squeals."""
-    return replace(unit, flow=unit.flow + 4 * severity, tilt=unit.tilt + 1.5 * severity, squeal=0.5 * severity)
+    return replace(unit, hiss=0.7 * severity, squeal=0.5 * severity, flow=unit.flow + 2 * severity)
 
 
 def valve_contamination(unit: Unit, severity: float) -> Unit:
@@ -74,7 +74,7 @@ def valve_contamination(unit: Unit, severity: float) -> Unit:
 
 def valve_leakage(unit: Unit, severity: float) -> Unit:
     """Fluid still rushes while the valve is closed."""
-    return replace(unit, leak=severity, flow=unit.flow + 2 * severity)
+    return replace(unit, hiss=0.35 * severity)
 
 
 def valve_voltage_change(unit: Unit, severity: float) -> Unit:

@@ -30,9 +30,8 @@ class Unit:
         ripple: depth of the amplitude modulation once per turn.
         wander: standard deviation of each harmonic's own slow phase, in radians; locked at 0.
         scatter: 0: bursts come at their time in the pulse's period, 1: anywhere in it.
-        leak: flow through a closed valve as a share of the open one (amplitude).
         bounce: share of a strike's energy that comes with a second one, milliseconds later.
-        hiss: noise of escaping fluid, relative to the machine (amplitude).
+        hiss: noise of escaping fluid or dry friction, straight to the microphone (amplitude).
         knock: strikes against damage on the way (amplitude).
         squeal: dry friction's tone (amplitude).
         hum: twice the mains frequency and its multiples (amplitude).
@@ -50,7 +49,6 @@ class Unit:
     ripple: float = 0.1
     wander: float = 0.0
     scatter: float = 0.0
-    leak: float = 0.0
     bounce: float = 0.0
     hiss: float = 0.0
     knock: float = 0.0
@@ -60,27 +58,27 @@ class Unit:
 
 UNITS = {  # neighbouring IDs ring some 12 % apart, in another order for each mode
     "fan": {
-        0: Unit(24.0, 5, 4.0, 0.0, -4.0, -4.0, 0.5, ((430, 8, 3.0), (1320, 12, 3.5), (2700, 15, 3.0))),
-        2: Unit(27.0, 5, 5.0, 0.06, -2.5, -3.5, 0.5, ((530, 8, 3.0), (1050, 12, 3.5), (3390, 15, 3.0))),
-        4: Unit(21.0, 6, 4.5, 0.03, -4.5, -4.5, 0.5, ((380, 8, 3.0), (1480, 12, 3.5), (3020, 15, 3.0))),
-        6: Unit(25.5, 6, 5.5, 0.1, -3.0, -4.0, 0.5, ((480, 8, 3.0), (1180, 12, 3.5), (3790, 15, 3.0))),
+        0: Unit(24.0, 5, 4.0, 0.0, -3.5, -4.0, 0.5, ((430, 8, 3.0), (1320, 12, 3.5), (2700, 15, 3.0))),
+        2: Unit(27.0, 5, 5.0, 0.06, -3.0, -4.0, 0.5, ((530, 8, 3.0), (1050, 12, 3.5), (3390, 15, 3.0))),
+        4: Unit(21.0, 6, 4.5, 0.03, -4.0, -4.0, 0.5, ((380, 8, 3.0), (1480, 12, 3.5), (3020, 15, 3.0))),
+        6: Unit(25.5, 6, 5.5, 0.1, -3.5, -4.0, 0.5, ((480, 8, 3.0), (1180, 12, 3.5), (3790, 15, 3.0))),
     },
     "pump": {
         0: Unit(24.0, 4, 6.0, 0.0, 0.0, 0.5, 0.1, ((280, 6, 2.5), (1190, 10, 3.0), (2600, 10, 3.0))),
-        2: Unit(28.0, 3, 5.5, 0.05, 1.0, 0.0, 0.14, ((350, 6, 2.5), (950, 10, 3.0), (3260, 10, 3.0))),
-        4: Unit(21.0, 5, 6.5, 0.0, -1.0, 1.0, 0.08, ((250, 6, 2.5), (1330, 10, 3.0), (2910, 10, 3.0))),
-        6: Unit(25.5, 4, 6.0, 0.08, 0.5, 0.5, 0.12, ((310, 6, 2.5), (1060, 10, 3.0), (3650, 10, 3.0))),
+        2: Unit(28.0, 3, 5.5, 0.05, 0.5, 0.5, 0.14, ((350, 6, 2.5), (950, 10, 3.0), (3260, 10, 3.0))),
+        4: Unit(21.0, 5, 6.5, 0.0, -0.5, 0.5, 0.08, ((250, 6, 2.5), (1330, 10, 3.0), (2910, 10, 3.0))),
+        6: Unit(25.5, 4, 6.0, 0.08, 0.0, 0.5, 0.12, ((310, 6, 2.5), (1060, 10, 3.0), (3650, 10, 3.0))),
     },
     "slider": {
         0: Unit(1.1, 110, 5.0, 0.0, -3.0, -2.0, 0.1, ((630, 8, 3.0), (2010, 12, 3.5), (3600, 15, 3.0))),
-        2: Unit(1.4, 130, 5.5, 0.05, -2.0, -1.5, 0.1, ((790, 8, 3.0), (1600, 12, 3.5), (4520, 15, 3.0))),
-        4: Unit(0.9, 95, 4.5, 0.0, -4.0, -2.5, 0.1, ((560, 8, 3.0), (2250, 12, 3.5), (4030, 15, 3.0))),
-        6: Unit(1.25, 120, 5.0, 0.08, -2.5, -2.0, 0.1, ((700, 8, 3.0), (1790, 12, 3.5), (5060, 15, 3.0))),
+        2: Unit(1.4, 130, 5.5, 0.05, -2.5, -2.0, 0.1, ((790, 8, 3.0), (1600, 12, 3.5), (4520, 15, 3.0))),
+        4: Unit(0.9, 95, 4.5, 0.0, -3.5, -2.0, 0.1, ((560, 8, 3.0), (2250, 12, 3.5), (4030, 15, 3.0))),
+        6: Unit(1.25, 120, 5.0, 0.08, -3.0, -2.0, 0.1, ((700, 8, 3.0), (1790, 12, 3.5), (5060, 15, 3.0))),
     },
     "valve": {
         0: Unit(1.6, 1, 0.0, 0.0, -16.0, 1.5, 0.003, ((840, 12, 3.0), (2630, 20, 4.0), (4300, 20, 3.5))),
-        2: Unit(2.1, 1, 0.0, 0.0, -15.0, 2.0, 0.002, ((1050, 12, 3.0), (2100, 20, 4.0), (5390, 20, 3.5))),
-        4: Unit(1.3, 1, 0.0, 0.0, -17.0, 1.0, 0.004, ((750, 12, 3.0), (2950, 20, 4.0), (4820, 20, 3.5))),
+        2: Unit(2.1, 1, 0.0, 0.0, -15.5, 1.5, 0.002, ((1050, 12, 3.0), (2100, 20, 4.0), (5390, 20, 3.5))),
+        4: Unit(1.3, 1, 0.0, 0.0, -16.5, 1.5, 0.004, ((750, 12, 3.0), (2950, 20, 4.0), (4820, 20, 3.5))),
         6: Unit(1.85, 1, 0.0, 0.0, -16.0, 1.5, 0.003, ((940, 12, 3.0), (2350, 20, 4.0), (6040, 20, 3.5))),
     },
 }
@@ -105,7 +103,7 @@ def fan(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
     turns = _turns(unit.speed, samples, rng)
     tone = _harmonics(unit.teeth * turns, unit, rng) * (1 + unit.ripple * np.cos(2 * np.pi * turns))
     wash = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, unit.duty, 0.0, rng)
-    return _ring(tone + _ratio(unit.flow) * wash + _faults(unit, samples, rng), unit)
+    return _ring(tone + _ratio(unit.flow) * wash, unit) + _faults(unit, samples, rng)
 
 
 def pump(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -113,7 +111,7 @@ def pump(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
     turns = _turns(unit.speed, samples, rng)
     tone = _harmonics(unit.teeth * turns, unit, rng) * (1 + unit.ripple * np.cos(2 * np.pi * turns))
     crackle = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, unit.duty, unit.scatter, rng)
-    return _ring(tone + _ratio(unit.flow) * crackle + _faults(unit, samples, rng), unit)
+    return _ring(tone + _ratio(unit.flow) * crackle, unit) + _faults(unit, samples, rng)
 
 
 def slider(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -126,7 +124,7 @@ def slider(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
     damage = _strikes(_times(strokes, (0.17, 0.83)), 0.001, 0.0, samples, rng)  # one place, passed both ways
     squeal = unit.squeal * velocity * _tone(2150 * unit.stiffness * (1 + 0.05 * velocity))
     body = tone + _ratio(unit.flow) * friction + 4 * ends + unit.knock * damage + squeal
-    return _ring(body + _faults(unit, samples, rng), unit)
+    return _ring(body, unit) + _faults(unit, samples, rng) * velocity
 
 
 def valve(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -135,8 +133,8 @@ def valve(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
     opened = 0.35 + 0.02 * rng.standard_normal()  # share of the cycle
     clicks = _strikes(_times(cycles, (0.0,)), unit.duty, unit.bounce, samples, rng)
     clacks = _strikes(_times(cycles, (opened,)), unit.duty, unit.bounce, samples, rng)
-    rush = _noise(samples, unit.tilt, rng) * np.where(cycles % 1 < opened, 1.0, unit.leak)
-    return _ring(10 * clicks + 6 * clacks + _ratio(unit.flow) * rush + _faults(unit, samples, rng), unit)
+    rush = _noise(samples, unit.tilt, rng) * np.where(cycles % 1 < opened, 1.0, 0.0)
+    return _ring(10 * clicks + 6 * clacks + _ratio(unit.flow) * rush, unit) + _faults(unit, samples, rng)
 
 
 SOUNDS = {"fan": fan, "pump": pump, "slider": slider, "valve": valve}
@@ -220,10 +218,10 @@ def _strikes(times: np.ndarray, decay: float, bounce: float, samples: int, rng: 
 
 
 def _faults(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Sounds that only a broken machine makes, whatever its type."""
+    """Sounds that only a broken machine makes, whatever its type, and that do not pass through the casing."""
     sound = np.zeros(samples)
     if unit.hiss:
-        sound += unit.hiss * _noise(samples, 4.0, rng)
+        sound += unit.hiss * _noise(samples, 3.0, rng)
     if unit.hum:
         sound += unit.hum * sum(_tone(np.full(samples, 100.0 * n)) / n for n in (1, 2, 3, 5))
     return sound

@@ -130,7 +130,7 @@ def _name_differences(rows: list[dict]) -> None:
 def _flat(cfg: DictConfig) -> dict[str, str]:
     from mimii_pl.tracking._logger import flat
 
-    skipped = ("run_dir", "choices.", "machine.", "backend.", "trainer.")
+    skipped = ("run_dir", "choices.", "dataset.seed", "machine.", "backend.", "trainer.")
     return {key: value for key, value in flat(cfg).items() if not key.startswith(skipped)}
 
 

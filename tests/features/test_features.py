@@ -29,7 +29,7 @@ def wave(request):
 def test_engines_agree(name, options, wave):
     wave = torch.from_numpy(wave)[None]
     fft, convolution = (build(name, engine=engine, **options)(wave) for engine in ("torch", "nnaudio"))
-    loud = fft > fft.max() - 90 if name != "complex_stft" else fft.abs() >= 0  # dB: nothing is left of float32 below
+    loud = fft > fft.max() - 70 if name != "complex_stft" else fft.abs() >= 0  # dB: nothing is left of float32 below
     assert (fft - convolution)[loud].abs().max() <= 1e-4 * fft.abs().max()
 
 

@@ -1,0 +1,173 @@
+"""MLflow for real: the default store and a server; sweeps and their leaderboard."""
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import pytest
+import world
+
+from mimii_pl import _config, _run_dir
+from mimii_pl.errors import InputError
+from mimii_pl.metrics import read_results
+from mimii_pl.run import run
+from mimii_pl.tracking import _sweep
+
+ROOT = _config.CONF.parent
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    for machine in ("fan", "pump"):
+        folder = world.write(tmp_path_factory.getbasetemp() / "tracked" / "world", machine=machine, train=6, test=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A real MLflow server on this machine."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1",
+               "--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "kept")]  # fmt: skip
+    with open(folder / "log", "w") as log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as process:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.25)
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
+
+
+def configured(root, uri, *overrides):
+    return _config.compose([
+        "model=dense_ae", "trainer=smoke", f"dataset.root={root}", f"dataset.cache_dir={root.parent / 'cache'}",
+        f"trainer.logger.tracking_uri={uri}", *overrides,
+    ])  # fmt: skip
+
+
+def command_line(tmp_path, root, *overrides):
+    """`python train.py` in an empty folder, with no MLflow server in its environment."""
+    command = [sys.executable, ROOT / "train.py", "model=dense_ae", "trainer=smoke", f"dataset.root={root}",
+               f"dataset.cache_dir={root.parent / 'cache'}", *overrides]  # fmt: skip
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
+    return subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
+
+
+def check_recorded(client, run_dir):
+    """The MLflow run of a run directory says what the directory says."""
+    recorded = client.get_run(_run_dir.facts_of(run_dir)["mlflow_run_id"])
+    assert recorded.info.status == "FINISHED"
+    assert recorded.info.run_name == "dense_ae-fan"
+    tags = recorded.data.tags
+    assert (tags["model"], tags["machine"], tags["dataset"], tags["backend"]) == ("dense_ae", "fan", "dcase2020", "none")
+    assert recorded.data.params["model.lr"] == "0.001"
+    for result in read_results(run_dir / "results.csv"):
+        if result.metric in ("auc", "pauc", "pr_auc"):
+            assert recorded.data.metrics[f"test/{result.metric}/{result.id}"] == pytest.approx(result.value)
+    assert {"val/loss", "train/loss", "val/pseudo_auc", "test/official_2020/mean"} <= set(recorded.data.metrics)
+    names = {item.path for item in client.list_artifacts(recorded.info.run_id)}
+    assert {"scores.csv", "results.csv", "config.yaml", "report.html", "checkpoints"} <= names
+    return recorded
+
+
+def test_the_default_store_is_a_database_with_artifacts_beside_it(root, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    run(configured(root, uri), tmp_path / "run")
+    recorded = check_recorded(mlflow.MlflowClient(uri), tmp_path / "run")
+    assert (tmp_path / "mlruns" / "artifacts" / recorded.info.run_id / "artifacts" / "scores.csv").is_file()
+
+
+@pytest.mark.slow
+def test_a_server_records_the_same(root, server, tmp_path):
+    run(configured(root, server), tmp_path / "run")
+    check_recorded(mlflow.MlflowClient(server), tmp_path / "run")
+
+
+def test_the_usual_environment_variable_works(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere:5000")
+    assert _config.compose([]).trainer.logger.tracking_uri == "http://somewhere:5000"
+
+
+def test_a_server_that_does_not_answer_is_named_before_training(root, tmp_path):
+    with pytest.raises(InputError, match=r"no answer from the MLflow server at http://127.0.0.1:9.*logger=none"):
+        run(configured(root, "http://127.0.0.1:9"), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def finished_child(sweep_dir, number, model, machine, criterion, auc):
+    """A child's directory, written with the project's own functions."""
+    from mimii_pl.metrics import Result, write_results
+    from omegaconf import OmegaConf
+
+    child = sweep_dir / f"{number}-{model}-{machine}"
+    child.mkdir(parents=True)
+    cfg = _config.compose([f"model={model}", f"machine={machine}", f"seed={number}", f"run_dir={child}"])
+    OmegaConf.resolve(cfg)
+    (child / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
+    write_results(child / "results.csv", [
+        Result(machine, id_, metric, auc) for id_ in ("id_00", "mean", "min") for metric in ("auc", "pauc", "pr_auc")
+    ])  # fmt: skip
+    _run_dir.note(child, status="finished", pseudo_auc=criterion, epochs=2)
+
+
+def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
+    finished_child(tmp_path, 0, "complex_ssl", "fan", 0.6, auc=0.99)
+    finished_child(tmp_path, 1, "dense_ae", "fan", 0.8, auc=0.51)
+    finished_child(tmp_path, 2, "dense_ae", "pump", float("nan"), auc=float("nan"))
+    finished_child(tmp_path, 10, "dense_ae", "pump", 0.7, auc=0.6)
+    (tmp_path / "3-dense_ae-nosuch").mkdir()
+    (tmp_path / "3-dense_ae-nosuch" / "failed.txt").write_text("Traceback\nno recordings of machine 'nosuch'")
+    rows, failed = _sweep.collect(tmp_path)
+    assert [(row["machine"], row["rank"], row["run"]) for row in rows] == [
+        ("fan", 1, "1-dense_ae-fan"),
+        ("fan", 2, "0-complex_ssl-fan"),
+        ("pump", 1, "10-dense_ae-pump"),
+        ("pump", 2, "2-dense_ae-pump"),
+    ]
+    assert failed == [("3-dense_ae-nosuch", "no recordings of machine 'nosuch'")]
+    assert rows[0]["overrides"] == "seed=1"
+    _sweep.write_table(tmp_path / "leaderboard.csv", rows)
+    _sweep.show(rows, failed, tmp_path)
+    shown = capsys.readouterr().out
+    assert "3-dense_ae-nosuch" in shown
+    assert "no test label is read to rank" in " ".join(shown.split())
+    with open(tmp_path / "leaderboard.csv", newline="") as file:
+        assert [row["rank"] for row in csv.DictReader(file)] == ["1", "2", "1", "2"]
+
+
+@pytest.mark.slow
+def test_a_sweep_from_the_command_line(root, tmp_path):
+    done = command_line(tmp_path, root, "-m", "machine=fan,pump,nosuch")
+    assert done.returncode == 0, done.stderr
+    assert "failed 2-dense_ae-nosuch: no recordings of machine 'nosuch'" in " ".join(done.stdout.split())
+    sweep_dir = next(Path(tmp_path, "outputs").glob("*/*-sweep"))
+    assert (sweep_dir / "leaderboard.csv").is_file()
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("mimii_pl").experiment_id])
+    parent = json.loads((sweep_dir / "sweep.json").read_text())["mlflow_run_id"]
+    children = [item for item in runs if item.data.tags.get("mlflow.parentRunId") == parent]
+    assert sorted(item.info.run_name for item in children) == ["dense_ae-fan", "dense_ae-pump"]
+    assert client.get_run(parent).info.status == "FINISHED"
+    assert [item.path for item in client.list_artifacts(parent)] == ["leaderboard.csv"]
+
+
+@pytest.mark.slow
+def test_a_run_that_breaks_is_marked_as_failed(root, tmp_path):
+    broken = "trainer.callbacks=[{_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: nothing}]"
+    assert command_line(tmp_path, root, broken).returncode != 0
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("mimii_pl").experiment_id])
+    assert [item.info.status for item in runs] == ["FAILED"]
