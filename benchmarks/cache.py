@@ -15,11 +15,15 @@ with workplace() as folder:
         shutil.rmtree(root / "cache", ignore_errors=True)
         sounds(root, "model=dense_ae")
 
-    times = medians({"read the bytes": lambda: [path.read_bytes() for path in files], "build the cache": build}, repeats=3)
+    times = medians(
+        {"read the bytes": lambda: [path.read_bytes() for path in files], "build the cache": build}, repeats=3
+    )
     times["open the cache"] = seconds(lambda: sounds(root, "model=dense_ae"))
     _, module = sounds(root, "model=dense_ae")
     rows = module.rows("train")
-    times["batches of whole clips"] = medians({"": lambda: list(module.loader(rows))}, repeats=5)[""] * CLIPS / len(rows)
+    times["batches of whole clips"] = (
+        medians({"": lambda: list(module.loader(rows))}, repeats=5)[""] * CLIPS / len(rows)
+    )
     base = times["read the bytes"]
     show(
         f"{CLIPS} clips of 10 s, 16 kHz, PCM16",

@@ -1,4 +1,4 @@
-"""Training step of complex_ssl against four plain convolutions; scoring; the published implementation's hour of work."""
+"""Training step of complex_ssl against four plain convolutions; scoring; the published work."""
 
 import time
 from pathlib import Path

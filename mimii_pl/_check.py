@@ -24,9 +24,11 @@ def check(cfg: DictConfig) -> None:
             if name not in accepted:
                 raise InputError(f"{key}.{name}: {node['_target_']} has no such option. It has: {', '.join(accepted)}")
             value = node._get_node(name)
-            if not OmegaConf.is_config(value) or "_target_" not in value:
-                _check_value(f"{key}.{name}", OmegaConf.to_container(value) if OmegaConf.is_config(value) else node[name],
-                             accepted[name])  # fmt: skip
+            if OmegaConf.is_config(value):
+                if "_target_" not in value:
+                    _check_value(f"{key}.{name}", OmegaConf.to_container(value), accepted[name])
+            else:
+                _check_value(f"{key}.{name}", node[name], accepted[name])
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:

@@ -88,7 +88,9 @@ def explain(error: Exception) -> str:
         where = str(getattr(cause, "full_key", key) or key).rpartition(".")[0]
         names = [str(name) for name in parent if not str(name).startswith("_")]
         place = f"{where} has" if where else "the configuration has"
-        return f"{where + '.' if where else ''}{key}: no such key. {place}: {', '.join(names)}.{_closest(str(key), names)}"
+        return (
+            f"{where + '.' if where else ''}{key}: no such key. {place}: {', '.join(names)}.{_closest(str(key), names)}"
+        )
     return str(error).split("\nfull_key")[0].strip()
 
 

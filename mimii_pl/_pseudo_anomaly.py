@@ -6,7 +6,7 @@ They tell whether a detector notices *these* changes, not whether it will notice
 import numpy as np
 
 from mimii_pl.dataset._audio import fit, to_int16
-from mimii_pl.metrics import auc, arithmetic_mean
+from mimii_pl.metrics import arithmetic_mean, auc
 
 
 def pseudo_anomalies(waves: np.ndarray, sample_rate: int, seed: int) -> np.ndarray:
@@ -51,7 +51,9 @@ def _knocks(wave: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.
     clicks = np.zeros(len(wave))
     period = sample_rate / rng.uniform(3, 8)
     clicks[np.arange(rng.uniform(0, period), len(wave), period).astype(int)] = 1
-    burst = rng.standard_normal(int(0.02 * sample_rate)) * np.exp(-np.arange(int(0.02 * sample_rate)) / (0.005 * sample_rate))
+    burst = rng.standard_normal(int(0.02 * sample_rate)) * np.exp(
+        -np.arange(int(0.02 * sample_rate)) / (0.005 * sample_rate)
+    )
     return wave + 3 * _rms(wave) * np.convolve(clicks, burst)[: len(wave)]
 
 

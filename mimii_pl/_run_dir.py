@@ -1,15 +1,15 @@
 """The run directory: everything a finished run needs to score new sound, in formats that cannot execute code.
 
-    config.yaml       resolved configuration
-    run.json          status, machine IDs, clip length, best checkpoint
-    checkpoints/      best.ckpt, last.ckpt
-    features.npz      statistics of the training set, where the features use them
-    backend.npz       fitted back end, where there is one
-    scores.csv        one row per test clip
-    results.csv       one row per machine ID and metric
-    history.csv       losses per epoch
-    skipped.csv       recordings that could not be used
-    report.html       the page to look at
+config.yaml       resolved configuration
+run.json          status, machine IDs, clip length, best checkpoint
+checkpoints/      best.ckpt, last.ckpt
+features.npz      statistics of the training set, where the features use them
+backend.npz       fitted back end, where there is one
+scores.csv        one row per test clip
+results.csv       one row per machine ID and metric
+history.csv       losses per epoch
+skipped.csv       recordings that could not be used
+report.html       the page to look at
 """
 
 import json

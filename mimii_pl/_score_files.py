@@ -75,7 +75,9 @@ def _show(rows: list[tuple[str, str, str, str]], target: Path) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table("file", "machine ID", "score", title="Anomaly scores, highest first", caption="higher: more anomalous")
+    table = Table(
+        "file", "machine ID", "score", title="Anomaly scores, highest first", caption="higher: more anomalous"
+    )
     scored = sorted((row for row in rows if not row[3]), key=lambda row: -float(row[2]))
     for file, name, score, _ in scored[:SHOWN]:
         table.add_row(Path(file).name, name, f"{float(score):.4g}")

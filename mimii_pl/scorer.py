@@ -171,6 +171,8 @@ def _class_of(node: DictConfig) -> type[Detector]:
 def _refuse_strangers(node: DictConfig | None, trust: Sequence[str]) -> None:
     for name, value in (node or {}).items():
         if name == "_target_" and str(value).split(".")[0] not in trust:
-            raise InputError(f"this run's configuration names {value}: not loaded. Trust its package with load(..., trust=)")
+            raise InputError(
+                f"this run's configuration names {value}: not loaded. Trust its package with load(..., trust=)"
+            )
         if isinstance(value, DictConfig):
             _refuse_strangers(value, trust)

@@ -48,9 +48,15 @@ def scores_of(run_dir):
 
 def test_the_run_directory_holds_what_it_should(finished):
     for run_dir in finished.values():
-        assert {"config.yaml", "run.json", "scores.csv", "results.csv", "history.csv", "skipped.csv", "report.html"} <= {
-            path.name for path in run_dir.iterdir()
-        }
+        assert {
+            "config.yaml",
+            "run.json",
+            "scores.csv",
+            "results.csv",
+            "history.csv",
+            "skipped.csv",
+            "report.html",
+        } <= {path.name for path in run_dir.iterdir()}
         assert (run_dir / "checkpoints" / "best.ckpt").is_file()
         rows = scores_of(run_dir)
         assert len(rows) == 16

@@ -25,7 +25,11 @@ def write(root: Path, *, machine="fan", ids=(0, 2), train=16, test=6, seconds=1.
     """Write a world in the DCASE 2020 layout: per ID, `train` normal clips, `test` normal and as many anomalous ones."""
     rng = np.random.default_rng(seed)
     for number, id_ in enumerate(ids):
-        for split, condition, count in (("train", "normal", train), ("test", "normal", test), ("test", "anomaly", test)):
+        for split, condition, count in (
+            ("train", "normal", train),
+            ("test", "normal", test),
+            ("test", "anomaly", test),
+        ):
             folder = root / machine / split
             folder.mkdir(parents=True, exist_ok=True)
             for index in range(count):

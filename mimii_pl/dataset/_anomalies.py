@@ -33,7 +33,7 @@ def fan_clogging(unit: Unit, severity: float) -> Unit:
 
 def pump_leakage(unit: Unit, severity: float) -> Unit:
     """Pressure is lost through a gap that hisses."""
-    return replace(unit, hiss=0.7 * severity, rolloff=unit.rolloff + severity)
+    return replace(unit, hiss=0.8 * severity)
 
 
 def pump_contamination(unit: Unit, severity: float) -> Unit:

@@ -8,8 +8,8 @@ SUFFIXES = {".wav", ".flac"}
 FULL_SCALE = 32768.0
 
 
-class UnreadableClip(Exception):
-    """This recording cannot be used; the message says why. Always caught: one bad clip must not cost the run."""
+class UnreadableClip(Exception):  # noqa: N818  (it is what happened to a clip, and always caught)
+    """This recording cannot be used; the message says why. One bad clip must not cost the run."""
 
 
 def read(path: Path, *, sample_rate: int, channel: int | str) -> np.ndarray:
@@ -92,6 +92,8 @@ def _data_missing(path: Path) -> bool:
     with open(path, "rb") as file:
         head = file.read(8)
         size = file.seek(0, 2)
-    return head[:4] == b"RIFF" and 8 < int.from_bytes(head[4:], "little") < 0x7FFFFFFF and (
-        int.from_bytes(head[4:], "little") + 8 > size + 1
+    return (
+        head[:4] == b"RIFF"
+        and 8 < int.from_bytes(head[4:], "little") < 0x7FFFFFFF
+        and (int.from_bytes(head[4:], "little") + 8 > size + 1)
     )

@@ -143,7 +143,9 @@ class MachineSounds(pl.LightningDataModule):
         sampler = TrainSampler(
             self.rows("train"), frames, crop, batch_size=self.batch_size, seed=self.seed, **self._processes()
         )
-        sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)  # Lightning's call comes after the first batch
+        sampler.set_epoch(
+            self.trainer.current_epoch if self.trainer else 0
+        )  # Lightning's call comes after the first batch
         return self._loader(sampler)
 
     def val_dataloader(self) -> DataLoader:

@@ -1,15 +1,18 @@
 """Synthetic machines, written as real wavs in the DCASE 2020 layout, so that everything downstream is the same code."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mimii_pl.dataset._anomalies import break_down
+from mimii_pl.dataset._anomalies import break_down, kind
+from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._machines import RATE, SOUNDS, UNITS, factory, vary
 from mimii_pl.dataset.dcase2020 import DCASE2020
 from mimii_pl.errors import InputError
@@ -61,6 +64,8 @@ class Synthetic(DCASE2020):
         world_seed: int = 0,
         **sounds,
     ) -> None:
+        if severity < 0 or world_seed < 0:
+            raise InputError(f"dataset.severity={severity} and dataset.world_seed={world_seed} must not be negative")
         self.world = {
             "snr_db": snr_db, "severity": severity, "train_clips": train_clips, "test_clips": test_clips,
             "clip_seconds": clip_seconds, "world_seed": world_seed,
@@ -77,6 +82,15 @@ class Synthetic(DCASE2020):
             if not (self.root / machine).is_dir():
                 write_machine(self.root, machine, **self.world)
         super().prepare_data()
+
+    def discover(self) -> list[Clip]:
+        """As DCASE 2020, and the kind of fault of each anomalous clip among its attributes."""
+        return [
+            replace(clip, attributes={"kind": kind(clip.machine, int(clip.path.stem[-8:]))})
+            if clip.condition == "anomaly" and clip.machine in UNITS
+            else clip
+            for clip in super().discover()
+        ]
 
 
 def write_machine(
@@ -103,9 +117,9 @@ def write_machine(
         )
         for index in range(count)
     ]  # fmt: skip
-    partial = root / f".{machine}.{os.getpid()}.partial"
+    partial = root.parent / f".{root.name}.{machine}.{secrets.token_hex(4)}"  # not in root: `discover` looks there
     for split in ("train", "test"):
-        (partial / split).mkdir(parents=True, exist_ok=True)
+        (partial / split).mkdir(parents=True)
 
     def write(order: Order) -> None:
         import soundfile
@@ -117,8 +131,12 @@ def write_machine(
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
             for _ in track(pool.map(write, orders), f"making {machine}", total=len(orders)):
                 pass
-        if not (root / machine).is_dir():
+        root.mkdir(parents=True, exist_ok=True)
+        try:
             os.rename(partial, root / machine)
+        except OSError:
+            if not (root / machine).is_dir():  # else another process was faster, with the same bytes
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -132,7 +150,13 @@ def render(order: Order, samples: int, *, snr_db: float, severity: float, world_
 
 def parts(order: Order, samples: int, *, severity: float, world_seed: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Machine and factory noise of one clip, both of power 1, and the clip's level."""
-    seed = [world_seed, list(SOUNDS).index(order.machine), order.id, order.split == "test", order.condition == "anomaly"]
+    seed = [
+        world_seed,
+        list(SOUNDS).index(order.machine),
+        order.id,
+        order.split == "test",
+        order.condition == "anomaly",
+    ]
     rng = np.random.default_rng([*seed, order.index])
     unit = vary(UNITS[order.machine][order.id], rng)
     if order.condition == "anomaly" and severity > 0:

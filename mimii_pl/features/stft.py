@@ -19,4 +19,6 @@ class STFT(Spectral):
         self.power, self.eps = power, eps
 
     def represent(self, spectrum: Tensor) -> Tensor:
-        return magnitude(spectrum, self.power).clamp(min=self.eps).log10().mul_(20 / self.power)[:, None]  # [B, F, N] -> [B, 1, F, N]
+        return (
+            magnitude(spectrum, self.power).clamp(min=self.eps).log10().mul_(20 / self.power)[:, None]
+        )  # [B, F, N] -> [B, 1, F, N]

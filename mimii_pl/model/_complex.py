@@ -9,12 +9,17 @@ class ComplexConv2d(nn.Module):
     """Complex convolution as one real convolution.
 
     (A + iB)(x + iy) = (Ax - By) + i(Bx + Ay) is the real block matrix [[A, -B], [B, A]] on the stacked parts
-    (Trabelsi et al., Deep Complex Networks, ICLR 2018). One large convolution runs faster than four small ones; no bias,
-    since a batch norm follows.
+    (Trabelsi et al., Deep Complex Networks, ICLR 2018). One large convolution runs faster than four small ones; no
+    bias, since a batch norm follows.
     """
 
     def __init__(
-        self, channels_in: int, channels_out: int, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        padding: tuple[int, int],
     ) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
@@ -33,8 +38,8 @@ class ComplexConv2d(nn.Module):
 class PReLU(nn.Module):
     """Parametric ReLU per channel (He et al., ICCV 2015), on each part of a complex tensor with a slope of its own.
 
-    On the CPU its own backward pass reads memory half as often as torch's (measured: 0.10 s against 0.28 s for the first
-    layer of `complex_ssl` at batch 32).
+    On the CPU its own backward pass reads memory half as often as torch's (measured: 0.10 s against 0.28 s for the
+    first layer of `complex_ssl` at batch 32).
     """
 
     def __init__(self, channels: int, slope: float = 0.25) -> None:

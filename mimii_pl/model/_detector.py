@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Detector(pl.LightningModule):
     """Base of all detectors. Higher scores are more anomalous.
 
-    A subclass takes `in_shape` (C, F, N of one clip's representation) and `n_ids` (machine IDs heard in training) first,
-    then its hyperparameters, all of them numbers, words or lists of such; it builds its modules from them, calls
+    A subclass takes `in_shape` (C, F, N of one clip's representation) and `n_ids` (machine IDs heard in training)
+    first, then its hyperparameters, all of them numbers, words or lists of such; it builds its modules from them, calls
     `self.save_hyperparameters()`, and implements `loss` and `score`, and `embed` where it has an embedding.
     """
 

@@ -27,8 +27,8 @@ class ComplexSSL(Detector):
     """Complex convolutional classifier of machine IDs (Kim, Ho, Kang, EUSIPCO 2021, arXiv 2312.13615).
 
     Five complex blocks, then a magnitude branch, a complex branch and their fusion under channel attention; the loss is
-    the sum of their three cross entropies. A clip is scored on the fused branch, as the mean over windows that cover it,
-    where the original scores one random crop. Needs two machine IDs at least.
+    the sum of their three cross entropies. A clip is scored on the fused branch, as the mean over windows that cover
+    it, where the original scores one random crop. Needs two machine IDs at least.
 
     Args:
         in_shape: (2, F, N) of a complex spectrum.
@@ -134,6 +134,6 @@ def _check(in_shape: tuple[int, int, int], n_ids: int) -> None:
         raise InputError(f"model=complex_ssl needs features=complex_stft (2 channels); these have shape {in_shape}")
     if n_ids < 2:
         raise InputError(
-            "model=complex_ssl tells machine IDs apart and this training set has one ID only: there is nothing to learn, "
-            "its loss is 0 from the start. Choose a detector that needs no IDs (model=dense_ae), or machine=all"
+            "model=complex_ssl tells machine IDs apart and this training set has one ID only: there is nothing to "
+            "learn, its loss is 0 from the start. Choose a detector that needs no IDs (model=dense_ae), or machine=all"
         )

@@ -1,6 +1,5 @@
 """The auto-encoder of the DCASE task 2 baselines: what was never heard is rebuilt badly."""
 
-import torch
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch

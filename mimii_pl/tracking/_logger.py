@@ -37,7 +37,12 @@ class RunLogger(MLFlowLogger):
     """
 
     def __init__(
-        self, *, tracking_uri: str, experiment_name: str = "mimii_pl", run_name: str | None = None, run_id: str | None = None
+        self,
+        *,
+        tracking_uri: str,
+        experiment_name: str = "mimii_pl",
+        run_name: str | None = None,
+        run_id: str | None = None,
     ) -> None:
         open_store(tracking_uri, experiment_name)
         super().__init__(experiment_name, run_name=run_name, tracking_uri=tracking_uri, run_id=run_id)

@@ -55,7 +55,9 @@ def collect(sweep_dir: Path) -> tuple[list[dict], list[tuple[str, str]]]:
             rows.append(_row(child))
         else:
             reason = child / "failed.txt"
-            failed.append((child.name, reason.read_text().strip().splitlines()[-1] if reason.is_file() else "interrupted"))
+            failed.append(
+                (child.name, reason.read_text().strip().splitlines()[-1] if reason.is_file() else "interrupted")
+            )
     _name_differences(rows)
     rows.sort(key=lambda row: (row["machine"], -row["pseudo_auc"] if math.isfinite(row["pseudo_auc"]) else math.inf))
     ranks: dict[str, int] = {}
@@ -82,7 +84,9 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path) -> No
     from mimii_pl.report._tables import results_table
 
     console = Console()
-    shown = [column for column in COLUMNS if column not in ("backend", "overrides") or len({r[column] for r in rows}) > 1]
+    shown = [
+        column for column in COLUMNS if column not in ("backend", "overrides") or len({r[column] for r in rows}) > 1
+    ]
     table = Table(title="Leaderboard", caption=SELECTION, caption_justify="left", box=None, padding=(0, 1))
     for column in shown:
         table.add_column(HEADS.get(column, column), justify="left" if column in TEXT else "right", overflow="fold")
@@ -104,7 +108,9 @@ def _row(child: Path) -> dict:
     from mimii_pl.metrics import read_results
 
     cfg, facts = OmegaConf.load(child / "config.yaml"), facts_of(child)
-    values = {(r.id, r.metric): r.value for r in read_results(child / "results.csv") if r.machine in ("all", cfg.machine.name)}
+    values = {
+        (r.id, r.metric): r.value for r in read_results(child / "results.csv") if r.machine in ("all", cfg.machine.name)
+    }
     return {
         "machine": cfg.machine.name,
         "model": cfg.choices.model,

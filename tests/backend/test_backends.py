@@ -38,7 +38,9 @@ def test_order_of_clips_does_not_matter(backend):
     backend.fit(train, ids)
     query, query_ids = np.concatenate([train[:20], middle]), np.arange(45) % 2
     order = np.random.default_rng(0).permutation(45)
-    np.testing.assert_allclose(backend.score(query, query_ids)[order], backend.score(query[order], query_ids[order]), atol=1e-6)
+    np.testing.assert_allclose(
+        backend.score(query, query_ids)[order], backend.score(query[order], query_ids[order]), atol=1e-6
+    )
 
 
 def test_state_loads_back_to_equal_scores(backend, tmp_path):

@@ -17,7 +17,9 @@ def root(tmp_path_factory):
 @pytest.mark.parametrize("normalize", ["none", "clip", "train"])
 @pytest.mark.parametrize("features", ["log_mel", "complex_stft"])
 def test_a_crop_is_a_slice_of_the_whole_clip(root, features, normalize):
-    sounds = world.sounds_of(world.configured(root, "model=dense_ae", f"features={features}", f"features.normalize={normalize}"))
+    sounds = world.sounds_of(
+        world.configured(root, "model=dense_ae", f"features={features}", f"features.normalize={normalize}")
+    )
     sounds.crop = Crop(10)
     sounds.fit_features()
     n = sounds.in_shape[2]

@@ -33,7 +33,11 @@ def test_split_conditions_and_snr(root):
     assert all("-6_dB_fan" in str(clip.path) for clip in sounds.clips)
     test = [(clip.condition, clip.path.stem) for clip in sounds.clips if clip.split == "test"]
     assert sorted(test) == [(c, f"{i:08d}") for c in ("anomaly", "normal") for i in range(2)]
-    assert sorted(clip.path.stem for clip in sounds.clips if clip.split != "test") == ["00000002", "00000003", "00000004"]
+    assert sorted(clip.path.stem for clip in sounds.clips if clip.split != "test") == [
+        "00000002",
+        "00000003",
+        "00000004",
+    ]
 
 
 def test_an_unpacked_archive_without_snr_in_its_path(root):

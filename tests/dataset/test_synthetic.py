@@ -73,7 +73,10 @@ def test_the_signal_to_noise_ratio_is_what_it_says():
 
 
 def test_without_severity_an_anomaly_is_a_healthy_machine():
-    healthy = [render(Order("fan", 0, "test", c, 0), 8000, snr_db=6, severity=0, world_seed=0).std() for c in ("normal", "anomaly")]
+    healthy = [
+        render(Order("fan", 0, "test", c, 0), 8000, snr_db=6, severity=0, world_seed=0).std()
+        for c in ("normal", "anomaly")
+    ]
     assert np.isfinite(healthy).all()
     unit = UNITS["fan"][0]
     for faults in FAULTS.values():

@@ -36,7 +36,12 @@ def built(request, root):
 
 def scorer(sounds, detector, batch_size=32):
     return Scorer(
-        detector, sounds.features, labels=sounds.labels, sample_rate=16000, samples=sounds.samples, batch_size=batch_size
+        detector,
+        sounds.features,
+        labels=sounds.labels,
+        sample_rate=16000,
+        samples=sounds.samples,
+        batch_size=batch_size,
     )
 
 

@@ -26,7 +26,10 @@ def with_published_weights(path) -> DenseAE:
             layer.weight.data, layer.bias.data = take("dense", "kernel").T, take("dense", "bias")
             number["dense"] += 1
         elif isinstance(layer, torch.nn.BatchNorm1d):
-            layer.weight.data, layer.bias.data = take("batch_normalization", "gamma"), take("batch_normalization", "beta")
+            layer.weight.data, layer.bias.data = (
+                take("batch_normalization", "gamma"),
+                take("batch_normalization", "beta"),
+            )
             layer.running_mean = take("batch_normalization", "moving_mean")
             layer.running_var = take("batch_normalization", "moving_variance")
             number["batch_normalization"] += 1

@@ -13,7 +13,9 @@ from mimii_pl.protocol.official import Official
 
 def clips(split=True):
     return [
-        Clip(Path(f"{side}/{condition}_{id_}_{index}.wav"), "fan", id_, condition=condition, split=side if split else "")
+        Clip(
+            Path(f"{side}/{condition}_{id_}_{index}.wav"), "fan", id_, condition=condition, split=side if split else ""
+        )
         for id_, count in (("id_00", 20), ("id_02", 10), ("id_04", 2), ("id_06", 1))
         for side, condition, n in (("train", "normal", count), ("test", "normal", 3), ("test", "anomaly", 3))
         for index in range(n)
@@ -47,7 +49,9 @@ def test_mimii_takes_the_first_normals_as_many_as_anomalies():
     split = MIMII(validation=0)(clips(split=False))
     for id_ in ("id_00", "id_02"):
         normal = sorted(str(c.path) for c in split if c.machine_id == id_ and c.condition == "normal")
-        tested = sorted(str(c.path) for c in split if c.machine_id == id_ and c.condition == "normal" and c.split == "test")
+        tested = sorted(
+            str(c.path) for c in split if c.machine_id == id_ and c.condition == "normal" and c.split == "test"
+        )
         assert tested == normal[:3]
 
 

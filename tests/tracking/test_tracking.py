@@ -72,7 +72,12 @@ def check_recorded(client, run_dir):
     assert recorded.info.status == "FINISHED"
     assert recorded.info.run_name == "dense_ae-fan"
     tags = recorded.data.tags
-    assert (tags["model"], tags["machine"], tags["dataset"], tags["backend"]) == ("dense_ae", "fan", "dcase2020", "none")
+    assert (tags["model"], tags["machine"], tags["dataset"], tags["backend"]) == (
+        "dense_ae",
+        "fan",
+        "dcase2020",
+        "none",
+    )
     assert recorded.data.params["model.lr"] == "0.001"
     for result in read_results(run_dir / "results.csv"):
         if result.metric in ("auc", "pauc", "pr_auc"):
@@ -109,8 +114,9 @@ def test_a_server_that_does_not_answer_is_named_before_training(root, tmp_path):
 
 def finished_child(sweep_dir, number, model, machine, criterion, auc):
     """A child's directory, written with the project's own functions."""
-    from mimii_pl.metrics import Result, write_results
     from omegaconf import OmegaConf
+
+    from mimii_pl.metrics import Result, write_results
 
     child = sweep_dir / f"{number}-{model}-{machine}"
     child.mkdir(parents=True)
@@ -150,7 +156,7 @@ def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_sweep_from_the_command_line(root, tmp_path):
-    done = command_line(tmp_path, root, "-m", "machine=fan,pump,nosuch")
+    done = command_line(tmp_path, root, "machine=fan,pump,nosuch", "-m")
     assert done.returncode == 0, done.stderr
     assert "failed 2-dense_ae-nosuch: no recordings of machine 'nosuch'" in " ".join(done.stdout.split())
     sweep_dir = next(Path(tmp_path, "outputs").glob("*/*-sweep"))
