@@ -74,7 +74,7 @@ def hush() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for message in (
         r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 on torch 2.11
-        r".*does not have many workers",  # batches are gathers from a memory map: workers would cost more than they give
+        r".*does not have many workers",  # gathers from a memory map: workers would cost more
         r".*Checkpoint directory .* exists",  # a resumed run writes where the interrupted one did
         r".*number of training batches",  # small sets are in order
     ):
@@ -103,8 +103,8 @@ def open_sounds(cfg: DictConfig) -> "MachineSounds":
              sounds.samples / sounds.sample_rate, len(sounds.labels), len(sounds.skipped))  # fmt: skip
     if not count["validation"]:
         raise InputError(
-            "no normal clip is held out for validation, so no checkpoint can be chosen: set protocol.validation above 0 "
-            f"and have two training clips per machine ID at least (there are {count['train']} in all)"
+            "no normal clip is held out for validation, so no checkpoint can be chosen: set protocol.validation above "
+            f"0 and have two training clips per machine ID at least (there are {count['train']} in all)"
         )
     return sounds
 

@@ -101,7 +101,7 @@ class Scorer:
         given = "no machine ID was given" if name is None else f"machine ID '{name}' was not heard in training"
         raise InputError(f"{given}; this detector knows: {', '.join(self.labels)}")
 
-    # --- clips as the cache holds them ---------------------------------------------------------------------------------
+    # --- clips as the cache holds them -------------------------------------------------------------------------------
     def score_waves(self, waves: np.ndarray, ids: np.ndarray, description: str | None = None) -> np.ndarray:
         """Scores [N] of clips int16 [N, samples] with their machine ID numbers [N]; a description shows progress."""
         if self.backend is not None:

@@ -22,7 +22,7 @@ def chord(rng: np.random.Generator, number: int, *, anomalous: bool, seconds: fl
 
 
 def write(root: Path, *, machine="fan", ids=(0, 2), train=16, test=6, seconds=1.5, seed=0) -> Path:
-    """Write a world in the DCASE 2020 layout: per ID, `train` normal clips, `test` normal and as many anomalous ones."""
+    """Write a world in the DCASE 2020 layout: per ID, `train` normal clips, `test` normal and `test` anomalous ones."""
     rng = np.random.default_rng(seed)
     for number, id_ in enumerate(ids):
         for split, condition, count in (

@@ -16,8 +16,8 @@ class MIMII(MachineSounds):
     """Original MIMII (Purohit et al., DCASE 2019): fan, pump, slider, valve at three signal-to-noise ratios.
 
     Published without a split; the one of the authors' baseline stands for it (`protocol=official` and `protocol=mimii`
-    are the same here). The archives unpack to `<type>/...` with no SNR in the path: keep each in a folder of its own, `6_dB_fan` and so on;
-    where there is none, `root` itself is taken for the chosen SNR.
+    are the same here). The archives unpack to `<type>/...` with no SNR in the path: keep each in a folder of its own,
+    `6_dB_fan` and so on; where there is none, `root` itself is taken for the chosen SNR.
 
     Args:
         snr: signal-to-noise ratio of the recordings in dB.

@@ -1,5 +1,7 @@
 """The auto-encoder of the DCASE task 2 baselines: what was never heard is rebuilt badly."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch
@@ -80,6 +82,6 @@ class DenseAE(Detector):
 def _layers(*widths: int) -> list[nn.Module]:
     """Dense layers, each followed by batch norm and ReLU; eps and momentum are those of Keras, as in the baseline."""
     layers = []
-    for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+    for width_in, width_out in pairwise(widths):
         layers += [nn.Linear(width_in, width_out), nn.BatchNorm1d(width_out, eps=1e-3, momentum=0.01), nn.ReLU()]
     return layers

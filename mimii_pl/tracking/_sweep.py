@@ -17,8 +17,8 @@ COLUMNS = ("machine", "rank", "model", "backend", "overrides", "pseudo_auc", "au
 TEXT = ("machine", "model", "backend", "overrides")
 HEADS = {"rank": "#", "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "min_auc": "min"}
 SELECTION = (
-    "Ranked within each machine by the AUC of pseudo-anomalies on held-out normal clips: no test label is read to rank. "
-    "AUC, pAUC: mean over machine IDs of the test clips; min: the worst ID."
+    "Ranked within each machine by the AUC of pseudo-anomalies on held-out normal clips: no test label is read to "
+    "rank. AUC, pAUC: mean over machine IDs of the test clips; min: the worst ID."
 )
 
 
