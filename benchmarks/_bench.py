@@ -41,13 +41,9 @@ def recordings(folder: Path, *, train: int, test: int = 0, seconds: float = 10.0
 
 def sounds(root: Path, *overrides: str):
     """Configuration and data module of a folder, cache beside it."""
-    cfg = _config.compose([
-        "logger=none", f"dataset.root={root}", f"dataset.cache_dir={root}/cache", f"run_dir={root}/run", *overrides
-    ])  # fmt: skip
-    module = _config.build(
-        cfg.dataset, machine="fan", protocol=_config.build(cfg.protocol), features=_config.build(cfg.features),
-        augmentation=list(_config.build(cfg.augmentation).values()),
-    )  # fmt: skip
+    folders = [f"dataset.root={root}", f"dataset.cache_dir={root}/cache", f"run_dir={root}/run"]
+    cfg = _config.compose(["logger=none", "machine=fan", *folders, *overrides])
+    module = _config.build_sounds(cfg)
     module.setup()
     return cfg, module
 

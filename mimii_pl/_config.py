@@ -75,6 +75,17 @@ def build(node: DictConfig | None, *args: Any, **kwargs: Any) -> Any:
         raise
 
 
+def build_sounds(cfg: DictConfig) -> Any:
+    """The data module of a configuration, not set up yet."""
+    return build(
+        cfg.dataset,
+        machine=cfg.machine.name,
+        protocol=build(cfg.protocol),
+        features=build(cfg.features),
+        augmentation=list(build(cfg.augmentation).values()),
+    )
+
+
 def explain(error: Exception) -> str:
     """One message for a mistake in the configuration: what is wrong, and the valid choices."""
     cause = error.__cause__ or error

@@ -85,13 +85,7 @@ def open_sounds(cfg: DictConfig) -> "MachineSounds":
     """The data module of the configured data set, its audio decoded and its clips split."""
     from mimii_pl.dataset._cache import write_skipped
 
-    sounds = _config.build(
-        cfg.dataset,
-        machine=cfg.machine.name,
-        protocol=_config.build(cfg.protocol),
-        features=_config.build(cfg.features),
-        augmentation=list(_config.build(cfg.augmentation).values()),
-    )
+    sounds = _config.build_sounds(cfg)
     sounds.prepare_data()
     sounds.setup()
     write_skipped(Path(cfg.run_dir) / "skipped.csv", sounds.skipped)

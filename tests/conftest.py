@@ -1,10 +1,14 @@
 """Fixtures of all tests, and a guard over global state."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
+import world
 from hydra.core.global_hydra import GlobalHydra
 
 if os.environ.get("PYTEST_XDIST_WORKER"):
@@ -20,21 +24,74 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture
+def dcase_folder(tmp_path) -> Callable[..., Path]:
+    """Writes a small folder in the DCASE 2020 layout, of noise that differs from file to file; returns its path."""
+
+    def write(
+        root=tmp_path / "dcase", *, machines=("fan",), ids=(0, 2), train=6, test=2, anomalies=2, rate=16000,
+        seconds=0.5, channels=1, subtype="PCM_16", suffix="wav", seed=0,
+    ) -> Path:  # fmt: skip
+        rng = np.random.default_rng(seed)
+        for machine in machines:
+            for split, condition, count in (
+                ("train", "normal", train),
+                ("test", "normal", test),
+                ("test", "anomaly", anomalies),
+            ):
+                folder = root / machine / split
+                folder.mkdir(parents=True, exist_ok=True)
+                for name in (f"{condition}_id_{id_:02d}_{index:08d}" for id_ in ids for index in range(count)):
+                    noise = 0.1 * rng.standard_normal((round(seconds * rate), channels))
+                    soundfile.write(folder / f"{name}.{suffix}", noise, rate, subtype=subtype)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def sounds() -> Callable:
+    """Builds and sets up the data module that a run on a folder with these overrides has (log-mel unless they say)."""
+
+    def build(root: Path, *overrides: str):
+        return world.sounds_of(world.configured(root, "model=dense_ae", *overrides))
+
+    return build
+
+
 @pytest.fixture(autouse=True)
 def _global_state():
-    """A test that leaves global state changed fails here, not in another test."""
+    """A test that leaves global state changed fails here, not in another test; the next one starts clean."""
     before = _state()
     yield
-    changed = [name for name, value in _state().items() if value != before[name]]
-    GlobalHydra.instance().clear()
-    assert not changed, f"this test leaves {changed} changed: restore it (monkeypatch, a context manager)"
+    after = _state()
+    _restore(before)
+    changed = [
+        f"{name}: {before.get(name)} -> {after.get(name)}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+    assert not changed, f"this test leaves global state changed ({'; '.join(changed)}): use monkeypatch or a `with`"
 
 
 def _state() -> dict:
     return {
-        "torch's default dtype": torch.get_default_dtype(),
-        "torch's threads": torch.get_num_threads(),
+        "torch default dtype": torch.get_default_dtype(),
+        "torch threads": torch.get_num_threads(),
         "working directory": Path.cwd(),
-        "Hydra": GlobalHydra.instance().is_initialized(),
-        "environment": {key: value for key, value in os.environ.items() if key.startswith("HYDRA_")},
+        "Hydra initialised": GlobalHydra.instance().is_initialized(),
+        **{f"environment {key}": value for key, value in os.environ.items() if key.startswith(("MLFLOW_", "HYDRA_"))},
     }
+
+
+def _restore(state: dict) -> None:
+    torch.set_default_dtype(state["torch default dtype"])
+    if torch.get_num_threads() != state["torch threads"]:
+        torch.set_num_threads(state["torch threads"])
+    os.chdir(state["working directory"])
+    if not state["Hydra initialised"]:
+        GlobalHydra.instance().clear()
+    for key in [key for key in os.environ if key.startswith(("MLFLOW_", "HYDRA_"))]:
+        if f"environment {key}" not in state:
+            del os.environ[key]
+    os.environ.update({key.split()[1]: value for key, value in state.items() if key.startswith("environment ")})

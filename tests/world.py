@@ -47,12 +47,6 @@ def configured(root: Path, *overrides: str):
 
 def sounds_of(cfg):
     """Its data module, set up."""
-    sounds = _config.build(
-        cfg.dataset,
-        machine=cfg.machine.name,
-        protocol=_config.build(cfg.protocol),
-        features=_config.build(cfg.features),
-        augmentation=list(_config.build(cfg.augmentation).values()),
-    )
+    sounds = _config.build_sounds(cfg)
     sounds.setup()
     return sounds

@@ -20,31 +20,31 @@ def fan_unbalance(unit: Unit, severity: float) -> Unit:
 
 def fan_voltage_change(unit: Unit, severity: float) -> Unit:
     """Low voltage: the wheel turns slower and its motor hums at multiples of twice the mains frequency."""
-    return replace(unit, speed=unit.speed * (1 - 0.08 * severity), hum=0.6 * severity)
+    return replace(unit, speed=unit.speed * (1 - 0.08 * severity), hum=0.75 * severity)
 
 
 def fan_clogging(unit: Unit, severity: float) -> Unit:
     """Dust on blades and grille: duller tones, more and brighter turbulence, heavier parts that ring lower."""
     return replace(
-        unit, flow=unit.flow + 4 * severity, rolloff=unit.rolloff + 1.5 * severity,
-        stiffness=unit.stiffness * (1 - 0.09 * severity),
+        unit, flow=unit.flow + 5 * severity, rolloff=unit.rolloff + 1.5 * severity,
+        stiffness=unit.stiffness * (1 - 0.1 * severity),
     )  # fmt: skip
 
 
 def pump_leakage(unit: Unit, severity: float) -> Unit:
     """Pressure is lost through a gap that hisses."""
-    return replace(unit, hiss=0.8 * severity)
+    return replace(unit, hiss=severity)
 
 
 def pump_contamination(unit: Unit, severity: float) -> Unit:
-    """Particles seed bubbles anywhere: bursts as strong as ever come at any angle of the turn (phase)."""
-    return replace(unit, scatter=min(1.0, severity), wander=1.5 * severity)
+    """Particles seed bubbles anywhere: as much crackle as ever, no longer together in bursts (phase)."""
+    return replace(unit, scatter=min(1.0, 0.5 * severity), wander=1.5 * severity)
 
 
 def pump_clogging(unit: Unit, severity: float) -> Unit:
     """The inlet chokes and roars; the wheel turns slower and rings lower."""
     return replace(
-        unit, speed=unit.speed * (1 - 0.05 * severity), hiss=0.4 * severity,
+        unit, speed=unit.speed * (1 - 0.05 * severity), hiss=0.6 * severity,
         stiffness=unit.stiffness * (1 - 0.1 * severity),
     )  # fmt: skip
 
@@ -67,7 +67,7 @@ def slider_no_grease(unit: Unit, severity: float) -> Unit:
 def valve_contamination(unit: Unit, severity: float) -> Unit:
     """Dirt in the seat: the plunger lands softer and longer, and the parts ring lower."""
     return replace(
-        unit, duty=unit.duty * (1 + 1.5 * severity), stiffness=unit.stiffness * (1 - 0.08 * severity),
+        unit, duty=unit.duty * (1 + 2 * severity), stiffness=unit.stiffness * (1 - 0.1 * severity),
         flow=unit.flow + 2 * severity,
     )  # fmt: skip
 

@@ -29,7 +29,7 @@ class Unit:
         stiffness: factor on the frequencies of all modes.
         ripple: depth of the amplitude modulation once per turn.
         wander: standard deviation of each harmonic's own slow phase, in radians; locked at 0.
-        scatter: 0: bursts come at their time in the pulse's period, 1: anywhere in it.
+        scatter: share of the bubbles that collapse at any time, not in their burst.
         bounce: share of a strike's energy that comes with a second one, milliseconds later.
         hiss: noise of escaping fluid or dry friction, straight to the microphone (amplitude).
         knock: strikes against damage on the way (amplitude).
@@ -64,10 +64,10 @@ UNITS = {  # neighbouring IDs ring some 12 % apart, in another order for each mo
         6: Unit(25.5, 6, 5.5, 0.1, -3.5, -4.0, 0.5, ((480, 8, 3.0), (1180, 12, 3.5), (3790, 15, 3.0))),
     },
     "pump": {
-        0: Unit(24.0, 4, 6.0, 0.0, 0.0, 0.5, 0.1, ((280, 6, 2.5), (1190, 10, 3.0), (2600, 10, 3.0))),
-        2: Unit(28.0, 3, 5.5, 0.05, 0.5, 0.5, 0.14, ((350, 6, 2.5), (950, 10, 3.0), (3260, 10, 3.0))),
-        4: Unit(21.0, 5, 6.5, 0.0, -0.5, 0.5, 0.08, ((250, 6, 2.5), (1330, 10, 3.0), (2910, 10, 3.0))),
-        6: Unit(25.5, 4, 6.0, 0.08, 0.0, 0.5, 0.12, ((310, 6, 2.5), (1060, 10, 3.0), (3650, 10, 3.0))),
+        0: Unit(24.0, 4, 6.0, 0.0, 0.0, 0.5, 0.22, ((280, 6, 2.5), (1190, 10, 3.0), (2600, 10, 3.0))),
+        2: Unit(28.0, 3, 5.5, 0.05, 0.5, 0.5, 0.24, ((350, 6, 2.5), (950, 10, 3.0), (3260, 10, 3.0))),
+        4: Unit(21.0, 5, 6.5, 0.0, -0.5, 0.5, 0.21, ((250, 6, 2.5), (1330, 10, 3.0), (2910, 10, 3.0))),
+        6: Unit(25.5, 4, 6.0, 0.08, 0.0, 0.5, 0.23, ((310, 6, 2.5), (1060, 10, 3.0), (3650, 10, 3.0))),
     },
     "slider": {
         0: Unit(1.1, 110, 5.0, 0.0, -3.0, -2.0, 0.1, ((630, 8, 3.0), (2010, 12, 3.5), (3600, 15, 3.0))),
@@ -102,7 +102,7 @@ def fan(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
     """Blade-pass harmonics whose speed drifts slowly, and the wash of air, louder as each blade passes."""
     turns = _turns(unit.speed, samples, rng)
     tone = _harmonics(unit.teeth * turns, unit, rng) * (1 + unit.ripple * np.cos(2 * np.pi * turns))
-    wash = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, unit.duty, 0.0, rng)
+    wash = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, unit.duty, 0.0)
     return _ring(tone + _ratio(unit.flow) * wash, unit) + _faults(unit, samples, rng)
 
 
@@ -110,7 +110,7 @@ def pump(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
     """Pressure pulsation of the vanes, each with a crackle of collapsing bubbles."""
     turns = _turns(unit.speed, samples, rng)
     tone = _harmonics(unit.teeth * turns, unit, rng) * (1 + unit.ripple * np.cos(2 * np.pi * turns))
-    crackle = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, unit.duty, unit.scatter, rng)
+    crackle = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, unit.duty, unit.scatter)
     return _ring(tone + _ratio(unit.flow) * crackle, unit) + _faults(unit, samples, rng)
 
 
@@ -192,12 +192,10 @@ def _noise(samples: int, tilt: float, rng: np.random.Generator) -> np.ndarray:
     return fft.irfft(fft.rfft(rng.standard_normal(samples)) * response, samples)
 
 
-def _bursts(turns: np.ndarray, duty: float, scatter: float, rng: np.random.Generator) -> np.ndarray:
-    """Gain of power 1 that swells once per turn for a share `duty` of it, at an angle that `scatter` makes random."""
-    turn = np.floor(turns).astype(int)
-    angle = scatter * rng.uniform(-0.5, 0.5, turn[-1] + 1)[turn]
-    gain = np.exp((np.cos(2 * np.pi * (turns - angle)) - 1) / (2 * np.pi * duty) ** 2)
-    return gain / np.sqrt(np.mean(gain**2))
+def _bursts(pulses: np.ndarray, duty: float, scatter: float) -> np.ndarray:
+    """Gain of power 1 that swells once per pulse for a share `duty` of its period; `scatter` spreads it evenly."""
+    power = np.exp(2 * (np.cos(2 * np.pi * pulses) - 1) / (2 * np.pi * duty) ** 2)
+    return np.sqrt((1 - scatter) * power / np.mean(power) + scatter)
 
 
 def _times(turns: np.ndarray, angles: tuple[float, ...]) -> np.ndarray:

@@ -150,14 +150,8 @@ def render(order: Order, samples: int, *, snr_db: float, severity: float, world_
 
 def parts(order: Order, samples: int, *, severity: float, world_seed: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Machine and factory noise of one clip, both of power 1, and the clip's level."""
-    seed = [
-        world_seed,
-        list(SOUNDS).index(order.machine),
-        order.id,
-        order.split == "test",
-        order.condition == "anomaly",
-    ]
-    rng = np.random.default_rng([*seed, order.index])
+    part = (order.split == "test") + (order.condition == "anomaly")
+    rng = np.random.default_rng([world_seed, list(SOUNDS).index(order.machine), order.id, part, order.index])
     unit = vary(UNITS[order.machine][order.id], rng)
     if order.condition == "anomaly" and severity > 0:
         unit = break_down(order.machine, unit, severity, order.index, rng)

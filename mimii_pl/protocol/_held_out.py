@@ -8,6 +8,18 @@ import numpy as np
 from mimii_pl.dataset._clip import Clip
 
 
+class HeldOut:
+    """Base of the protocols that hold out validation from the normal training clips.
+
+    Args:
+        validation: share of each ID's training clips held out, by clip.
+        seed: which clips are held out.
+    """
+
+    def __init__(self, *, validation: float = 0.1, seed: int = 0) -> None:
+        self.validation, self.seed = validation, seed
+
+
 def hold_out(clips: list[Clip], share: float, seed: int) -> list[Clip]:
     """Move a share of the training clips of each machine ID to validation; one at least where an ID has two or more."""
     train = defaultdict(list)

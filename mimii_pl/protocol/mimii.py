@@ -4,21 +4,14 @@ from collections import Counter
 from dataclasses import replace
 
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.protocol._held_out import hold_out
+from mimii_pl.protocol._held_out import HeldOut, hold_out
 
 
-class MIMII:
+class MIMII(HeldOut):
     """Per machine ID, the first len(abnormal) sorted normal clips go to test with all abnormal ones; the rest train.
 
     Validation is held out from the training clips, which the baseline's code also does (Purohit et al., DCASE 2019).
-
-    Args:
-        validation: share of each ID's training clips held out, by clip.
-        seed: which clips are held out.
     """
-
-    def __init__(self, *, validation: float = 0.1, seed: int = 0) -> None:
-        self.validation, self.seed = validation, seed
 
     def __call__(self, clips: list[Clip]) -> list[Clip]:
         """Clips with their split; what a data set itself says of train and test is not used."""

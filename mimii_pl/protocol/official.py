@@ -4,21 +4,13 @@ import logging
 
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.errors import InputError
-from mimii_pl.protocol._held_out import hold_out
+from mimii_pl.protocol._held_out import HeldOut, hold_out
 
 log = logging.getLogger(__name__)
 
 
-class Official:
-    """Train and test as published; validation is held out from the normal training clips.
-
-    Args:
-        validation: share of each ID's training clips held out, by clip.
-        seed: which clips are held out.
-    """
-
-    def __init__(self, *, validation: float = 0.1, seed: int = 0) -> None:
-        self.validation, self.seed = validation, seed
+class Official(HeldOut):
+    """Train and test as published; validation is held out from the normal training clips."""
 
     def __call__(self, clips: list[Clip]) -> list[Clip]:
         """Clips with their split; anomalies among the training clips are left out, with a warning."""

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,11 +57,11 @@ def open_store(tracking_uri: str, experiment_name: str) -> str:
     Raises:
         InputError: the server does not answer.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    for name in ("mlflow", "alembic", "urllib3"):
+    if tracking_uri.startswith("http"):
+        _knock(tracking_uri)
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     location = None
     if tracking_uri.startswith("sqlite:///"):
@@ -74,19 +73,27 @@ def open_store(tracking_uri: str, experiment_name: str) -> str:
             client = mlflow.MlflowClient(tracking_uri)
             found = client.get_experiment_by_name(experiment_name)
             return found.experiment_id if found else client.create_experiment(experiment_name, location)
-        except MlflowException as error:
-            if tracking_uri.startswith("http"):
-                raise InputError(
-                    f"no answer from the MLflow server at {tracking_uri}: {str(error).splitlines()[0][:200]}. "
-                    "Start it, set trainer.logger.tracking_uri, or run with logger=none"
-                ) from None
-            if attempt == 4:
-                raise
         except Exception:  # two processes make the database at once: the other one has it done in a moment
             if attempt == 4:
                 raise
         time.sleep(0.5 * (attempt + 1))
     raise AssertionError("unreachable")
+
+
+def _knock(server: str) -> None:
+    """See at once whether a server answers; MLflow itself would try for minutes."""
+    import urllib.error
+    import urllib.request
+
+    try:
+        urllib.request.urlopen(f"{server.rstrip('/')}/health", timeout=10).close()
+    except urllib.error.HTTPError:
+        pass  # it answers, if only to ask who is there
+    except OSError as error:
+        raise InputError(
+            f"no answer from the MLflow server at {server}: {error}. "
+            "Start it, set trainer.logger.tracking_uri, or run with logger=none"
+        ) from None
 
 
 def start_run(cfg: DictConfig, logger: Any, run_dir: Path, sweep_dir: Path | None) -> None:

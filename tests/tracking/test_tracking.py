@@ -88,15 +88,17 @@ def check_recorded(client, run_dir):
     return recorded
 
 
-def test_the_default_store_is_a_database_with_artifacts_beside_it(root, tmp_path):
+def test_the_default_store_is_a_database_with_artifacts_beside_it(root, tmp_path, monkeypatch):
     uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # Lightning's logger sets it: this puts it back
     run(configured(root, uri), tmp_path / "run")
     recorded = check_recorded(mlflow.MlflowClient(uri), tmp_path / "run")
     assert (tmp_path / "mlruns" / "artifacts" / recorded.info.run_id / "artifacts" / "scores.csv").is_file()
 
 
 @pytest.mark.slow
-def test_a_server_records_the_same(root, server, tmp_path):
+def test_a_server_records_the_same(root, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)  # Lightning's logger sets it: this puts it back
     run(configured(root, server), tmp_path / "run")
     check_recorded(mlflow.MlflowClient(server), tmp_path / "run")
 
