@@ -153,7 +153,8 @@ def test_a_killed_run_resumes_bit_exactly(root, tmp_path):
     run(world.configured(root, *OVERRIDES), tmp_path / "whole")
     command = [sys.executable, ROOT / "train.py", *OVERRIDES, "logger=none", "trainer=cpu", f"dataset.root={root}",
                f"dataset.cache_dir={root.parent / 'cache'}", f"hydra.run.dir={tmp_path / 'killed'}"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    same = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums in the same order
+    process = subprocess.Popen(command, cwd=tmp_path, env=same, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:

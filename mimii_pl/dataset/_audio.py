@@ -39,9 +39,10 @@ def read(path: Path, *, sample_rate: int, channel: int | str) -> np.ndarray:
     wave = _one_channel(samples, channel)
     if wave.dtype != np.int16 and not np.isfinite(wave).all():
         raise UnreadableClip("holds NaN or infinite samples")
-    if wave.min() == wave.max():
+    clip = to_int16(resample(wave, rate, sample_rate))
+    if wave.min() == wave.max() or clip.min() == clip.max():  # resampling rings at the ends of a constant
         raise UnreadableClip("digital silence: every sample is equal (is the microphone connected?)")
-    return to_int16(resample(wave, rate, sample_rate))
+    return clip
 
 
 def resample(wave: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:

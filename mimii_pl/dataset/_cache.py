@@ -77,8 +77,12 @@ def build(
 def _key(paths: Sequence[Path], **how) -> str:
     digest = hashlib.sha256(json.dumps([VERSION, how], sort_keys=True).encode())
     for path in paths:
-        stat = path.stat()
-        digest.update(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        try:
+            stat = path.stat()
+        except OSError:  # deleted since it was found: named among the skipped ones
+            digest.update(f"{path.resolve()}\0\n".encode())
+        else:
+            digest.update(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 
 
@@ -104,7 +108,7 @@ def _write(
         (partial / "meta.json").write_text(json.dumps({"samples": samples, "rows": rows, "skipped": skipped}))
         os.rename(partial, folder)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(_no_space(folder.parent, "it filled up while decoding")) from None
         raise
     finally:

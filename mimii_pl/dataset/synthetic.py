@@ -17,6 +17,7 @@ from mimii_pl.dataset._machines import RATE, SOUNDS, UNITS, factory, vary
 from mimii_pl.dataset.dcase2020 import DCASE2020
 from mimii_pl.errors import InputError
 
+PHYSICS = 1  # raise it when the same options would give other recordings
 LEVEL = 0.08  # root mean square of a clip, full scale 1
 SPREAD = 2.0  # dB, standard deviation of the clips' level: loudness alone must not tell
 
@@ -40,6 +41,13 @@ class Synthetic(DCASE2020):
 
     Missing recordings are written first, into a folder named by the options. Anomalies take the kinds of their machine
     type in turn: unbalance, voltage change, clogging, contamination, leakage, rail damage, loose belt and so on.
+
+    Calibrated at the defaults (seed 0): Euclidean distance to the nearest normal training clip of the same ID, over
+    mean and standard deviation in time of 64 log-mel bands, finds faults with an AUC (mean over IDs; at 6, 0, -6 dB)
+    of fan .78 .67 .59, pump .85 .73 .61, slider .86 .82 .72, valve .80 .71 .61; a clip's level alone with .40 to .64
+    (80 + 80 clips a type: read +-.05). Faults of phase (one kind of each type, see `_anomalies`) keep the mean spectrum
+    of 64 ms frames within about 1 dB: at 6 dB those distances find unbalance with .46, a loose belt with .62, a valve's
+    voltage change with .49 and a pump's contamination with .80, this one by its steadier frames.
 
     Args:
         root: folder that holds synthetic worlds.
@@ -70,7 +78,8 @@ class Synthetic(DCASE2020):
             "snr_db": snr_db, "severity": severity, "train_clips": train_clips, "test_clips": test_clips,
             "clip_seconds": clip_seconds, "world_seed": world_seed,
         }  # fmt: skip
-        name = f"snr{snr_db:g}_severity{severity:g}_{train_clips}+{test_clips}x{clip_seconds:g}s_seed{world_seed}"
+        size = f"{train_clips}+{test_clips}x{clip_seconds:g}s"
+        name = f"v{PHYSICS}_snr{snr_db:g}_severity{severity:g}_{size}_seed{world_seed}"
         super().__init__(root=str(Path(root) / name), **sounds)
 
     def prepare_data(self) -> None:

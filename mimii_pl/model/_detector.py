@@ -41,7 +41,9 @@ class Detector(pl.LightningModule):
 
     def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
         loss = self.loss(batch)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.wave))
+        self.log(
+            "train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(batch.wave)
+        )
         return loss
 
     def validation_step(self, batch: "Batch", batch_idx: int) -> None:

@@ -118,7 +118,7 @@ def start_run(cfg: DictConfig, logger: Any, run_dir: Path, sweep_dir: Path | Non
     for key, value in tags.items():
         client.set_tag(run_id, key, value)
     if not known:
-        logger.log_hyperparams(flat(cfg))
+        logger.log_hyperparams({**cfg.choices, **flat(cfg)})
     _run_dir.note(run_dir, mlflow_run_id=run_id)
 
 
@@ -162,6 +162,8 @@ def flat(cfg: DictConfig) -> dict[str, str]:
 
     def walk(node: dict, prefix: str) -> None:
         for key, value in node.items():
+            if key.startswith("_"):
+                continue
             if isinstance(value, dict):
                 walk(value, f"{prefix}{key}.")
             elif not (isinstance(value, list) and value and isinstance(value[0], dict)):

@@ -31,6 +31,11 @@ def test_other_sample_formats_keep_their_scale(tmp_path, wave, subtype):
     assert np.abs(read(tmp_path / "a.wav") - wave * 32768).max() <= 1
 
 
+def test_24_bit_flac_keeps_its_scale(tmp_path, wave):
+    soundfile.write(tmp_path / "a.flac", wave, RATE, subtype="PCM_24")
+    assert np.abs(read(tmp_path / "a.flac") - wave * 32768).max() <= 1
+
+
 def test_samples_over_full_scale_are_clipped_not_wrapped(tmp_path, wave):
     soundfile.write(tmp_path / "a.wav", 9 * wave, RATE, subtype="FLOAT")
     samples = read(tmp_path / "a.wav").astype(int)
@@ -47,6 +52,17 @@ def test_resampling_keeps_a_tone_and_its_level(tmp_path):
     assert samples[1000:-1000].std() == pytest.approx(0.3 / np.sqrt(2), rel=0.01)
 
 
+def test_resampling_leaves_no_alias(tmp_path):
+    tone = 0.3 * np.sin(2 * np.pi * 11000 * np.arange(44100) / 44100)  # would come back as 5 kHz
+    soundfile.write(tmp_path / "a.wav", tone + 0.001 * np.sin(np.arange(44100) / 20), 44100, subtype="PCM_16")
+    assert np.abs(read(tmp_path / "a.wav")[1000:-1000]).max() < 0.003 * 32768
+
+
+def test_float_channels_are_averaged(tmp_path, wave):
+    soundfile.write(tmp_path / "a.wav", np.stack([wave, -wave / 2], axis=1), RATE, subtype="FLOAT")
+    assert np.abs(read(tmp_path / "a.wav", "mean") - wave / 4 * 32768).max() <= 1
+
+
 def test_channels(tmp_path):
     channels = np.random.default_rng(0).integers(-1000, 1000, (500, 3)).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", channels, RATE, subtype="PCM_16")
@@ -55,6 +71,18 @@ def test_channels(tmp_path):
     np.testing.assert_allclose(read(tmp_path / "a.wav", "mean"), channels.mean(axis=1), atol=0.51)
     with pytest.raises(_audio.UnreadableClip, match="no channel 3: it has 3"):
         read(tmp_path / "a.wav", 3)
+    with pytest.raises(_audio.UnreadableClip, match="no channel -1"):
+        read(tmp_path / "a.wav", -1)
+
+
+def test_a_header_that_leaves_its_size_open_is_not_truncation(tmp_path, wave):
+    soundfile.write(tmp_path / "a.wav", wave, RATE, subtype="PCM_16")
+    streamed = bytearray((tmp_path / "a.wav").read_bytes())  # as a recorder writes that cannot seek back
+    data = streamed.index(b"data") + 4
+    streamed[4:8] = streamed[data : data + 4] = b"\xff\xff\xff\xff"
+    whole = read(tmp_path / "a.wav")
+    (tmp_path / "a.wav").write_bytes(streamed)
+    np.testing.assert_array_equal(read(tmp_path / "a.wav"), whole)
 
 
 def test_a_longer_clip_is_cut_and_a_shorter_one_repeated():
@@ -79,6 +107,15 @@ def broken(kind, path):
         path.write_text("this is not sound")
     elif kind == "nan":
         soundfile.write(path, np.where(np.arange(RATE) == 7, np.nan, wave), RATE, subtype="FLOAT")
+    elif kind == "infinite":
+        soundfile.write(path, np.where(np.arange(RATE) == 7, np.inf, wave), RATE, subtype="FLOAT")
+    elif kind == "one sample short":
+        soundfile.write(path, wave, RATE, subtype="PCM_16")
+        path.write_bytes(path.read_bytes()[:-2])
+    elif kind == "silence once in 16 bits":
+        soundfile.write(path, 1e-5 * wave, RATE, subtype="FLOAT")
+    elif kind == "constant at another rate":
+        soundfile.write(path, np.full(44100, 0.1), 44100, subtype="PCM_16")
     elif kind == "silence":
         soundfile.write(path, 0 * wave, RATE, subtype="PCM_16")
 
@@ -87,11 +124,15 @@ def broken(kind, path):
     ("kind", "reason"),
     [
         ("truncated wav", "truncated"),
-        ("truncated flac", "truncated|not readable"),
+        ("truncated flac", "not readable as audio: .*lost sync"),
         ("no bytes", "not readable as audio"),
         ("no samples", "empty"),
         ("text", "not readable as audio"),
         ("nan", "NaN"),
+        ("infinite", "infinite"),
+        ("one sample short", "truncated: 15999 samples"),
+        ("silence once in 16 bits", "silence"),
+        ("constant at another rate", "silence"),
         ("silence", "silence"),
         ("missing", "not readable as audio"),
     ],

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -72,7 +73,19 @@ def test_what_was_read_names_the_cache(files, change):
 def test_the_length_is_the_most_common_one_or_the_one_asked_for(files):
     soundfile.write(files[0], np.arange(9000, dtype=np.int16), 16000)
     assert build(files).waves.shape[1] == 4000
-    assert build(files, seconds=0.5).waves.shape[1] == 8000
+    longer = build(files, seconds=0.5).waves
+    assert longer.shape[1] == 8000
+    np.testing.assert_array_equal(longer[0], np.arange(8000))  # cut at its end
+    np.testing.assert_array_equal(longer[1], np.tile(longer[1, :4000], 2))  # repeated from its start
+
+
+def test_clips_at_another_rate_or_with_more_channels_share_the_cache(files):
+    rng = np.random.default_rng(1)
+    soundfile.write(files[5], 0.1 * rng.standard_normal(11025), 44100)
+    soundfile.write(files[6], 0.1 * rng.standard_normal((4000, 2)), 16000)
+    cache = build(files)
+    assert cache.waves.shape == (20, 4000)
+    np.testing.assert_array_equal(cache.waves[6], soundfile.read(files[6], dtype="int16")[0][:, 0])
 
 
 def test_bad_clips_are_skipped_counted_and_named(files, tmp_path):
@@ -93,17 +106,62 @@ def test_no_usable_clip_is_an_error(files):
         build(files)
 
 
-def test_two_processes_build_one_cache(files):
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(2) as pool:
-        folders = pool.map(_folder_of, [files, files], chunksize=1)
-    assert folders[0] == folders[1]
-    assert len(whole_caches(files)) == 1
+def test_silence_in_every_clip_is_an_error(files):
+    for path in files:
+        soundfile.write(path, np.zeros(4000, np.int16), 16000)
+    with pytest.raises(InputError, match=r"none of 20 clips can be used; the first: .*00.wav: digital silence"):
+        build(files)
+    assert whole_caches(files) == []
+
+
+def test_a_file_deleted_meanwhile_is_skipped_and_named(files):
+    files[7].unlink()
+    cache = build(files)
+    assert len(cache.waves) == 19
+    assert [Path(path).name for path, _ in cache.skipped] == ["07.wav"]
+    soundfile.write(files[7], np.arange(4000, dtype=np.int16), 16000)
     assert len(build(files).waves) == 20
 
 
-def _folder_of(files):
-    return str(build(files).folder)
+def test_two_processes_build_one_cache(files):
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(2) as pool:
+        (one, sum_one), (two, sum_two) = pool.map(_build_and_sum, [files, files], chunksize=1)
+    assert one == two
+    assert len(whole_caches(files)) == 1
+    assert sum_one == sum_two == build(files).waves.sum(axis=1, dtype=int).tolist()
+
+
+def _build_and_sum(files):
+    read = _audio.read
+    _audio.read = lambda *args, **kwargs: (time.sleep(0.05), read(*args, **kwargs))[1]  # so that the two overlap
+    cache = build(files)
+    return str(cache.folder), cache.waves.sum(axis=1, dtype=int).tolist()
+
+
+def test_decoding_runs_a_bounded_number_of_clips_ahead(tmp_path, monkeypatch):
+    for index in range(400):
+        soundfile.write(tmp_path / f"{index:03d}.wav", np.arange(50, dtype=np.int16), 16000)
+    decoded, ahead = [], []
+    read, fit = _audio.read, _audio.fit
+
+    def count(path, **how):
+        decoded.append(path)
+        return read(path, **how)
+
+    def write_slowly(wave, samples):
+        if not ahead:  # the first write waits until the decoder has nothing more to do
+            seen = -1
+            while seen < len(decoded):
+                seen = len(decoded)
+                time.sleep(0.3)
+        ahead.append(len(decoded) - len(ahead))
+        return fit(wave, samples)
+
+    monkeypatch.setattr(_audio, "read", count)
+    monkeypatch.setattr(_audio, "fit", write_slowly)
+    assert len(build(sorted(tmp_path.glob("*.wav"))).waves) == 400
+    assert _cache.CHUNK / 2 < max(ahead) <= _cache.CHUNK + 1
 
 
 def test_a_killed_builder_leaves_nothing_that_is_taken_for_whole(files):
@@ -126,9 +184,10 @@ def _build_slowly(files):
     build(files)
 
 
-def test_a_disk_that_fills_is_explained_and_leaves_nothing(files, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT], ids=["disk", "quota"])
+def test_a_disk_that_fills_is_explained_and_leaves_nothing(files, monkeypatch, number):
     def full(wave, samples):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(_audio, "fit", full)
     with pytest.raises(InputError, match=r"no room for the audio cache in .*dataset.cache_dir"):
@@ -141,3 +200,38 @@ def test_too_small_a_disk_is_found_out_before_decoding(files, monkeypatch):
     monkeypatch.setattr(_audio, "read", None)
     with pytest.raises(InputError, match="GiB needed"):
         build(files)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 KiB; the cache of `files` takes 160."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_real_disk_that_fills_and_is_freed_again(files, small_disk, monkeypatch):
+    fit = _audio.fit
+
+    def beside_another_writer(wave, samples):
+        with open(small_disk / "other", "ab") as file:
+            file.write(bytes(16_000))
+        return fit(wave, samples)
+
+    monkeypatch.setattr(_audio, "fit", beside_another_writer)
+    with pytest.raises(InputError, match=r"no room .*small/cache: it filled up"):
+        _cache.build(files, small_disk / "cache", **HOW)
+    assert [path.suffix for path in (small_disk / "cache").iterdir()] == [".lock"]
+    monkeypatch.setattr(_audio, "fit", fit)
+    (small_disk / "other").unlink()
+    assert len(_cache.build(files, small_disk / "cache", **HOW).waves) == 20
+
+
+def test_a_real_disk_that_is_too_small(files, small_disk):
+    with pytest.raises(InputError, match="GiB needed"):
+        _cache.build(files, small_disk / "cache", **{**HOW, "seconds": 1.0})
+    assert [path.suffix for path in (small_disk / "cache").iterdir()] == [".lock"]

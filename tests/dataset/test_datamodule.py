@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 import world
+from pytorch_lightning.utilities import rank_zero_only
 
-from mimii_pl.dataset._sampler import Crop
+from mimii_pl.dataset._sampler import Crop, TrainSampler
 from mimii_pl.errors import InputError
+from mimii_pl.run import hush
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +96,152 @@ def test_files_of_another_name_are_left_out(root, tmp_path, caplog):
     sounds = world.sounds_of(world.configured(other, "model=dense_ae"))
     assert "1 files" in caplog.text
     assert len(sounds.clips) == 16
+
+
+@pytest.mark.parametrize("features", ["complex_stft", "stft", "log_mel"])
+def test_every_crop_without_normalisation_is_a_slice_to_rounding(root, sounds, features):
+    data = sounds(root, f"features={features}")
+    data.crop = Crop(10)
+    gather, n = data.train_dataloader().dataset, data.in_shape[2]
+    whole = data.on_after_batch_transfer(gather[np.array([[0, -1], [3, -1]])], 0).spec
+    for frame in range(n - 9):
+        cropped = data.on_after_batch_transfer(gather[np.array([[0, frame], [3, frame]])], 0)
+        assert cropped.frame.tolist() == [frame, frame]
+        assert (cropped.spec - whole[..., frame : frame + 10]).abs().max() <= 1e-6 * whole.abs().max()
+
+
+class Recorder(pl.LightningModule):
+    """Notes the batches that Lightning hands over."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.trained, self.validated = torch.nn.Parameter(torch.zeros(1)), [], []
+
+    def training_step(self, batch, index):
+        self.trained.append((self.current_epoch, batch))
+        return 0 * self.weight.sum()
+
+    def validation_step(self, batch, index):
+        self.validated.append(batch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    """Builds a real trainer that writes nothing."""
+    hush()
+
+    def build(**options):
+        return pl.Trainer(
+            accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+            default_root_dir=tmp_path, **options,
+        )  # fmt: skip
+
+    return build
+
+
+def test_a_trainer_gets_each_epochs_crops_with_targets_and_augmentation(root, sounds, trainer):
+    data = sounds(root, "augmentation=[noise]", "augmentation.noise.p=1", "dataset.batch_size=8", "seed=5")
+    data.crop = Crop(12, tile=True, overlap=4)
+    model = Recorder()
+    trainer(max_epochs=3).fit(model, data)
+    for epoch in range(3):
+        sampler = TrainSampler(data.rows("train"), data.in_shape[2], data.crop, batch_size=8, seed=5)
+        sampler.set_epoch(epoch)
+        batches = [batch for seen, batch in model.trained if seen == epoch]
+        assert len(batches) == len(sampler)
+        for batch, items in zip(batches, sampler, strict=True):
+            np.testing.assert_array_equal(torch.stack([batch.clip, batch.frame], dim=1), items)
+    batch = model.trained[0][1]
+    assert batch.spec.shape == (8, 1, 128, 12)
+    assert batch.target.argmax(dim=1).tolist() == data.machine_id[batch.clip].tolist()
+    assert len(batch.clip.unique()) >= 4
+    assert not torch.equal(batch.spec, data.features(batch.wave, cropped=True))
+    assert [row for batch in model.validated for row in batch.clip.tolist()] == 3 * data.rows("validation").tolist()
+    for batch in model.validated:
+        assert batch.target is None
+        assert batch.frame is None
+        assert torch.equal(batch.spec, data.features(batch.wave))
+
+
+def test_two_processes_share_training_and_score_every_clip_once(root, sounds, trainer, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # put back afterwards: a trainer sets it for the whole process
+    trained, scored = [], []
+    for rank in range(2):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        data = sounds(root, "dataset.batch_size=3")
+        data.trainer = trainer(strategy="ddp", devices=2)
+        assert (data.trainer.global_rank, data.trainer.world_size) == (rank, 2)
+        trained.append([batch.clip.tolist() for batch in data.train_dataloader()])
+        scored.append([row for batch in data.loader(data.rows("test")) for row in batch.clip.tolist()])
+    data.trainer = None
+    whole = [batch.clip.tolist() for batch in data.train_dataloader()]
+    assert len(trained[0]) == len(trained[1])
+    together = [batch for pair in zip(*trained, strict=True) for batch in pair]
+    assert together[: len(whole) - 1] == whole[:-1]  # the last one is filled up from the start
+    assert {row for batch in together for row in batch} == set(data.rows("train").tolist())
+    assert sorted(scored[0] + scored[1]) == data.rows("test").tolist()
+
+
+def test_worker_processes_gather_the_same_batches(root, sounds):
+    read = []
+    for workers in (0, 2):
+        data = sounds(root, f"dataset.num_workers={workers}", "dataset.batch_size=5")
+        data.crop = Crop(10)
+        read.append(list(data.train_dataloader()))
+    for one, other in zip(*read, strict=True):
+        assert torch.equal(one.wave, other.wave)
+        assert torch.equal(one.clip, other.clip)
+
+
+def test_making_batches_draws_no_random_number_of_training(root, sounds):
+    data = sounds(root)
+    before = torch.random.get_rng_state()
+    list(data.train_dataloader())
+    list(data.val_dataloader())
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_rows_come_in_the_order_asked_for_and_an_empty_list_is_no_batch(root, sounds):
+    data = sounds(root, "dataset.batch_size=4")
+    rows = np.array([7, 1, 5, 0, 2, 11])
+    batches = list(data.loader(rows))
+    assert [batch.clip.tolist() for batch in batches] == [[7, 1, 5, 0], [2, 11]]
+    np.testing.assert_array_equal(batches[1].wave, data.waves[rows[4:]])
+    assert list(data.loader(rows[:0])) == []
+
+
+def test_an_id_without_test_clips_or_of_one_class(dcase_folder, sounds):
+    root = dcase_folder(ids=(0, 2), train=4)
+    for path in [*root.glob("fan/test/*_id_00_*"), *root.glob("fan/test/anomaly_id_02_*")]:
+        path.unlink()
+    data = sounds(root)
+    assert data.labels == ["fan/id_00", "fan/id_02"]
+    assert data.anomalous[data.rows("test")].tolist() == [0, 0]
+    assert {data.clips[row].machine_id for row in data.rows("test")} == {"id_02"}
+    dcase_folder(ids=(4,), train=4, test=0, anomalies=2)
+    data = sounds(root)
+    assert data.anomalous[data.rows("test")].tolist() == [1, 1, 0, 0]
+
+
+def test_a_bad_clip_is_skipped_or_where_strict_named(dcase_folder, sounds):
+    root = dcase_folder()
+    (root / "fan" / "train" / "normal_id_02_00000003.wav").write_text("no sound")
+    data = sounds(root)
+    assert len(data.clips) == len(data.waves) == len(data.machine_id) == len(data.anomalous) == 19
+    assert [path.rpartition("/")[2] for path, _ in data.skipped] == ["normal_id_02_00000003.wav"]
+    for clip, number in zip(data.clips, data.machine_id, strict=True):
+        assert data.labels[number] == clip.label
+    with pytest.raises(InputError, match=r"normal_id_02_00000003.wav: not readable as audio.*dataset.strict=false"):
+        sounds(root, "dataset.strict=true")
+
+
+def test_other_rates_and_formats_become_one(dcase_folder, sounds):
+    root = dcase_folder(ids=(0,), rate=44100, channels=2, subtype="PCM_24")
+    dcase_folder(ids=(2,), rate=16000, subtype="FLOAT")
+    data = sounds(root)
+    assert data.waves.shape == (20, 8000)
+    assert sounds(root, "dataset.seconds=0.25", "dataset.sample_rate=8000").waves.shape == (20, 2000)

@@ -1,6 +1,8 @@
 """Training batches: reproducible, mixed, complete, and shared out between processes."""
 
 import numpy as np
+import pytest
+import torch
 
 from mimii_pl.dataset._sampler import Crop, TrainSampler
 
@@ -62,3 +64,44 @@ def test_every_process_gets_as_many_batches_even_where_clips_run_out():
     parts = [list(TrainSampler(ROWS[:9], 50, None, batch_size=4, seed=0, rank=rank, world=2)) for rank in range(2)]
     assert [[len(batch) for batch in part] for part in parts] == [[4, 4], [4, 4]]
     assert set(np.concatenate(parts[0] + parts[1])[:, 0]) == set(ROWS[:9])
+
+
+def test_nothing_but_seed_and_epoch_decides_the_order():
+    crop = Crop(10)
+    reference = items(TrainSampler(ROWS, 50, crop, batch_size=8, seed=3))
+    assert (items(TrainSampler(ROWS, 50, crop, batch_size=8, seed=4)) != reference).any()
+    np.random.seed(1)
+    torch.manual_seed(1)
+    again = TrainSampler(ROWS, 50, crop, batch_size=8, seed=3)
+    again.set_epoch(5)
+    list(again)
+    again.set_epoch(0)
+    np.testing.assert_array_equal(items(again), reference)
+
+
+@pytest.mark.parametrize("crop", [None, Crop(20), Crop(12, True, 4), Crop(12, True, 4, (10, 40))])
+@pytest.mark.parametrize("clips", [1, 7, 32])
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_partition_the_list(crop, clips, world):
+    def part(rank, world):
+        sampler = TrainSampler(ROWS[:clips], 60, crop, batch_size=4, seed=1, rank=rank, world=world)
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        return [tuple(item) for batch in batches for item in batch.tolist()]
+
+    whole, parts = part(0, 1), [part(rank, world) for rank in range(world)]
+    assert len({len(each) for each in parts}) == 1
+    joined = [item for each in parts for item in each]
+    filled = len(joined) - len(whole)
+    assert 0 <= filled < 4 * world
+    assert sorted(joined) == sorted(whole + (whole * (filled // len(whole) + 1))[:filled])
+
+
+@pytest.mark.parametrize("frames", [12, 13, 19, 20, 21, 313])
+def test_tiles_never_leave_the_clip(frames):
+    crop = Crop(12, tile=True, overlap=4)
+    sampler = TrainSampler(ROWS, frames, crop, batch_size=32, seed=0)
+    first = items(sampler)[:, 1]
+    assert first.min() >= 0
+    assert first.max() + 12 <= frames
+    assert sampler.crops_per_clip == (frames - 4) // 8

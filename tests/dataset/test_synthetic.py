@@ -11,7 +11,7 @@ from scipy.stats import kurtosis
 from mimii_pl.backend.knn import KNN
 from mimii_pl.dataset._anomalies import FAULTS, PHASE, kind
 from mimii_pl.dataset._machines import RATE, SOUNDS, UNITS
-from mimii_pl.dataset.synthetic import Order, parts, render, write_machine
+from mimii_pl.dataset.synthetic import Order, Synthetic, parts, render, write_machine
 from mimii_pl.errors import InputError
 from mimii_pl.features.log_mel import LogMel
 from mimii_pl.metrics import auc
@@ -74,17 +74,11 @@ def test_the_signal_to_noise_ratio_is_what_it_says():
 
 
 def test_without_severity_an_anomaly_is_a_healthy_machine():
-    healthy = [
-        render(Order("fan", 0, "test", c, 0), 8000, snr_db=6, severity=0, world_seed=0).std()
-        for c in ("normal", "anomaly")
-    ]
-    assert np.isfinite(healthy).all()
-    unit = UNITS["fan"][0]
-    for faults in FAULTS.values():
+    for machine, faults in FAULTS.items():
+        unit = UNITS[machine][0]
         for fault in faults.values():
-            changed = fault(unit, 0.0)
-            assert changed.speed == unit.speed
-            assert changed.stiffness == pytest.approx(unit.stiffness)
+            assert fault(unit, 0.0) == unit
+        assert any(fault(unit, 0.5) != fault(unit, 1.0) for fault in faults.values())
 
 
 @pytest.mark.parametrize("machine", UNITS)
@@ -93,8 +87,8 @@ def test_a_fault_of_phase_changes_the_pulses_and_hardly_the_spectrum(machine):
         faulty = FAULTS[machine][PHASE[machine]](unit, 1.0)
         healthy, loose = (SOUNDS[machine](u, 8 * RATE, np.random.default_rng(0)) for u in (unit, faulty))
         spectra = [welch(wave / wave.std(), RATE, nperseg=1024)[1] for wave in (healthy, loose)]
-        assert np.median(np.abs(10 * np.log10(spectra[0] / spectra[1]))) < 0.8  # dB
-        assert kurtosis(loose) < 0.75 * kurtosis(healthy)
+        assert np.median(np.abs(10 * np.log10(spectra[0] / spectra[1]))) < 1.2  # dB
+        assert kurtosis(loose) < 0.9 * kurtosis(healthy)
 
 
 def test_every_kind_of_fault_that_the_data_set_names_occurs():
@@ -106,14 +100,31 @@ def test_every_kind_of_fault_that_the_data_set_names_occurs():
 
 @pytest.mark.parametrize("machine", UNITS)
 def test_the_ids_of_a_type_are_different_machines(machine):
-    features, spectra = LogMel(n_mels=64), {}
+    features, timbre = LogMel(n_mels=64), {}
     for id_ in UNITS[machine]:
-        waves = np.stack([render(Order(machine, id_, "train", "normal", i), 2 * RATE, **HOW) for i in range(6)])
-        spectra[id_] = features(torch.from_numpy(waves).float())[:, 0].mean(2).numpy()
-    means = {id_: spec[:3].mean(axis=0) for id_, spec in spectra.items()}
-    for id_, spec in spectra.items():
-        nearest = [min(means, key=lambda other: np.linalg.norm(clip - means[other])) for clip in spec[3:]]
-        assert nearest.count(id_) >= 2
+        waves = np.stack([render(Order(machine, id_, "train", "normal", i), 2 * RATE, **HOW) for i in range(8)])
+        spec = features(torch.from_numpy(waves).float())[:, 0]
+        peak = spec.amax(2) if machine == "valve" else spec.mean(2)  # a valve is silent most of the time
+        timbre[id_] = (peak - peak.mean(1, keepdim=True)).numpy()
+    means = np.stack([spec[:4].mean(axis=0) for spec in timbre.values()])
+    tests = np.stack([spec[4:] for spec in timbre.values()])  # [4 IDs, 4 clips, 64]
+    nearest = np.linalg.norm(tests[:, :, None] - means, axis=3).argmin(axis=2)
+    assert np.mean(nearest == np.arange(4)[:, None]) >= 0.9
+
+
+def test_the_data_set_says_what_is_wrong_with_a_clip(tmp_path):
+    sounds = Synthetic(root=tmp_path, machine="valve", protocol=list, features=LogMel(n_mels=64), **SMALL)
+    sounds.prepare_data()
+    (sounds.root.parent / f".{sounds.root.name}.fan.killed" / "train").mkdir(parents=True)
+    clips = sounds.discover()
+    assert {clip.attributes.get("kind") for clip in clips} == {None, *list(FAULTS["valve"])[:2]}
+    assert {clip.machine for clip in clips} == {"valve"}
+
+
+def test_negative_severity_and_seed_are_refused(tmp_path):
+    for wrong in ({"severity": -1.0}, {"world_seed": -1}):
+        with pytest.raises(InputError, match="negative"):
+            Synthetic(root=tmp_path, machine="fan", protocol=list, features=None, **{**SMALL, **wrong})
 
 
 @pytest.mark.slow
@@ -134,5 +145,5 @@ def test_nearest_neighbour_finds_it_neither_hopeless_nor_trivial(machine):
         test = [clips["test", condition] for condition in ("normal", "anomaly")]
         found.append(auc(labels, knn.score((np.concatenate([x for x, _ in test]) - mean) / std, np.zeros(40))))
         loudness.append(auc(labels, np.abs(np.concatenate([x for _, x in test]) - np.median(level))))
-    assert 0.75 < np.mean(found) < 0.9
+    assert 0.7 < np.mean(found) < 0.95
     assert 0.35 < np.mean(loudness) < 0.65

@@ -92,3 +92,52 @@ def test_training_set_normalisation_needs_a_training_set():
 def test_too_short_a_clip_is_explained():
     with pytest.raises(ValueError, match="400 samples is too short for a transform of 1024"):
         build("log_mel")(torch.randn(1, 400))
+
+
+@pytest.mark.parametrize("window", ["hamming", "blackman"])
+def test_windows_are_librosas(window):
+    wave = 0.1 * np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
+    expected = librosa.stft(wave, n_fft=1024, hop_length=256, window=window, pad_mode="reflect")
+    spec = build("complex_stft", hop=256, window=window)(torch.from_numpy(wave)[None])[0]
+    np.testing.assert_allclose(torch.complex(*spec).numpy(), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_decibels_do_not_depend_on_the_power():
+    wave = 0.1 * torch.randn(2, 20_000, generator=torch.Generator().manual_seed(0))
+    one, two = (build("stft", power=power)(wave) for power in (1.0, 2.0))
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-3)
+    silent = torch.zeros(1, 20_000)
+    assert build("stft", power=1.0)(silent).unique().tolist() == pytest.approx([-240])
+    assert build("stft", power=2.0)(silent).unique().tolist() == pytest.approx([-120])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shape_is_known_before_anything_is_computed(name):
+    features = build(name, n_fft=512, hop=160)
+    for samples in (257, 3199, 3200, 3201):
+        assert features(torch.randn(2, samples)).shape[1:] == features.shape(samples)
+
+
+def test_a_clip_longer_than_a_chunk_is_transformed_whole():
+    wave = 0.1 * torch.randn(2, 700_000, generator=torch.Generator().manual_seed(0))
+    features = build("stft", hop=4096)
+    whole = features(wave)
+    assert whole.shape == (2, *features.shape(700_000))
+    torch.testing.assert_close(features(wave[1:])[0], whole[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_silent_clip_stays_finite(name):
+    assert build(name, normalize="clip")(torch.zeros(1, 20_000)).isfinite().all()
+
+
+def test_training_set_normalisation_does_not_depend_on_the_parts_it_was_fitted_on():
+    specs = build("log_mel").transform(0.1 * torch.randn(12, 8000, generator=torch.Generator().manual_seed(0)))
+    fitted = []
+    for size in (1, 5, 12):
+        features = build("log_mel", normalize="train")
+        features.fit(iter(specs.split(size)))
+        fitted.append(features.fitted)
+    for one in fitted:
+        torch.testing.assert_close(one.mean, specs.mean(dim=(0, 3), keepdim=True), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one.std, specs.std(dim=(0, 3), keepdim=True, correction=0), rtol=1e-4, atol=1e-5)

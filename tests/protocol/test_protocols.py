@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mimii_pl.dataset._clip import Clip
@@ -64,3 +65,40 @@ def test_anomalies_among_the_training_clips_are_left_out(caplog):
     strange = Clip(Path("x.wav"), "fan", "id_00", condition="anomaly", split="train")
     assert strange not in Official()([*clips(), strange])
     assert "1 anomalous clips" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [Official, MIMII])
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_the_counts_no_clip_is_on_two_sides(kind, seed):
+    rng = np.random.default_rng(seed)
+    made = [
+        Clip(Path(f"{machine}/{id_}/{side}/{condition}_{index:03d}.wav"), machine, id_, "", condition, side)
+        for machine in ("fan", "pump")
+        for id_ in ("id_00", "id_02", "id_04")
+        for side, condition in (("train", "normal"), ("test", "normal"), ("test", "anomaly"))
+        for index in range(rng.integers(0, 13))
+    ]
+    share = rng.uniform(0.01, 0.99)
+    split = kind(validation=share, seed=seed)(rng.permutation(np.array(made, dtype=object)).tolist())
+    assert sorted(str(clip.path) for clip in split) == sorted(str(clip.path) for clip in made)
+    assert all(clip.condition == "normal" for clip in split if clip.split != "test")
+    for label in {clip.label for clip in split}:
+        count = Counter(clip.split for clip in split if clip.label == label)
+        normal = count["train"] + count["validation"]
+        if normal >= 2:
+            assert count["train"] >= 1
+            assert count["validation"] == min(max(1, round(share * normal)), normal - 1)
+        else:
+            assert count["validation"] == 0
+
+
+def test_one_id_does_not_move_what_is_held_out_of_the_ids_before_it():
+    held = [
+        {clip.path for clip in Official()(some) if clip.split == "validation" and clip.machine_id == "id_00"}
+        for some in (clips(), [clip for clip in clips() if clip.machine_id == "id_00"])
+    ]
+    assert held[0] == held[1]
+
+
+def test_no_validation_is_possible():
+    assert "validation" not in {clip.split for clip in Official(validation=0)(clips())}

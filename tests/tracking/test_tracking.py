@@ -41,12 +41,13 @@ def server(tmp_path_factory):
     stores = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "kept")]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *stores]
     with open(folder / "log", "w") as log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as process:
-        for _ in range(240):
+        deadline = time.monotonic() + 240
+        while process.poll() is None and time.monotonic() < deadline:
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
                 break
             except OSError:
-                time.sleep(0.25)
+                time.sleep(0.5)
         yield f"http://127.0.0.1:{port}"
         process.terminate()
 
