@@ -43,6 +43,7 @@ def sounds(root: Path, *overrides: str):
     """Configuration and data module of a folder, cache beside it."""
     folders = [f"dataset.root={root}", f"dataset.cache_dir={root}/cache", f"run_dir={root}/run"]
     cfg = _config.compose(["logger=none", "machine=fan", *folders, *overrides])
+    (root / "run").mkdir(exist_ok=True)
     module = _config.build_sounds(cfg)
     module.setup()
     return cfg, module

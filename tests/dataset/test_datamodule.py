@@ -155,6 +155,10 @@ def test_a_trainer_gets_each_epochs_crops_with_targets_and_augmentation(root, so
         assert len(batches) == len(sampler)
         for batch, items in zip(batches, sampler, strict=True):
             np.testing.assert_array_equal(torch.stack([batch.clip, batch.frame], dim=1), items)
+    orders = [
+        tuple(row for e, batch in model.trained if e == epoch for row in batch.clip.tolist()) for epoch in range(3)
+    ]
+    assert len(set(orders)) == 3
     batch = model.trained[0][1]
     assert batch.spec.shape == (8, 1, 128, 12)
     assert batch.target.argmax(dim=1).tolist() == data.machine_id[batch.clip].tolist()

@@ -1,5 +1,7 @@
 """Representations against second implementations."""
 
+from functools import cache
+
 import librosa
 import numpy as np
 import pytest
@@ -11,9 +13,13 @@ from mimii_pl import _config
 NAMES = sorted(file.stem for file in _config.CONF.joinpath("features").glob("[!_]*.yaml"))
 
 
+@cache
+def composed(name):
+    return _config.compose([f"features={name}", "model=dense_ae"]).features
+
+
 def build(name, **options):
-    overrides = [f"features.{key}={value}" for key, value in options.items()]
-    return _config.build(_config.compose([f"features={name}", "model=dense_ae", *overrides]).features)
+    return _config.build(composed(name), **options)
 
 
 @pytest.fixture(params=["noise", "real"])

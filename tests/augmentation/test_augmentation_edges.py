@@ -62,6 +62,12 @@ def test_each_mixed_clip_has_weights_and_a_partner_of_its_own(batch):
     torch.testing.assert_close(mixed.sum(dim=1), torch.ones(64))
 
 
+def test_noise_is_drawn_clip_by_clip(batch):
+    noise = (build("noise", p=1)(batch).spec - batch.spec).flatten(1)
+    correlation = torch.corrcoef(noise) - torch.eye(64)
+    assert correlation.abs().max() < 0.3
+
+
 @pytest.mark.parametrize("p", [0.2, 0.8])
 @pytest.mark.parametrize("name", ["band_mask", "noise"])
 def test_probability_is_per_clip(name, p, batch):
