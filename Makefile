@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check format ui bench smoke clean
+.PHONY: help install demo test lint check format ui bench smoke clean
 
 help:  ## What there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -21,8 +21,10 @@ demo: $(STAMP)  ## Train on synthetic fans and show the table per machine ID (mi
 test: $(STAMP)  ## The whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: $(STAMP)  ## Lint and the fast tests (under two minutes)
+lint: $(STAMP)  ## House style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+check: lint  ## Lint and the fast tests (under two minutes)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 format: $(STAMP)  ## Rewrite the code in the house style
