@@ -74,6 +74,12 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def mapped_mib() -> float:
+    """Memory-mapped files that are resident now, in MiB: libraries and the audio cache."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssFile:")[1].split()[0]) / 1024
+
+
 def show(title: str, columns: list[str], rows: list[list]) -> None:
     """Print a table; numbers with three digits that count."""
     table = Table(*columns, title=title)

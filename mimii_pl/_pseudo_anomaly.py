@@ -3,16 +3,38 @@
 They tell whether a detector notices *these* changes, not whether it will notice a real fault.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mimii_pl.dataset._audio import fit, to_int16
 from mimii_pl.metrics import arithmetic_mean, auc
 
 
-def pseudo_anomalies(waves: np.ndarray, sample_rate: int, seed: int) -> np.ndarray:
-    """Every fault on every clip: int16 [N, T] -> int16 [faults, N, T]."""
-    rng = np.random.default_rng(seed)
-    return np.stack([[_faulty(fault, wave, sample_rate, rng) for wave in waves] for fault in FAULTS])
+class PseudoAnomalies:
+    """Clips with a fault put in; like an array int16 [N, T], made where it is sliced.
+
+    Args:
+        waves: the clips, int16 [N, T], or anything that gives such when it is sliced.
+        fault: number of one of `FAULTS`.
+        sample_rate: in Hz.
+    """
+
+    def __init__(self, waves: Sequence[np.ndarray], fault: int, sample_rate: int) -> None:
+        self.waves, self.fault, self.sample_rate = waves, fault, sample_rate
+
+    def __len__(self) -> int:
+        return len(self.waves)
+
+    def __getitem__(self, some: slice) -> np.ndarray:
+        rows = range(*some.indices(len(self.waves)))
+        return np.stack([self._faulty(row, wave) for row, wave in zip(rows, self.waves[some], strict=True)])
+
+    def _faulty(self, row: int, wave: np.ndarray) -> np.ndarray:
+        clean, rng = wave / 32768.0, np.random.default_rng([self.fault, row])
+        changed = FAULTS[self.fault](clean, self.sample_rate, rng)
+        changed = changed * (_rms(clean) / max(_rms(changed), 1e-9))  # same level: loudness alone must not tell
+        return to_int16(fit(changed, len(wave)).astype(np.float32))
 
 
 def pseudo_auc(normal: np.ndarray, faulty: np.ndarray, ids: np.ndarray) -> float:
@@ -21,13 +43,6 @@ def pseudo_auc(normal: np.ndarray, faulty: np.ndarray, ids: np.ndarray) -> float
         auc(np.r_[np.zeros(own.sum()), np.ones(own.sum() * len(faulty))], np.r_[normal[own], faulty[:, own].ravel()])
         for own in (ids == id_ for id_ in np.unique(ids))
     ])  # fmt: skip
-
-
-def _faulty(fault, wave: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    clean = wave / 32768.0
-    changed = fault(clean, sample_rate, rng)
-    changed = changed * (_rms(clean) / max(_rms(changed), 1e-9))  # same level: loudness alone must not tell
-    return to_int16(fit(changed, len(wave)).astype(np.float32))
 
 
 def _rms(wave: np.ndarray) -> float:

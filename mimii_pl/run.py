@@ -138,9 +138,8 @@ def make_scorer(cfg: DictConfig, sounds: "MachineSounds", run_dir: Path) -> "Sco
     if backend is not None:
         if not scorer.detector.has_embedding:
             raise InputError(f"model={cfg.choices.model} has no embedding for backend={cfg.choices.backend}")
-        rows = sounds.rows("train")
-        embeddings = scorer.embed_waves(sounds.waves[rows], sounds.machine_id[rows], "embedding training clips")
-        backend.fit(embeddings, sounds.machine_id[rows])
+        waves, ids = sounds.of("train")
+        backend.fit(scorer.embed_waves(waves, ids, "embedding training clips"), ids)
         _run_dir.write_arrays(run_dir / "backend.npz", backend.state())
         scorer.backend = backend
     return scorer
@@ -148,13 +147,12 @@ def make_scorer(cfg: DictConfig, sounds: "MachineSounds", run_dir: Path) -> "Sco
 
 def validate(scorer: "Scorer", sounds: "MachineSounds") -> float:
     """AUC of pseudo-anomalies made of the held-out normal clips: what runs are compared by."""
-    from mimii_pl._pseudo_anomaly import pseudo_anomalies, pseudo_auc
+    from mimii_pl._pseudo_anomaly import FAULTS, PseudoAnomalies, pseudo_auc
 
-    rows = sounds.rows("validation")
-    waves, ids = sounds.waves[rows], sounds.machine_id[rows]
-    faulty = pseudo_anomalies(waves, sounds.sample_rate, seed=0)  # [faults, N, T]
+    waves, ids = sounds.of("validation")
     normal = scorer.score_waves(waves, ids)
-    scores = [scorer.score_waves(fault, ids, "scoring pseudo-anomalies") for fault in faulty]
+    faulty = [PseudoAnomalies(waves, fault, sounds.sample_rate) for fault in range(len(FAULTS))]
+    scores = [scorer.score_waves(clips, ids, "scoring pseudo-anomalies") for clips in faulty]
     return pseudo_auc(normal, np.stack(scores), ids)
 
 
@@ -165,7 +163,7 @@ def judge(scorer: "Scorer", sounds: "MachineSounds", run_dir: Path) -> list["Res
     rows = sounds.rows("test")
     if not len(rows):
         log.warning("there are no test clips: nothing to judge the detector by")
-    scores = scorer.score_waves(sounds.waves[rows], sounds.machine_id[rows], "scoring test clips") if len(rows) else []
+    scores = scorer.score_waves(*sounds.of("test"), "scoring test clips") if len(rows) else []
     clips = [sounds.clips[row] for row in rows]
     labels = sounds.anomalous[rows]
     text = io.StringIO()

@@ -9,14 +9,17 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from mimii_pl import _config, _run_dir
+from mimii_pl._pseudo_anomaly import PseudoAnomalies
 from mimii_pl.backend._backend import BackEnd
 from mimii_pl.dataset import _audio
+from mimii_pl.dataset._cache import ClipRows
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.errors import InputError
 from mimii_pl.features._spectral import Statistics
 from mimii_pl.model._detector import Detector
 
 Audio = str | Path | Sequence[str | Path] | np.ndarray | Tensor
+Clips = np.ndarray | ClipRows | PseudoAnomalies  # int16 [N, samples], read batch by batch
 
 
 class Scorer:
@@ -102,30 +105,38 @@ class Scorer:
         raise InputError(f"{given}; this detector knows: {', '.join(self.labels)}")
 
     # --- clips as the cache holds them -------------------------------------------------------------------------------
-    def score_waves(self, waves: np.ndarray, ids: np.ndarray, description: str | None = None) -> np.ndarray:
-        """Scores [N] of clips int16 [N, samples] with their machine ID numbers [N]; a description shows progress."""
+    def score_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
+        """Scores [N] of clips int16 [N, samples] with their machine ID numbers [N]; a description shows progress.
+
+        Clips are sliced batch by batch, so they need not be in memory all at once.
+        """
         if self.backend is not None:
             return self.backend.score(self.embed_waves(waves, ids, description), ids).astype(np.float64)
         return self._over_batches(self.detector.score, waves, ids, description).astype(np.float64)
 
-    def embed_waves(self, waves: np.ndarray, ids: np.ndarray, description: str | None = None) -> np.ndarray:
+    def embed_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
         """Embeddings [N, D] of clips int16 [N, samples]."""
         return self._over_batches(self.detector.embed, waves, ids, description)
 
     def _over_batches(
-        self, what: Callable[[Batch], Tensor], waves: np.ndarray, ids: np.ndarray, description: str | None
+        self, what: Callable[[Batch], Tensor], waves: Clips, ids: np.ndarray, description: str | None
     ) -> np.ndarray:
         batches = range(0, len(waves), self.batch_size)
         if description:
             from rich.progress import track
 
             batches = track(batches, description, transient=True)
+        found: np.ndarray | None = None  # made once: small results kept from every batch would break up the heap
         with torch.inference_mode():
-            parts = [what(batch).float().cpu().numpy() for batch in self._batches(waves, ids, batches)]
-        return np.concatenate(parts)
+            for start, batch in zip(batches, self._batches(waves, ids), strict=True):
+                part = what(batch).float().cpu().numpy()
+                if found is None:
+                    found = np.empty((len(waves), *part.shape[1:]), part.dtype)
+                found[start : start + len(part)] = part
+        return found
 
-    def _batches(self, waves: np.ndarray, ids: np.ndarray, starts: Iterator[int]) -> Iterator[Batch]:
-        for start in starts:
+    def _batches(self, waves: Clips, ids: np.ndarray) -> Iterator[Batch]:
+        for start in range(0, len(waves), self.batch_size):
             rows = slice(start, start + self.batch_size)
             wave = torch.from_numpy(np.array(waves[rows])).to(self.device).float() / _audio.FULL_SCALE
             number = torch.from_numpy(np.asarray(ids[rows])).to(self.device)

@@ -42,6 +42,19 @@ class WaveCache:
     folder: Path
 
 
+class ClipRows:
+    """Some clips of the cache, like an array int16 [N, T]; a slice reads its own rows only."""
+
+    def __init__(self, waves: np.ndarray, rows: np.ndarray) -> None:
+        self.waves, self.rows = waves, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, some: slice) -> np.ndarray:
+        return self.waves[self.rows[some]]
+
+
 def build(
     paths: Sequence[Path],
     cache_dir: Path,

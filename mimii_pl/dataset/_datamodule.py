@@ -117,6 +117,11 @@ class MachineSounds(pl.LightningDataModule):
         """Rows of the audio cache that belong to a split."""
         return np.array([row for row, clip in enumerate(self.clips) if clip.split == split], dtype=int)
 
+    def of(self, split: str) -> tuple[_cache.ClipRows, np.ndarray]:
+        """Clips of a split, read where they are sliced, and the numbers of their machine IDs [N]."""
+        rows = self.rows(split)
+        return _cache.ClipRows(self.waves, rows), self.machine_id[rows]
+
     # --- features and statistics -------------------------------------------------------------------------------------
     def fit_features(self, device: torch.device | str = "cpu") -> None:
         """Take from the training clips what the features' normalisation needs."""

@@ -1,16 +1,20 @@
-"""Complex-valued layers on stacked real tensors: [B, 2C, F, N], first the C real parts, then the C imaginary ones."""
+"""Complex-valued layers: a complex tensor is the pair of its real and imaginary part, each [B, C, F, N]."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Parts = tuple[Tensor, Tensor]
+
 
 class ComplexConv2d(nn.Module):
-    """Complex convolution as one real convolution.
+    """Complex convolution as three real ones.
 
-    (A + iB)(x + iy) = (Ax - By) + i(Bx + Ay) is the real block matrix [[A, -B], [B, A]] on the stacked parts
-    (Trabelsi et al., Deep Complex Networks, ICLR 2018). One large convolution runs faster than four small ones; no
-    bias, since a batch norm follows.
+    (A + iB)(x + iy) = (Ax - By) + i(Bx + Ay) (Trabelsi et al., Deep Complex Networks, ICLR 2018) needs A(x + y),
+    (B - A)x and (A + B)y only: Gauss's trick, a quarter of the multiplications less. With one input channel the parts
+    are stacked instead, which is faster there. No bias, since a batch norm follows.
     """
 
     def __init__(
@@ -22,24 +26,37 @@ class ComplexConv2d(nn.Module):
         padding: tuple[int, int],
     ) -> None:
         super().__init__()
-        self.stride, self.padding = stride, padding
+        self.how = {"stride": stride, "padding": padding}
         self.real = nn.Parameter(torch.empty(channels_out, channels_in, *kernel))
         self.imag = nn.Parameter(torch.empty(channels_out, channels_in, *kernel))
         for part in (self.real, self.imag):
             nn.init.kaiming_normal_(part, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, 2 channels_in, F, N] -> [B, 2 channels_out, F', N']."""
-        rows = torch.cat([self.real, -self.imag], dim=1), torch.cat([self.imag, self.real], dim=1)
-        weight = torch.cat(rows).contiguous(memory_format=torch.channels_last)
-        return F.conv2d(x, weight, stride=self.stride, padding=self.padding)
+    def forward(self, z: Parts) -> Parts:
+        """Two of [B, channels_in, F, N] -> two of [B, channels_out, F', N']."""
+        (x, y), a, b = z, self.real, self.imag
+        if a.shape[1] == 1:
+            xy = torch.cat(z, dim=1)
+            return tuple(F.conv2d(xy, torch.cat(rows, dim=1), **self.how) for rows in ((a, -b), (b, a)))
+        both = F.conv2d(x + y, a, **self.how)
+        return both - F.conv2d(y, a + b, **self.how), both + F.conv2d(x, b - a, **self.how)
+
+
+class PerPart(nn.Module):
+    """A real layer for each part, with parameters of its own."""
+
+    def __init__(self, layer: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.real, self.imag = layer(), layer()
+
+    def forward(self, z: Parts) -> Parts:
+        return self.real(z[0]), self.imag(z[1])
 
 
 class PReLU(nn.Module):
-    """Parametric ReLU per channel (He et al., ICCV 2015), on each part of a complex tensor with a slope of its own.
+    """Parametric ReLU per channel (He et al., ICCV 2015).
 
-    On the CPU its own backward pass reads memory half as often as torch's (measured: 0.10 s against 0.28 s for the
-    first layer of `complex_ssl` at batch 32).
+    On the CPU its own backward pass is several times faster than torch's (first layer of `complex_ssl`, batch 32).
     """
 
     def __init__(self, channels: int, slope: float = 0.25) -> None:
@@ -47,22 +64,23 @@ class PReLU(nn.Module):
         self.slope = nn.Parameter(torch.full((channels,), slope))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.prelu(x, self.slope) if x.is_cuda else _PReLU.apply(x, self.slope.view(-1, 1, 1))
+        return F.prelu(x, self.slope) if x.is_cuda else _PReLU.apply(x, self.slope)
 
 
 class _PReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, slope: Tensor) -> Tensor:
         ctx.save_for_backward(x, slope)
-        return torch.where(x > 0, x, x * slope)
+        return F.prelu(x, slope)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, slope = ctx.saved_tensors
-        return torch.where(x > 0, grad, grad * slope), (grad * x.clamp(max=0)).sum((0, 2, 3)).view_as(slope)
+        positive = torch.ops.aten.threshold_backward(grad, x, 0)  # grad where x > 0, else 0
+        negative = grad - positive
+        return torch.addcmul(positive, negative, slope.view(-1, 1, 1)), (negative * x).sum((0, 2, 3))
 
 
-def squared_magnitude(x: Tensor) -> Tensor:
-    """[B, 2C, F, N] -> [B, C, F, N]."""
-    real, imag = x.chunk(2, dim=1)
-    return real.square() + imag.square()
+def squared_magnitude(z: Parts) -> Tensor:
+    """[B, C, F, N] of each part -> [B, C, F, N]."""
+    return z[0].square() + z[1].square()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.dataset._sampler import Crop
 from mimii_pl.errors import InputError
-from mimii_pl.model._complex import ComplexConv2d, PReLU, squared_magnitude
+from mimii_pl.model._complex import ComplexConv2d, PerPart, PReLU, squared_magnitude
 from mimii_pl.model._detector import Detector
 
 # channels in and out, kernel, stride, padding of the five blocks, (frequency, time)
@@ -61,12 +61,12 @@ class ComplexSSL(Detector):
         self.attention = ChannelAttention(8)
         self.fusion = nn.Conv2d(8, 4, 1)
         self.classifiers = nn.ModuleList(nn.Linear(4, n_ids) for _ in range(3))  # magnitude, complex, fused
-        self.to(memory_format=torch.channels_last)
 
     def pooled(self, spec: Tensor) -> list[Tensor]:
         """Features of the magnitude, complex and fused branch, each [B, 4], of windows [B, 2, F, N]."""
-        x = self.trunk(spec.contiguous(memory_format=torch.channels_last))  # [B, 90, F', N']
-        magnitude, complex_ = self.magnitude(squared_magnitude(x)), self.complex(x)  # each [B, 4, F'', N']
+        z = self.trunk(spec.split(1, dim=1))  # real and imaginary part, each [B, 45, F', N']
+        magnitude = self.magnitude(squared_magnitude(z))  # [B, 4, F'', N']
+        complex_ = self.complex(torch.cat(z, dim=1))  # [B, 4, F'', N']
         fused = self.fusion(self.attention(torch.cat([complex_, magnitude], dim=1)))
         return [branch.mean(dim=(2, 3)) for branch in (magnitude, complex_, fused)]
 
@@ -125,7 +125,9 @@ class ChannelAttention(nn.Module):
 
 def _block(channels_in: int, channels_out: int, *shape: tuple[int, int]) -> nn.Sequential:
     return nn.Sequential(
-        ComplexConv2d(channels_in, channels_out, *shape), nn.BatchNorm2d(2 * channels_out), PReLU(2 * channels_out)
+        ComplexConv2d(channels_in, channels_out, *shape),
+        PerPart(lambda: nn.BatchNorm2d(channels_out)),
+        PerPart(lambda: PReLU(channels_out)),
     )
 
 
