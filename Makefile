@@ -21,8 +21,8 @@ demo: $(STAMP)  ## Train on synthetic fans and show the table per machine ID (mi
 test: $(STAMP)  ## The whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: $(STAMP)  ## House style
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(STAMP)  ## House style, and which room imports which
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
 check: lint  ## Lint and the fast tests (under two minutes)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"

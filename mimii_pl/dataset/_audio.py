@@ -89,12 +89,15 @@ def _one_channel(samples: np.ndarray, channel: int | str) -> np.ndarray:
 
 
 def _data_missing(path: Path) -> bool:
-    """True for a RIFF file shorter than its own size field says; libsndfile reads such a file without a word."""
+    """True for a wav whose samples end before its data chunk does; libsndfile reads such a file without a word."""
+    end = path.stat().st_size
     with open(path, "rb") as file:
-        head = file.read(8)
-        size = file.seek(0, 2)
-    return (
-        head[:4] == b"RIFF"
-        and 8 < int.from_bytes(head[4:], "little") < 0x7FFFFFFF
-        and (int.from_bytes(head[4:], "little") + 8 > size + 1)
-    )
+        if file.read(12)[:4] != b"RIFF":
+            return False
+        while len(head := file.read(8)) == 8:
+            name, size = head[:4], int.from_bytes(head[4:], "little")
+            if name == b"data":
+                left_open = size >= 0x7FFFFFFF  # a recorder that could not seek back to fill it in
+                return not left_open and file.tell() + size > end
+            file.seek(size + size % 2, 1)
+    return False

@@ -116,6 +116,8 @@ def _write(
                 else:
                     rows.append(row)
                     file.write(_audio.fit(wave, samples).tobytes())
+            file.flush()
+            os.fsync(file.fileno())  # on disk before it gets its name: a power cut must not leave a hole
         if not rows:
             raise InputError(f"none of {len(paths)} clips can be used; the first: {skipped[0][0]}: {skipped[0][1]}")
         (partial / "meta.json").write_text(json.dumps({"samples": samples, "rows": rows, "skipped": skipped}))

@@ -1,4 +1,4 @@
-"""What is known of a recording before anyone listens to it."""
+"""What is known of a recording, what detectors see of it, and how much of it they ask for."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,3 +55,25 @@ class Batch(NamedTuple):
     spec: Tensor | None = None
     target: Tensor | None = None
     frame: Tensor | None = None
+
+
+class Crop(NamedTuple):
+    """How much of a clip a detector asks for at a time.
+
+    Attributes:
+        frames: frames in one crop.
+        tile: False: one crop per clip and epoch, at a random place. True: crops, a random shift apart, that cover the
+            clip once per epoch and are shuffled over all clips, so that each batch mixes as many clips as it can.
+        overlap: frames two neighbouring tiles share (a window of n frames needs n - 1).
+        within: first and last + 1 frame of the clip that crops may touch; None: all.
+    """
+
+    frames: int
+    tile: bool = False
+    overlap: int = 0
+    within: tuple[int, int] | None = None
+
+    def room(self, frames: int) -> tuple[int, int]:
+        """First frame that may be touched in a clip of `frames` frames, and how many there are."""
+        start, stop = self.within or (0, frames)
+        return start, min(stop, frames) - start

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from mimii_pl.dataset import _cache
 from mimii_pl.dataset._audio import FULL_SCALE
-from mimii_pl.dataset._clip import Batch, Clip
-from mimii_pl.dataset._sampler import Crop, TrainSampler
+from mimii_pl.dataset._clip import Batch, Clip, Crop
+from mimii_pl.dataset._sampler import TrainSampler
 from mimii_pl.errors import InputError
 from mimii_pl.features._spectral import Statistics
 
@@ -52,7 +53,7 @@ class MachineSounds(pl.LightningDataModule):
         augmentation: Sequence[torch.nn.Module] = (),
         sample_rate: int = 16000,
         seconds: float | None = None,
-        channel: int | str = 0,
+        channel: int | Literal["mean"] = 0,
         batch_size: int = 32,
         cache_dir: str = "data/cache",
         strict: bool = False,

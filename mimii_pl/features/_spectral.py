@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimii_pl.errors import InputError
+
 CPU_CHUNK = 640_000  # samples per transform on the CPU, where one large output is bound by page faults (up to 4 times)
 EPS = 1e-8
 
@@ -90,7 +92,10 @@ class Spectral(nn.Module):
         """Reflect half a window at both ends: [B, T] -> [B, T + n_fft]."""
         half = self.n_fft // 2
         if wave.shape[-1] <= half:
-            raise ValueError(f"a clip of {wave.shape[-1]} samples is too short for a transform of {self.n_fft} samples")
+            raise InputError(
+                f"a clip of {wave.shape[-1]} samples is too short for a transform of features.n_fft={self.n_fft}: "
+                f"set it to {wave.shape[-1]} at most, or dataset.seconds to repeat short recordings"
+            )
         return F.pad(wave[:, None], (half, half), mode="reflect")[:, 0]
 
     def transform(self, wave: Tensor) -> Tensor:

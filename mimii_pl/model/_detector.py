@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from mimii_pl.dataset._clip import Batch
-    from mimii_pl.dataset._sampler import Crop
+    from mimii_pl.dataset._clip import Batch, Crop
 
 
 class Detector(pl.LightningModule):

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimii_pl.dataset._clip import Batch
-from mimii_pl.dataset._sampler import Crop
+from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.errors import InputError
 from mimii_pl.model._complex import ComplexConv2d, PerPart, PReLU, squared_magnitude
 from mimii_pl.model._detector import Detector

@@ -4,8 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from mimii_pl.dataset._clip import Batch
-from mimii_pl.dataset._sampler import Crop
+from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.errors import InputError
 from mimii_pl.model._detector import Detector
 

@@ -32,19 +32,11 @@ class RunLogger(MLFlowLogger):
         tracking_uri: of the store; a local SQLite database keeps its artifacts beside it.
         experiment_name: the experiment all runs go to.
         run_name: what the run is called; None: `<model>-<machine>`.
-        run_id: go on with this MLflow run.
     """
 
-    def __init__(
-        self,
-        *,
-        tracking_uri: str,
-        experiment_name: str = "mimii_pl",
-        run_name: str | None = None,
-        run_id: str | None = None,
-    ) -> None:
+    def __init__(self, *, tracking_uri: str, experiment_name: str = "mimii_pl", run_name: str | None = None) -> None:
         open_store(tracking_uri, experiment_name)
-        super().__init__(experiment_name, run_name=run_name, tracking_uri=tracking_uri, run_id=run_id)
+        super().__init__(experiment_name, run_name=run_name, tracking_uri=tracking_uri)
 
     def continue_run(self, run_id: str) -> None:
         """Record into an MLflow run that exists already."""
@@ -68,16 +60,18 @@ def open_store(tracking_uri: str, experiment_name: str) -> str:
         folder = Path(tracking_uri.removeprefix("sqlite:///")).resolve().parent
         folder.mkdir(parents=True, exist_ok=True)
         location = (folder / "artifacts").as_uri()
-    for attempt in range(5):
+
+    def experiment_id() -> str:
+        client = mlflow.MlflowClient(tracking_uri)
+        found = client.get_experiment_by_name(experiment_name)
+        return found.experiment_id if found else client.create_experiment(experiment_name, location)
+
+    for pause in (0.5, 1.0, 1.5, 2.0):
         try:
-            client = mlflow.MlflowClient(tracking_uri)
-            found = client.get_experiment_by_name(experiment_name)
-            return found.experiment_id if found else client.create_experiment(experiment_name, location)
+            return experiment_id()
         except Exception:  # two processes make the database at once: the other one has it done in a moment
-            if attempt == 4:
-                raise
-        time.sleep(0.5 * (attempt + 1))
-    raise AssertionError("unreachable")
+            time.sleep(pause)
+    return experiment_id()
 
 
 def _knock(server: str) -> None:

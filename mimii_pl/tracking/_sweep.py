@@ -1,5 +1,6 @@
 """A sweep: one parent run in MLflow, and a leaderboard when it ends."""
 
+import atexit
 import csv
 import io
 import json
@@ -30,6 +31,7 @@ class Leaderboard(Callback):
         sweep_dir.mkdir(parents=True, exist_ok=True)
         self.parent = _open_parent(config)
         write_text(sweep_dir / "sweep.json", json.dumps({"mlflow_run_id": self.parent and self.parent[1]}))
+        atexit.register(self._end, "KILLED")  # an interrupted sweep never reaches its end
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
@@ -44,7 +46,13 @@ class Leaderboard(Callback):
             if row["rank"] == 1 and math.isfinite(row["pseudo_auc"]):
                 client.log_metric(run_id, f"best/{row['machine']}/pseudo_auc", row["pseudo_auc"])
         client.set_tag(run_id, "failed", len(failed))
-        client.set_terminated(run_id, "FINISHED")
+        self._end("FINISHED")
+
+    def _end(self, status: str) -> None:
+        atexit.unregister(self._end)
+        if self.parent is not None:
+            client, run_id = self.parent
+            client.set_terminated(run_id, status)
 
 
 def collect(sweep_dir: Path) -> tuple[list[dict], list[tuple[str, str]]]:

@@ -96,6 +96,11 @@ def broken(kind, path):
     if kind == "truncated wav":
         soundfile.write(path, wave, RATE, subtype="PCM_16")
         path.write_bytes(path.read_bytes()[: RATE // 2])
+    elif kind == "truncated wav, riff size mended":
+        soundfile.write(path, wave, RATE, subtype="PCM_16")
+        half = bytearray(path.read_bytes()[: RATE // 2])
+        half[4:8] = (len(half) - 8).to_bytes(4, "little")
+        path.write_bytes(half)
     elif kind == "truncated flac":
         soundfile.write(path.with_suffix(".flac"), wave, RATE, subtype="PCM_16")
         path.write_bytes(path.with_suffix(".flac").read_bytes()[:4000])
@@ -124,6 +129,7 @@ def broken(kind, path):
     ("kind", "reason"),
     [
         ("truncated wav", "truncated"),
+        ("truncated wav, riff size mended", "truncated"),
         ("truncated flac", "not readable as audio: .*lost sync"),
         ("no bytes", "not readable as audio"),
         ("no samples", "empty"),

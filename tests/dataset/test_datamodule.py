@@ -7,7 +7,8 @@ import torch
 import world
 from pytorch_lightning.utilities import rank_zero_only
 
-from mimii_pl.dataset._sampler import Crop, TrainSampler
+from mimii_pl.dataset._clip import Crop
+from mimii_pl.dataset._sampler import TrainSampler
 from mimii_pl.errors import InputError
 from mimii_pl.run import hush
 

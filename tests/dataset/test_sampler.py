@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mimii_pl.dataset._sampler import Crop, TrainSampler
+from mimii_pl.dataset._clip import Crop
+from mimii_pl.dataset._sampler import TrainSampler
 
 ROWS = np.arange(100, 140)
 

@@ -9,6 +9,7 @@ import soundfile
 import torch
 
 from mimii_pl import _config
+from mimii_pl.errors import InputError
 
 NAMES = sorted(file.stem for file in _config.CONF.joinpath("features").glob("[!_]*.yaml"))
 
@@ -96,7 +97,7 @@ def test_training_set_normalisation_needs_a_training_set():
 
 
 def test_too_short_a_clip_is_explained():
-    with pytest.raises(ValueError, match="400 samples is too short for a transform of 1024"):
+    with pytest.raises(InputError, match=r"400 samples is too short for a transform of features\.n_fft=1024"):
         build("log_mel")(torch.randn(1, 400))
 
 

@@ -1,0 +1,63 @@
+"""Every command the documents show is one that runs: its choices exist and its values are of the right type."""
+
+import inspect
+import re
+import shlex
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from mimii_pl import _config
+from mimii_pl._check import check
+from mimii_pl._config import CONF
+from mimii_pl._score_files import score_files
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", CONF / "hydra" / "help" / "train.yaml", ROOT / "Makefile"]
+
+
+def commands(entry: str) -> list[str]:
+    """What stands after `python <entry>.py` in the documents, up to a comment or the end of the line."""
+    pattern = re.compile(rf"python\)? {entry}\.py ([^`#\n]*?)(?:`|#|\n|   )")
+    found = {match.strip() for document in DOCUMENTS for match in pattern.findall(document.read_text())}
+    return sorted(found - {"--help"})
+
+
+def runs(command: str) -> list[list[str]]:
+    """Overrides of every run of a command, sweeps taken apart."""
+    words = [word for word in shlex.split(command) if word != "-m"]
+    lists = [
+        [f"{key}={value}" for value in ([values] if values.startswith("[") else values.split(","))]
+        for key, values in (word.split("=", 1) for word in words)
+    ]
+    return [list(run) for run in product(*lists)]
+
+
+@pytest.mark.parametrize("command", commands("train"))
+def test_train_commands_compose(command):
+    for overrides in runs(command):
+        check(_config.compose(overrides))
+
+
+@pytest.mark.parametrize("command", commands("score"))
+def test_score_commands_name_its_options(command):
+    options = inspect.signature(score_files).parameters
+    assert all(word.split("=")[0] in options for word in shlex.split(command))
+
+
+def test_the_documents_show_commands():
+    assert len(commands("train")) > 6
+    assert commands("score")
+
+
+def test_every_choice_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    missing = [
+        f"{folder.name}={file.stem}"
+        for folder in CONF.iterdir()
+        if folder.is_dir() and folder.name not in ("hydra", "experiment")
+        for file in folder.glob("[!_]*.yaml")
+        if not re.search(rf"\b{file.stem}\b", readme)
+    ]
+    assert not missing
