@@ -17,7 +17,7 @@ def check(cfg: DictConfig) -> None:
     for key, kind in TOP_LEVEL.items():
         _check_value(key, OmegaConf.select(cfg, key), kind)
     for key, node in _targets(cfg, ""):
-        accepted = _parameters(node["_target_"])
+        accepted = parameters(node["_target_"])
         for name in node:
             if name.startswith("_"):
                 continue
@@ -46,7 +46,7 @@ def _targets(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:
             yield from _targets(child, f"{key}.{name}" if key else name)
 
 
-def _parameters(target: str) -> dict[str, Any]:
+def parameters(target: str) -> dict[str, Any]:
     """Options of a class by name with their annotation; `**options` stands for those of the parent class."""
     cls = get_class(target)
     found: dict[str, Any] = {}

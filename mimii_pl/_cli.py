@@ -22,11 +22,17 @@ def score() -> None:
     _main(_score, "score")
 
 
+def rescore() -> None:
+    """`python rescore.py`, `mimii-rescore`: judge a finished run again by other back ends."""
+    _main(_rescore, "rescore")
+
+
 def _main(task: Callable[[DictConfig], float | None], config_name: str) -> None:
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda item: item not in ("-m", "--multirun"))  # Hydra wants it outside
     for item in sys.argv[1:]:
         if item.startswith("resume=") and config_name == "train":  # go on writing where the interrupted run wrote
             sys.argv.append(f"hydra.run.dir={_found(item.removeprefix('resume='))}")
@@ -51,21 +57,33 @@ def _found(run: str) -> Path:
 
 
 def _train(cfg: DictConfig) -> float | None:
+    return _one(cfg, _run)
+
+
+def _rescore(cfg: DictConfig) -> float | None:
+    from mimii_pl.rescore import rescore
+
+    return _one(cfg, lambda cfg, run_dir, hydra: rescore(cfg, run_dir, sweep_dir=_sweep_dir(hydra)))
+
+
+def _one(cfg: DictConfig, task: Callable[[DictConfig, Path, DictConfig], float]) -> float | None:
+    """One run, or one child of a sweep, in its directory; marked as failed in MLflow where it fails."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
     run_dir = Path(hydra.runtime.output_dir)
     cfg = _config.with_choices(cfg, hydra.runtime.choices)
-    if hydra.mode.name == "RUN":
-        try:
-            return _run(cfg, run_dir, hydra)
-        except InputError as error:  # Hydra would print a headline of its own
-            sys.exit(f"error: {error}")
     try:
-        return _run(cfg, run_dir, hydra)
-    except Exception as error:  # a child that fails must not stop the sweep; the leaderboard names it
+        return task(cfg, run_dir, hydra)
+    except BaseException as error:
+        from mimii_pl.tracking._logger import fail_run
+
+        fail_run(cfg, run_dir)
         reason = str(error) if isinstance(error, InputError) else traceback.format_exc()
-        (run_dir / "failed.txt").write_text(reason)
+        if hydra.mode.name == "RUN" or not isinstance(error, Exception):
+            _exit_on_input_error(error)
+            raise
+        (run_dir / "failed.txt").write_text(reason)  # it must not stop the sweep; the leaderboard names it
         print(f"this run failed and the sweep goes on: {reason}", file=sys.stderr)
         return float("nan")
 
@@ -75,14 +93,17 @@ def _run(cfg: DictConfig, run_dir: Path, hydra: DictConfig) -> float:
 
     if cfg.resume:
         cfg, run_dir = resumed(cfg.resume, list(hydra.overrides.task))
-    sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
-    try:
-        return run(cfg, run_dir, sweep_dir=sweep_dir)
-    except BaseException:
-        from mimii_pl.tracking._logger import fail_run
+    return run(cfg, run_dir, sweep_dir=_sweep_dir(hydra))
 
-        fail_run(cfg, run_dir)
-        raise
+
+def _sweep_dir(hydra: DictConfig) -> Path | None:
+    return Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
+
+
+def _exit_on_input_error(error: BaseException) -> None:
+    """End with its message alone: Hydra would print a headline of its own."""
+    if isinstance(error, InputError):
+        sys.exit(f"error: {error}")
 
 
 def _score(cfg: DictConfig) -> None:
@@ -90,5 +111,5 @@ def _score(cfg: DictConfig) -> None:
 
     try:
         score_files(**OmegaConf.to_container(cfg, resolve=True))
-    except InputError as error:  # Hydra would print a headline of its own
-        sys.exit(f"error: {error}")
+    except InputError as error:
+        _exit_on_input_error(error)

@@ -5,6 +5,7 @@ run.json          status, machine IDs, clip length, best checkpoint
 checkpoints/      best.ckpt, last.ckpt
 features.npz      statistics of the training set, where the features use them
 backend.npz       fitted back end, where there is one
+embeddings.npz    embeddings of all clips, where the detector has one
 scores.csv        one row per test clip
 results.csv       one row per machine ID and metric
 history.csv       losses per epoch
@@ -52,11 +53,12 @@ def facts_of(run_dir: Path) -> dict:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def find(run: str | Path, *, finished: bool = True, outputs: Path = Path("outputs")) -> Path:
+def find(run: str | Path, *, finished: bool = True, trained: bool = False, outputs: Path = Path("outputs")) -> Path:
     """The run directory that a user means: a path, or `latest`: the newest one under `outputs`.
 
     Args:
         finished: look for one that has ended; False: for one that has not.
+        trained: leave out runs that only judged another one again.
     """
     if str(run) != "latest":
         if not (Path(run) / "run.json").is_file():
@@ -64,7 +66,8 @@ def find(run: str | Path, *, finished: bool = True, outputs: Path = Path("output
         return Path(run)
     newest_first = sorted(outputs.rglob("run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in newest_first:
-        if (facts_of(path.parent)["status"] == "finished") == finished:
+        facts = facts_of(path.parent)
+        if (facts["status"] == "finished") == finished and not (trained and "rescored_from" in facts):
             return path.parent
     wanted = "finished run" if finished else "interrupted run"
     raise InputError(f"no {wanted} under {outputs.resolve()}; give a run directory instead of `latest`")

@@ -4,9 +4,10 @@ import csv
 import io
 import logging
 import math
+import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -51,10 +52,15 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     trainer = fit(cfg, sounds, detector, run_dir, sweep_dir)
     if not trainer.is_global_zero:
         return math.nan
+    return conclude(cfg, sounds, trainer.logger, run_dir)
+
+
+def conclude(cfg: DictConfig, sounds: "MachineSounds", logger: Any, run_dir: Path) -> float:
+    """Everything that follows training: back end, honest criterion, scores of the test clips, tables."""
     scorer = make_scorer(cfg, sounds, run_dir)
     criterion = validate(scorer, sounds)
     results = judge(scorer, sounds, run_dir)
-    report(cfg, results, criterion, trainer, run_dir)
+    report(cfg, results, criterion, logger, run_dir)
     return criterion
 
 
@@ -107,6 +113,7 @@ def fit(
     cfg: DictConfig, sounds: "MachineSounds", detector: "Detector", run_dir: Path, sweep_dir: Path | None
 ) -> "pl.Trainer":
     """Train, from the last checkpoint where the run directory holds one; note what scoring will need."""
+    from mimii_pl.tracking._callbacks import EpochClock
     from mimii_pl.tracking._logger import start_run
 
     sounds.crop = detector.crop
@@ -119,12 +126,17 @@ def fit(
         _run_dir.note(run_dir, status="running", labels=sounds.labels, samples=sounds.samples)
         start_run(cfg, trainer.logger, run_dir, sweep_dir)
     last = run_dir / "checkpoints" / "last.ckpt"
+    clock = EpochClock()
+    trainer.callbacks.append(clock)
     trainer.fit(detector, sounds, ckpt_path=last if last.is_file() else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         best = Path(trainer.checkpoint_callback.best_model_path)
-        _run_dir.note(run_dir, checkpoint=str(best.relative_to(run_dir)), epochs=trainer.current_epoch)
+        _run_dir.note(
+            run_dir, checkpoint=str(best.relative_to(run_dir)), epochs=trainer.current_epoch,
+            parameters=sum(p.numel() for p in detector.parameters()), seconds_per_epoch=clock.seconds_per_epoch,
+        )  # fmt: skip
     return trainer
 
 
@@ -134,15 +146,30 @@ def make_scorer(cfg: DictConfig, sounds: "MachineSounds", run_dir: Path) -> "Sco
 
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
     scorer = load(run_dir, device=device, trust=[cfg.model._target_.split(".")[0], "mimii_pl"])
+    if scorer.detector.has_embedding:
+        write_embeddings(scorer, sounds, run_dir)
     backend = _config.build(cfg.backend)
     if backend is not None:
         if not scorer.detector.has_embedding:
             raise InputError(f"model={cfg.choices.model} has no embedding for backend={cfg.choices.backend}")
+        scorer.use(backend)
         waves, ids = sounds.of("train")
-        backend.fit(scorer.embed_waves(waves, ids, "embedding training clips"), ids)
+        windows = -(-backend.limit // np.unique(ids, return_counts=True)[1].min())  # as many as the smallest ID needs
+        backend.fit(scorer.embed_waves(waves, ids, "embedding training clips", windows), ids)
         _run_dir.write_arrays(run_dir / "backend.npz", backend.state())
-        scorer.backend = backend
     return scorer
+
+
+def write_embeddings(scorer: "Scorer", sounds: "MachineSounds", run_dir: Path) -> None:
+    """Embeddings of every clip of a split, the mean over its windows, with what is known of the clip but its label."""
+    from mimii_pl.dataset._cache import ClipRows
+
+    rows = np.concatenate([sounds.rows(split) for split in ("train", "validation", "test")])
+    clips = [sounds.clips[row] for row in rows]
+    embeddings = scorer.embed_waves(ClipRows(sounds.waves, rows), sounds.machine_id[rows], "embedding clips")
+    names = ("split", "machine", "machine_id", "path")
+    columns = {name: np.array([str(getattr(clip, name)) for clip in clips]) for name in names}
+    _run_dir.write_arrays(run_dir / "embeddings.npz", {"embedding": embeddings, **columns})
 
 
 def validate(scorer: "Scorer", sounds: "MachineSounds") -> float:
@@ -163,7 +190,9 @@ def judge(scorer: "Scorer", sounds: "MachineSounds", run_dir: Path) -> list["Res
     rows = sounds.rows("test")
     if not len(rows):
         log.warning("there are no test clips: nothing to judge the detector by")
+    started = time.perf_counter()
     scores = scorer.score_waves(*sounds.of("test"), "scoring test clips") if len(rows) else []
+    _run_dir.note(run_dir, clips_per_second=len(rows) / (time.perf_counter() - started))
     clips = [sounds.clips[row] for row in rows]
     labels = sounds.anomalous[rows]
     text = io.StringIO()
@@ -181,7 +210,7 @@ def judge(scorer: "Scorer", sounds: "MachineSounds", run_dir: Path) -> list["Res
     return results
 
 
-def report(cfg: DictConfig, results: list["Result"], criterion: float, trainer: "pl.Trainer", run_dir: Path) -> None:
+def report(cfg: DictConfig, results: list["Result"], criterion: float, logger: Any, run_dir: Path) -> None:
     """Show the table, write the page, record everything."""
     from rich.console import Console
 
@@ -193,13 +222,13 @@ def report(cfg: DictConfig, results: list["Result"], criterion: float, trainer: 
     title = f"{cfg.choices.get('model', '')} on {cfg.machine.name} ({cfg.choices.get('dataset', '')})"
     page = write_report(run_dir, title=title, caption=selection)
     _run_dir.note(run_dir, status="finished", pseudo_auc=criterion)
-    finish_run(trainer.logger, results, criterion, run_dir)
+    finish_run(logger, results, criterion, run_dir)
     console = Console()
     console.print(results_table(results, title=title, caption=selection))
     console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
     for what, path in (("report", page), ("scores", run_dir / "scores.csv"), ("run", run_dir)):
         console.print(f"{what:>7}: {path}", soft_wrap=True)
-    if trainer.logger is not None:
+    if logger is not None:
         console.print(" MLflow: make ui", soft_wrap=True)
 
 

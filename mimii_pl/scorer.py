@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mimii_pl import _config, _run_dir
 from mimii_pl._pseudo_anomaly import PseudoAnomalies
-from mimii_pl.backend._backend import BackEnd
+from mimii_pl.backend._backend import BackEnd, pool
 from mimii_pl.dataset import _audio
 from mimii_pl.dataset._cache import ClipRows
 from mimii_pl.dataset._clip import Batch
@@ -104,19 +104,46 @@ class Scorer:
         given = "no machine ID was given" if name is None else f"machine ID '{name}' was not heard in training"
         raise InputError(f"{given}; this detector knows: {', '.join(self.labels)}")
 
+    def use(self, backend: BackEnd | None) -> None:
+        """Judge by a back end, fitted or about to be; None: the detector's own score."""
+        self.backend = backend
+        if backend is not None:
+            backend.device = self.device
+
     # --- clips as the cache holds them -------------------------------------------------------------------------------
     def score_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
         """Scores [N] of clips int16 [N, samples] with their machine ID numbers [N]; a description shows progress.
 
         Clips are sliced batch by batch, so they need not be in memory all at once.
         """
-        if self.backend is not None:
-            return self.backend.score(self.embed_waves(waves, ids, description), ids).astype(np.float64)
-        return self._over_batches(self.detector.score, waves, ids, description).astype(np.float64)
+        score = self.detector.score if self.backend is None else self._by_backend
+        return self._over_batches(score, waves, ids, description).astype(np.float64)
 
-    def embed_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
-        """Embeddings [N, D] of clips int16 [N, samples]."""
-        return self._over_batches(self.detector.embed, waves, ids, description)
+    def embed_waves(
+        self, waves: Clips, ids: np.ndarray, description: str | None = None, windows: int | None = None
+    ) -> np.ndarray:
+        """Embeddings of clips int16 [N, samples], pooled as the back end says (without one: mean).
+
+        Args:
+            windows: windows kept per clip at most, evenly spaced, where they are not pooled.
+
+        Returns:
+            [N, D], or [N, W, D] where the back end judges every window.
+        """
+
+        def embed(batch: Batch) -> Tensor:
+            embeddings = self._pooled(batch)
+            step = -(-embeddings.shape[1] // windows) if windows and embeddings.ndim == 3 else 1
+            return embeddings[:, ::step] if embeddings.ndim == 3 else embeddings
+
+        return self._over_batches(embed, waves, ids, description)
+
+    def _pooled(self, batch: Batch) -> Tensor:
+        return pool(self.detector.embed(batch), self.backend.pool if self.backend else "mean")
+
+    def _by_backend(self, batch: Batch) -> Tensor:
+        scores = self.backend.score(self._pooled(batch).cpu().numpy(), batch.machine_id.cpu().numpy())
+        return torch.from_numpy(scores)
 
     def _over_batches(
         self, what: Callable[[Batch], Tensor], waves: Clips, ids: np.ndarray, description: str | None
@@ -129,7 +156,7 @@ class Scorer:
         found: np.ndarray | None = None  # made once: small results kept from every batch would break up the heap
         with torch.inference_mode():
             for start, batch in zip(batches, self._batches(waves, ids), strict=True):
-                part = what(batch).float().cpu().numpy()
+                part = what(batch).cpu().numpy()
                 if found is None:
                     found = np.empty((len(waves), *part.shape[1:]), part.dtype)
                 found[start : start + len(part)] = part
@@ -168,8 +195,9 @@ def load(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("
         channel=cfg.dataset.channel, batch_size=cfg.dataset.batch_size, device=device,
     )  # fmt: skip
     if (state := run_dir / "backend.npz").is_file():
-        scorer.backend = _config.build(cfg.backend)
-        scorer.backend.load_state(_run_dir.read_arrays(state))
+        backend = _config.build(cfg.backend)
+        backend.load_state(_run_dir.read_arrays(state))
+        scorer.use(backend)
     return scorer
 
 

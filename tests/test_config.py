@@ -36,7 +36,7 @@ def test_a_choice_is_a_yaml_a_module_and_a_class(group):
     modules = {file.stem for file in package.glob("[!_]*.py")}
     named = {}
     for file in CONF.joinpath(group).glob("[!_]*.yaml"):
-        node = OmegaConf.load(file)
+        node = OmegaConf.to_container(OmegaConf.load(file))
         for target in _targets(node):
             named.setdefault(target.rsplit(".", 2)[1], set()).add(file.stem)
             assert get_class(target).__module__ == f"mimii_pl.{group}.{target.rsplit('.', 2)[1]}"
@@ -48,7 +48,7 @@ def _targets(node):
     for name, value in node.items():
         if name == "_target_":
             yield value
-        elif OmegaConf.is_dict(value):
+        elif isinstance(value, dict):
             yield from _targets(value)
 
 
@@ -90,7 +90,7 @@ def test_wrong_types_and_values_are_named(overrides, message, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["model=complex_sll"], "model is one of: complex_ssl, dense_ae. Did you mean complex_ssl?"),
+        (["model=complex_sll"], "Did you mean complex_ssl?"),
         (["model.learning_rate=1"], "model.learning_rate: no such key. model has: score, frames, window_hop, lr."),
         (["datset=mimii"], "Did you mean dataset?"),
         (["dataset.root=nowhere"], "dataset=synthetic"),

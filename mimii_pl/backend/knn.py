@@ -10,47 +10,62 @@ from torch import Tensor
 from mimii_pl.backend._backend import BackEnd
 from mimii_pl.errors import InputError
 
-CHUNK = 1024  # clips scored at a time: bounds the distance matrix
+DISTANCES = 2**24  # held at a time: 64 MB
 
 
 class KNN(BackEnd):
-    """Mean distance to the k nearest normal training embeddings of the same machine ID.
+    """Mean distance to the k nearest normal training embeddings.
+
+    With local-density normalisation (Wilkinghoff, TASLP 2025) each distance is first compared with how far apart normal
+    clips are there: divided by, or less, the mean distance of that training clip to its own `density_k` nearest.
 
     Args:
         k: neighbours.
         metric: `cosine` (1 - cosine similarity, 0 to 2) or `euclidean`.
-        per_id: see `BackEnd`.
+        density: `none`, `ratio` or `difference`.
+        density_k: neighbours of a training clip that tell the density there.
+        **fitting: see `BackEnd`.
     """
 
-    def __init__(self, *, k: int = 1, metric: Literal["cosine", "euclidean"] = "cosine", per_id: bool = True) -> None:
-        super().__init__(per_id=per_id)
-        self.k, self.metric = k, metric
+    def __init__(
+        self,
+        *,
+        k: int = 1,
+        metric: Literal["cosine", "euclidean"] = "cosine",
+        density: Literal["none", "ratio", "difference"] = "none",
+        density_k: int = 4,
+        **fitting,
+    ) -> None:
+        super().__init__(**fitting)
+        if k < 1 or density_k < 1:
+            raise InputError(f"backend.k={k}, backend.density_k={density_k}: both are at least 1")
+        self.k, self.metric, self.density, self.density_k = k, metric, density, density_k
+        self.least = max(k, 2 if density != "none" else 1)
 
-    def fit(self, embeddings: np.ndarray, ids: np.ndarray) -> None:
-        if len(embeddings) < self.k:
-            raise InputError(f"backend.k={self.k} neighbours need as many training clips; there are {len(embeddings)}")
-        self.bank, self.ids = np.asarray(embeddings, np.float32), np.asarray(ids)
+    def learn(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        if self.density == "none":
+            return {"bank": x}
+        neighbours = min(self.density_k, len(x) - 1)
+        nearest = self._nearest(x, x, neighbours + 1).sum(dim=1) / neighbours  # itself, at distance 0, is one of them
+        return {"bank": x, "spread": nearest.cpu().numpy()}
 
-    def score(self, embeddings: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        scores = np.empty(len(embeddings), np.float32)
-        for id_ in np.unique(ids):
-            rows, bank = np.flatnonzero(ids == id_), self.bank
-            if self.per_id and (own := self.ids == id_).any():
-                bank = bank[own]
-            for part in np.array_split(rows, -(-len(rows) // CHUNK)):
-                query = torch.from_numpy(np.asarray(embeddings[part], np.float32))
-                scores[part] = self._nearest(query, torch.from_numpy(bank)).numpy()
-        return scores
+    def judge(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+        return self._nearest(x, part["bank"], self.k, part.get("spread")).mean(dim=1).cpu().numpy()
 
-    def _nearest(self, query: Tensor, bank: Tensor) -> Tensor:
+    def _nearest(self, x: np.ndarray, bank: np.ndarray, k: int, spread: np.ndarray | None = None) -> Tensor:
+        """The k smallest (normalised) distances of each of x [n, D] to the bank [M, D]: [n, k]."""
+        there = torch.from_numpy(bank).to(self.device)
+        density = None if spread is None else torch.from_numpy(spread).to(self.device)
+        rows = max(1, DISTANCES // len(bank))
+        found = []
+        for part in torch.from_numpy(x).split(rows):
+            distance = self._distances(part.to(self.device), there)
+            if density is not None:
+                distance = distance / (density + 1e-9) if self.density == "ratio" else distance - density
+            found.append(distance.topk(min(k, len(bank)), dim=1, largest=False).values)
+        return torch.cat(found)
+
+    def _distances(self, x: Tensor, bank: Tensor) -> Tensor:
         if self.metric == "cosine":
-            distance = 1 - F.normalize(query, dim=1) @ F.normalize(bank, dim=1).T
-        else:
-            distance = torch.cdist(query, bank)
-        return distance.topk(min(self.k, len(bank)), dim=1, largest=False).values.mean(dim=1)
-
-    def state(self) -> dict[str, np.ndarray]:
-        return {"bank": self.bank, "ids": self.ids}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        self.bank, self.ids = state["bank"], state["ids"]
+            return (1 - F.normalize(x, dim=1) @ F.normalize(bank, dim=1).T).clamp(min=0)
+        return torch.cdist(x, bank, compute_mode="donot_use_mm_for_euclid_dist")

@@ -126,7 +126,7 @@ class MachineSounds(pl.LightningDataModule):
     # --- features and statistics -------------------------------------------------------------------------------------
     def fit_features(self, device: torch.device | str = "cpu") -> None:
         """Take from the training clips what the features' normalisation needs."""
-        if self.features.normalize == "train" and self.features.fitted is None:
+        if self.features.normalize in ("train", "minmax") and self.features.fitted is None:
             self.features.fit(spec for _, spec in self._training_specs(device))
         elif self.features.normalize == "clip" and self.crop and self._clip_statistics is None:
             table = torch.ones(2, len(self.clips), self.in_shape[0], 1, 1, device=device)

@@ -32,7 +32,8 @@ class Spectral(nn.Module):
         hop: samples from one frame to the next.
         window: name of the window in `scipy.signal.get_window`, periodic form.
         normalize: `none`; `clip`: zero mean and unit variance over each clip, channel by channel; `train`: each bin
-            by its mean and standard deviation over the training clips (fitted by the DataModule).
+            by its mean and standard deviation over the training clips; `minmax`: to 0..1 by their lowest and highest
+            value (both fitted by the DataModule).
         engine: `torch` (FFT), `nnaudio` (convolution, exportable), or `auto`: nnAudio on CUDA, torch elsewhere.
     """
 
@@ -45,7 +46,7 @@ class Spectral(nn.Module):
         n_fft: int = 1024,
         hop: int = 512,
         window: str = "hann",
-        normalize: Literal["none", "clip", "train"] = "none",
+        normalize: Literal["none", "clip", "train", "minmax"] = "none",
         engine: Literal["auto", "torch", "nnaudio"] = "auto",
     ) -> None:
         super().__init__()
@@ -131,7 +132,13 @@ class Spectral(nn.Module):
 
     # --- normalisation -----------------------------------------------------------------------------------------------
     def fit(self, specs: Iterable[Tensor]) -> None:
-        """Fit `normalize=train`: mean and standard deviation per channel and bin over training specs [B, C, F, N]."""
+        """Take from training specs [B, C, F, N] what `normalize=train` (mean and standard deviation per channel and
+        bin) or `normalize=minmax` (lowest value and range, over everything) needs."""
+        if self.normalize == "minmax":
+            low, high = zip(*(torch.aminmax(spec) for spec in specs), strict=True)
+            low, high = torch.stack(low).min(), torch.stack(high).max()
+            self.fitted = Statistics(low, high - low)
+            return
         count, total, squares = 0, 0.0, 0.0
         for spec in specs:
             spec = spec.double()
@@ -149,9 +156,9 @@ class Spectral(nn.Module):
     def _normalized(self, spec: Tensor, statistics: Statistics | None) -> Tensor:
         if self.normalize == "none":
             return spec
-        if self.normalize == "train":
+        if self.normalize in ("train", "minmax"):
             if self.fitted is None:
-                raise RuntimeError("normalize=train needs the statistics of the training clips: call fit first")
+                raise RuntimeError(f"normalize={self.normalize} needs statistics of the training clips: call fit first")
             statistics = Statistics(*(part.to(spec.device) for part in self.fitted))
         mean, std = statistics or self.clip_statistics(spec)
         return (spec - mean) / (std + EPS)

@@ -30,8 +30,13 @@ class Detector(pl.LightningModule):
         raise NotImplementedError
 
     def embed(self, batch: "Batch") -> Tensor:
-        """Embedding of each clip, [B, D]."""
+        """Embedding of each clip [B, D], or of each of its windows [B, W, D], which back ends pool."""
         raise NotImplementedError(f"{type(self).__name__} has no embedding")
+
+    @property
+    def name(self) -> str:
+        """Name on the command line: that of its module."""
+        return type(self).__module__.rsplit(".", 1)[1]
 
     @property
     def has_embedding(self) -> bool:
@@ -55,3 +60,15 @@ class Detector(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)
+
+
+def cover(spec: Tensor, frames: int, hop: int) -> Tensor:
+    """Windows that cover a clip, [B, C, F, N] -> [B, W, C, F, frames]; the last one ends with the clip.
+
+    Args:
+        frames: frames of a window; a shorter clip is one window.
+        hop: frames from one window to the next.
+    """
+    frames = min(frames, spec.shape[3])
+    starts = [*range(0, spec.shape[3] - frames, hop), spec.shape[3] - frames]
+    return torch.stack([spec[..., start : start + frames] for start in starts], dim=1)

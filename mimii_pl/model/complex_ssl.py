@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.errors import InputError
 from mimii_pl.model._complex import ComplexConv2d, PerPart, PReLU, squared_magnitude
-from mimii_pl.model._detector import Detector
+from mimii_pl.model._detector import Detector, cover
 
 # channels in and out, kernel, stride, padding of the five blocks, (frequency, time)
 BLOCKS = (
@@ -95,16 +95,14 @@ class ComplexSSL(Detector):
         return -torch.where(batch.machine_id[:, None] >= 0, own, best).mean(dim=1)
 
     def embed(self, batch: Batch) -> Tensor:
-        """The three branches' pooled features, averaged over windows, [B, 12]."""
+        """The three branches' pooled features of each window, [B, W, 12]."""
         windows = self.windows(batch.spec)
         parts = (torch.cat(self.pooled(part), dim=1) for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE))
-        return torch.cat(list(parts)).view(*windows.shape[:2], -1).mean(dim=1)
+        return torch.cat(list(parts)).view(*windows.shape[:2], -1)
 
     def windows(self, spec: Tensor) -> Tensor:
-        """Windows that cover the clip, [B, 2, F, N] -> [B, W, 2, F, frames]; the last one ends with the clip."""
-        n, frames = spec.shape[3], min(self.hparams.frames, spec.shape[3])
-        starts = [*range(0, n - frames, self.hparams.window_hop), n - frames]
-        return torch.stack([spec[..., start : start + frames] for start in starts], dim=1)
+        """Windows that cover the clip, [B, 2, F, N] -> [B, W, 2, F, frames]."""
+        return cover(spec, self.hparams.frames, self.hparams.window_hop)
 
 
 class ChannelAttention(nn.Module):

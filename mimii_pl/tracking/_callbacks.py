@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -32,6 +33,24 @@ class History(pl.Callback):
 
     def load_state_dict(self, state_dict: dict) -> None:
         self.rows = [tuple(row) for row in state_dict["rows"]]
+
+
+class EpochClock(pl.Callback):
+    """Mean wall time of an epoch, validation included."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.times.append(time.perf_counter() - self.started)
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Seconds; 0 where nothing was trained."""
+        return sum(self.times) / max(1, len(self.times))
 
 
 class SeedEachEpoch(pl.Callback):

@@ -14,9 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl._run_dir import facts_of, write_text
 
-COLUMNS = ("machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", "epochs", "run")
+COST = ("parameters", "epochs", "seconds_per_epoch", "clips_per_second")
+COLUMNS = (
+    "machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", *COST, "run",
+)  # fmt: skip
 TEXT = ("machine", "model", "backend", "overrides")
-HEADS = {"rank": "#", "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "min_auc": "min"}
+HEADS = {
+    "rank": "#", "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "min_auc": "min",
+    "seconds_per_epoch": "s/epoch", "clips_per_second": "clips/s",
+}  # fmt: skip
 SELECTION = (
     "Ranked within each machine by the AUC of pseudo-anomalies on held-out normal clips: no test label is read to "
     "rank. AUC, pAUC: mean over machine IDs of the test clips; min: the worst ID."
@@ -92,17 +98,18 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path) -> No
     from mimii_pl.report._tables import results_table
 
     console = Console()
-    shown = [
-        column for column in COLUMNS if column not in ("backend", "overrides") or len({r[column] for r in rows}) > 1
-    ]
-    table = Table(title="Leaderboard", caption=SELECTION, caption_justify="left", box=None, padding=(0, 1))
-    for column in shown:
-        table.add_column(HEADS.get(column, column), justify="left" if column in TEXT else "right", overflow="fold")
-    for row in rows:
-        cells = {**row, "run": row["run"].split("-")[0]}
-        style = "bold" if row["rank"] == 1 else None
-        table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in map(cells.get, shown)), style=style)
-    console.print(table)
+    varied = [name for name in ("backend", "overrides") if len({row[name] for row in rows}) > 1]
+    ranking = ("machine", "rank", "model", *varied, "pseudo_auc", "auc", "pauc", "min_auc", "run")
+    for title, caption, columns in (("Leaderboard", SELECTION, ranking), ("Cost", "", ("run", "model", *COST))):
+        table = Table(title=title, caption=caption, caption_justify="left", box=None, padding=(0, 1))
+        for column in columns:
+            wraps = "fold" if column == "overrides" else "ellipsis"
+            justify = "left" if column in TEXT else "right"
+            table.add_column(HEADS.get(column, column), justify=justify, overflow=wraps, no_wrap=wraps != "fold")
+        for row in rows:
+            style = "bold" if row["rank"] == 1 else None
+            table.add_row(*(_cell(column, row[column]) for column in columns), style=style)
+        console.print(table)
     for row in rows:
         if row["rank"] == 1:
             title = f"best on {row['machine']}: {row['model']}, run {row['run']}"
@@ -110,6 +117,14 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path) -> No
     for child, reason in failed:
         console.print(f"[bold red]failed[/] {child}: {reason}", soft_wrap=True)
     console.print(f"leaderboard: {sweep_dir / 'leaderboard.csv'}", soft_wrap=True)
+
+
+def _cell(column: str, value: Any) -> str:
+    if column == "run":
+        return str(value).split("-")[0]
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value >= 10 else f"{value:.3f}"
 
 
 def _row(child: Path) -> dict:
@@ -127,7 +142,10 @@ def _row(child: Path) -> dict:
         "auc": values.get(("mean", "auc"), math.nan),
         "pauc": values.get(("mean", "pauc"), math.nan),
         "min_auc": values.get(("min", "auc"), math.nan),
-        "epochs": facts["epochs"],
+        **{
+            name: facts.get(name, math.nan)
+            for name in ("epochs", "parameters", "seconds_per_epoch", "clips_per_second")
+        },
         "run": child.name,
         "config": _flat(cfg),
     }
@@ -144,7 +162,7 @@ def _name_differences(rows: list[dict]) -> None:
 def _flat(cfg: DictConfig) -> dict[str, str]:
     from mimii_pl.tracking._logger import flat
 
-    skipped = ("run_dir", "choices.", "dataset.seed", "machine.", "backend.", "trainer.")
+    skipped = ("run_dir", "choices.", "dataset.seed", "machine.", "backend", "trainer.")
     return {key: value for key, value in flat(cfg).items() if not key.startswith(skipped)}
 
 

@@ -2,83 +2,214 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy.stats import multivariate_normal
 from sklearn.neighbors import NearestNeighbors
 
 from mimii_pl import _config
+from mimii_pl.backend._backend import pool
 from mimii_pl.backend.knn import KNN
 from mimii_pl.errors import InputError
 
 NAMES = sorted(file.stem for file in _config.CONF.joinpath("backend").glob("[!_]*.yaml") if file.stem != "none")
 
 
+# What a back end needs to see the hole in a ring; those that model one heap cannot, and get outliers outside it.
+FOR_A_RING = {
+    "knn": ["metric=euclidean"], "lof": [], "kmeans": [], "gmm": ["components=12"], "one_class_svm": ["gamma=5"],
+}  # fmt: skip
+
+
+def build(name, *options):
+    return _config.build(_config.compose([f"backend={name}", *(f"backend.{option}" for option in options)]).backend)
+
+
 @pytest.fixture(params=NAMES)
 def backend(request):
-    return _config.build(_config.compose([f"backend={request.param}"]).backend)
+    return build(request.param)
 
 
 def ring(n, seed=0):
-    """Normal embeddings on a noisy ring per ID; anomalies in its middle."""
+    """Normal embeddings on a noisy ring, with the number of their machine ID."""
     rng = np.random.default_rng(seed)
     angle = rng.uniform(0, 2 * np.pi, n)
     points = np.stack([np.cos(angle), np.sin(angle), np.full(n, 2.0)], axis=1) + rng.normal(0, 0.02, (n, 3))
-    middle = np.array([[0, 0, 2.0]]) + rng.normal(0, 0.02, (n // 4, 3))
-    return points.astype(np.float32), middle.astype(np.float32), rng.integers(0, 2, n)
+    return points.astype(np.float32), rng.integers(0, 2, n)
 
 
-def test_outliers_inside_a_ring_score_higher(backend):
-    train, middle, ids = ring(200)
-    backend.fit(train, ids)
-    normal = backend.score(*ring(80, seed=1)[::2])
+def heap(n, centre, seed=1):
+    return (np.array(centre) + np.random.default_rng(seed).normal(0, 0.02, (n, 3))).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outliers_score_higher(name):
+    backend = build(name, *FOR_A_RING.get(name, []))
+    backend.fit(*ring(400))
+    normal = backend.score(*ring(80, seed=1))
+    outliers = heap(20, [0, 0, 2] if name in FOR_A_RING else [2, 2, -2])
     assert np.isfinite(normal).all()
-    assert backend.score(middle, np.zeros(len(middle), int)).min() > np.quantile(normal, 0.95)
+    assert backend.score(outliers, np.zeros(20, int)).min() > np.quantile(normal, 0.95)
 
 
 def test_order_of_clips_does_not_matter(backend):
-    train, middle, ids = ring(100)
-    backend.fit(train, ids)
-    query, query_ids = np.concatenate([train[:20], middle]), np.arange(45) % 2
+    backend.fit(*ring(100))
+    query, ids = np.concatenate([ring(20, seed=1)[0], heap(25, [0, 0, 2])]), np.arange(45) % 2
     order = np.random.default_rng(0).permutation(45)
-    np.testing.assert_allclose(
-        backend.score(query, query_ids)[order], backend.score(query[order], query_ids[order]), atol=1e-6
-    )
+    np.testing.assert_allclose(backend.score(query, ids)[order], backend.score(query[order], ids[order]), atol=1e-6)
 
 
 def test_state_loads_back_to_equal_scores(backend, tmp_path):
     from mimii_pl._run_dir import read_arrays, write_arrays
 
-    train, middle, ids = ring(100)
+    train, ids = ring(100)
     backend.fit(train, ids)
     write_arrays(tmp_path / "backend.npz", backend.state())
     again = type(backend)()
     again.load_state(read_arrays(tmp_path / "backend.npz"))
-    np.testing.assert_array_equal(again.score(middle, ids[:25]), backend.score(middle, ids[:25]))
+    np.testing.assert_array_equal(again.score(train, ids), backend.score(train, ids))
 
 
 def test_constant_embeddings_give_finite_scores(backend):
     backend.fit(np.zeros((10, 3), np.float32), np.zeros(10, int))
-    assert np.isfinite(backend.score(np.zeros((2, 3), np.float32), np.zeros(2, int))).all()
+    assert np.isfinite(backend.score(np.array([[0, 0, 0], [1, 0, 0]], np.float32), np.zeros(2, int))).all()
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+def test_so_few_clips_are_enough_or_explained(backend, clips):
+    few = np.eye(3, dtype=np.float32)[:clips]
+    if clips < backend.least:
+        with pytest.raises(InputError, match=rf"needs {backend.least} embeddings.*has {clips}.*per_id=false"):
+            backend.fit(few, np.zeros(clips, int))
+        return
+    backend.fit(few, np.zeros(clips, int))
+    assert np.isfinite(backend.score(np.ones((4, 3), np.float32), np.zeros(4, int))).all()
+
+
+def test_a_clip_is_judged_against_its_own_machine_and_a_stranger_against_all(backend):
+    two = np.concatenate([heap(50, [1, 0, 0]), heap(50, [0, 1, 0])])
+    backend.fit(two, np.repeat([0, 1], 50))
+    own, other, stranger = (backend.score(heap(10, [0, 1, 0], seed=2), np.full(10, id_)) for id_ in (1, 0, -1))
+    assert np.median(other) > np.quantile(own, 0.8)
+    assert np.median(stranger) < np.median(other)
+
+
+def test_windows_are_pooled_or_judged_one_by_one():
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 7, 3)))
+    expected = {
+        "mean": x.mean(1), "max": x.max(1).values, "none": x, "gem": (x.abs() ** 3).mean(1) ** (1 / 3),
+        "mean_std": torch.cat([x.mean(1), x.std(1, correction=0)], 1),
+    }  # fmt: skip
+    for how, value in expected.items():
+        torch.testing.assert_close(pool(x, how), value)
+    knn = KNN(metric="euclidean", pool="none")
+    knn.fit(np.zeros((1, 2, 1)), np.zeros(1))
+    assert knn.score(np.array([[[1.0], [3.0]]]), np.zeros(1)).tolist() == [2.0]
+
+
+def test_a_part_is_fitted_on_so_many_embeddings_at_most():
+    knn = KNN(limit=5)
+    knn.fit(ring(50)[0], np.zeros(50))
+    assert len(knn.parts[0]["bank"]) == 5
+
+
+def test_a_stored_estimator_of_a_strange_type_is_refused():
+    import skops.io
+
+    lof = build("lof")
+    lof.fit(*ring(30))
+    lof.parts[0]["skops"] = np.frombuffer(skops.io.dumps(InputError("x")), np.uint8)
+    lof.load_state(lof.state())
+    with pytest.raises(InputError, match=r"names mimii_pl\.errors\.InputError: not loaded"):
+        lof.score(ring(3)[0], np.zeros(3, int))
+
+
+def test_pyod_takes_any_detector_and_names_what_it_has_not():
+    hbos = _config.build(
+        _config.compose(["backend=pyod", "backend.detector=hbos", "+backend.options.n_bins=5"]).backend
+    )
+    hbos.fit(*ring(100))
+    assert np.isfinite(hbos.score(*ring(10, seed=1))).all()
+    with pytest.raises(InputError, match=r"backend.detector=nothing: no such module"):
+        build("pyod", "detector=nothing").fit(*ring(10))
+
+
+# --- second implementations ------------------------------------------------------------------------------------------
+BANK, QUERY = (np.random.default_rng(seed).normal(size=(60, 4)).astype(np.float32) for seed in (0, 1))
+ONE = np.zeros(60, int)
+
+
+def distances(x, y):
+    return np.sqrt(((x[:, None].astype(float) - y[None]) ** 2).sum(axis=2))
+
+
+def fitted(name, *options):
+    backend = build(name, "per_id=false", *options)
+    backend.fit(BANK, ONE)
+    return backend
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("k", [1, 4])
 def test_knn_equals_scikit_learn(metric, k):
-    rng = np.random.default_rng(0)
-    bank, query = rng.normal(size=(60, 8)).astype(np.float32), rng.normal(size=(30, 8)).astype(np.float32)
-    knn = KNN(k=k, metric=metric, per_id=False)
-    knn.fit(bank, np.zeros(60, int))
-    expected = NearestNeighbors(n_neighbors=k, metric=metric).fit(bank).kneighbors(query)[0].mean(axis=1)
-    np.testing.assert_allclose(knn.score(query, np.zeros(30, int)), expected, atol=1e-5)
+    expected = NearestNeighbors(n_neighbors=k, metric=metric).fit(BANK).kneighbors(QUERY)[0].mean(axis=1)
+    np.testing.assert_allclose(fitted("knn", f"k={k}", f"metric={metric}").score(QUERY, ONE), expected, atol=1e-5)
 
 
-def test_knn_judges_a_clip_against_its_own_machine():
-    knn = KNN(metric="euclidean")
-    knn.fit(np.array([[0.0], [10.0]], np.float32), np.array([0, 1]))
-    assert knn.score(np.array([[10.0]] * 3, np.float32), np.array([0, 1, -1])).tolist() == [10, 0, 0]
+@pytest.mark.parametrize("density", ["ratio", "difference"])
+def test_local_density_by_its_formula(density):
+    spread = np.sort(distances(BANK, BANK), axis=1)[:, 1:4].mean(axis=1)
+    away = distances(QUERY, BANK)
+    expected = (away / spread if density == "ratio" else away - spread).min(axis=1)
+    knn = fitted("knn", "metric=euclidean", f"density={density}", "density_k=3")
+    np.testing.assert_allclose(knn.score(QUERY, ONE), expected, atol=1e-5)
 
 
-def test_knn_needs_as_many_clips_as_neighbours():
-    with pytest.raises(InputError, match=r"backend.k=3"):
-        KNN(k=3).fit(np.zeros((2, 4)), np.zeros(2))
+def test_knn_in_chunks_is_the_same(monkeypatch):
+    whole = fitted("knn").score(QUERY, ONE)
+    monkeypatch.setattr("mimii_pl.backend.knn.DISTANCES", 7 * len(BANK))
+    np.testing.assert_allclose(fitted("knn").score(QUERY, ONE), whole, atol=1e-6)
+
+
+def test_lof_by_its_formula():
+    def reach(x, bank, skip):
+        order = np.argsort(distances(x, bank), axis=1, kind="stable")[:, skip : skip + 5]
+        return order, np.take_along_axis(distances(x, bank), order, axis=1)
+
+    own, own_distance = reach(BANK, BANK, 1)
+    far = own_distance[:, -1]
+    density = 1 / np.maximum(own_distance, far[own]).mean(axis=1)
+    near, near_distance = reach(QUERY, BANK, 0)
+    expected = density[near].mean(axis=1) * np.maximum(near_distance, far[near]).mean(axis=1)
+    np.testing.assert_allclose(fitted("lof", "scale=false").score(QUERY, ONE), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.3])
+def test_mahalanobis_by_its_formula(shrinkage):
+    covariance = np.cov(BANK.T.astype(float), bias=True)
+    covariance = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / 4 * np.eye(4)
+    away = QUERY - BANK.mean(axis=0)
+    expected = (away @ np.linalg.inv(covariance) * away).sum(axis=1)
+    np.testing.assert_allclose(fitted("mahalanobis", f"shrinkage={shrinkage}").score(QUERY, ONE), expected, rtol=1e-4)
+
+
+def test_one_gaussian_by_its_formula():
+    expected = -multivariate_normal(BANK.mean(axis=0), np.cov(BANK.T, bias=True) + 1e-3 * np.eye(4)).logpdf(QUERY)
+    gmm = fitted("gmm", "components=1", "covariance=full", "scale=false")
+    np.testing.assert_allclose(gmm.score(QUERY, ONE), expected, rtol=1e-4)
+
+
+def test_one_class_svm_by_its_formula():
+    svm = fitted("one_class_svm", "gamma=0.5", "scale=false")
+    machine = svm._estimator(svm.parts[-1])
+    kernel = np.exp(-0.5 * distances(QUERY, machine.support_vectors_) ** 2)
+    np.testing.assert_allclose(svm.score(QUERY, ONE), -kernel @ machine.dual_coef_[0], rtol=1e-5)
+
+
+def test_kmeans_by_its_formula():
+    kmeans = fitted("kmeans", "clusters=5")
+    centres = kmeans.parts[-1]["centres"]
+    cosine = [[q @ c / np.linalg.norm(q) / np.linalg.norm(c) for c in centres] for q in QUERY.astype(float)]
+    np.testing.assert_allclose(kmeans.score(QUERY, ONE), 1 - np.max(cosine, axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Distance to the nearest of a few centres of the normal clips."""
+
+import warnings
+
+import numpy as np
+
+from mimii_pl.backend._backend import BackEnd
+
+
+class KMeans(BackEnd):
+    """Cosine distance to the nearest k-means centre of the normal embeddings, all brought to unit length.
+
+    Args:
+        clusters: centres; no more than there are embeddings.
+        seed: of the first centres.
+        **fitting: see `BackEnd`.
+    """
+
+    def __init__(self, *, clusters: int = 16, seed: int = 0, **fitting) -> None:
+        super().__init__(**fitting)
+        self.clusters, self.seed = clusters, seed
+
+    def learn(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        from sklearn.cluster import KMeans as Clustering
+        from sklearn.exceptions import ConvergenceWarning
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct embeddings than centres
+            found = Clustering(min(self.clusters, len(x)), n_init=3, random_state=self.seed).fit(_unit(x))
+        return {"centres": _unit(found.cluster_centers_)}
+
+    def judge(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+        return 1 - (_unit(x) @ part["centres"].T).max(axis=1)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,28 @@
+"""Local outlier factor."""
+
+from typing import Any
+
+from mimii_pl.backend._estimator import Estimator
+from mimii_pl.errors import InputError
+
+
+class LOF(Estimator):
+    """Local outlier factor (Breunig et al., SIGMOD 2000): how much sparser a clip's neighbourhood is than theirs.
+
+    Args:
+        k: neighbours.
+        **fitting: see `Estimator`.
+    """
+
+    least = 3
+
+    def __init__(self, *, k: int = 5, **fitting) -> None:
+        super().__init__(**fitting)
+        if k < 1:
+            raise InputError(f"backend.k={k}: at least 1")
+        self.k = k
+
+    def make(self, n: int) -> Any:
+        from sklearn.neighbors import LocalOutlierFactor
+
+        return LocalOutlierFactor(min(self.k, n - 1), novelty=True)

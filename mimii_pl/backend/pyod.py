@@ -1,0 +1,43 @@
+"""Any detector of PyOD."""
+
+import importlib
+import inspect
+from typing import Any
+
+import numpy as np
+
+from mimii_pl.backend._estimator import KNOWN, Estimator
+from mimii_pl.errors import InputError
+
+
+class PyOD(Estimator):
+    """Any detector of the PyOD library (Zhao et al., JMLR 2019), which is an extra: `pip install 'mimii_pl[pyod]'`.
+
+    Args:
+        detector: its module in `pyod.models`, for example `ecod`, `copod`, `hbos`, `inne`.
+        options: of its constructor.
+        **fitting: see `Estimator`.
+    """
+
+    trusted = (*KNOWN, "pyod.")
+
+    def __init__(self, *, detector: str = "ecod", options: dict | None = None, **fitting) -> None:
+        super().__init__(**fitting)
+        self.detector, self.options = detector, options or {}
+
+    def make(self, n: int) -> Any:
+        try:
+            module = importlib.import_module(f"pyod.models.{self.detector.lower()}")
+        except ModuleNotFoundError as error:
+            if error.name == "pyod":
+                raise InputError("backend=pyod needs the PyOD library: pip install 'mimii_pl[pyod]'") from None
+            raise InputError(f"backend.detector={self.detector}: no such module in pyod.models ({error})") from None
+        found = [
+            cls for name, cls in inspect.getmembers(module, inspect.isclass) if name.lower() == self.detector.lower()
+        ]
+        if not found:
+            raise InputError(f"backend.detector={self.detector}: pyod.models.{self.detector} has no class of that name")
+        return found[0](**self.options)
+
+    def anomaly(self, estimator: Any, x: np.ndarray) -> np.ndarray:
+        return estimator.decision_function(x)

@@ -1,0 +1,60 @@
+"""Auto-encoder whose frames attend to one another."""
+
+import torch
+from torch import Tensor, nn
+
+from mimii_pl.model._window_ae import WindowAE, dense
+
+
+class AttentionAE(WindowAE):
+    """Auto-encoder with self-attention over the frames of a window (Vaswani et al., NeurIPS 2017).
+
+    Each frame is a token of `hidden` numbers with a learned position; tokens attend to one another, then dense layers
+    width-`squeeze`-bottleneck code the window, and the decoder mirrors all of it. (The source document attends over a
+    single token, which is a linear layer.)
+
+    Args:
+        in_shape: (1, F, N) of a spectrum.
+        n_ids: machine IDs; not used.
+        hidden: size of a token; a multiple of `heads`.
+        heads: attention heads.
+        squeeze: units of the dense layer.
+        bottleneck: units of the middle layer.
+        **window: see `WindowAE`.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        n_ids: int,
+        *,
+        hidden: int = 64,
+        heads: int = 8,
+        squeeze: int = 128,
+        bottleneck: int = 64,
+        **window,
+    ) -> None:
+        super().__init__(in_shape, n_ids, **window)
+        tokens = (self.frames, hidden)
+        self.encoder = nn.Sequential(
+            nn.Unflatten(1, (self.frames, self.bins)), nn.Linear(self.bins, hidden), _Attention(*tokens, heads),
+            nn.Flatten(), *dense(self.frames * hidden, squeeze), nn.Linear(squeeze, bottleneck),
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            *dense(bottleneck, squeeze), nn.Linear(squeeze, self.frames * hidden), nn.Unflatten(1, tokens),
+            _Attention(*tokens, heads), nn.Linear(hidden, self.bins), nn.Flatten(),
+        )  # fmt: skip
+
+
+class _Attention(nn.Module):
+    """Self-attention with a residual connection and layer norm, [M, frames, hidden] -> the same."""
+
+    def __init__(self, frames: int, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.position = nn.Parameter(0.02 * torch.randn(frames, hidden))
+        self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)
+        self.norm = nn.LayerNorm(hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.position
+        return self.norm(x + self.attention(x, x, x, need_weights=False)[0])

@@ -1,0 +1,73 @@
+"""Convolutional auto-encoder of the whole clip, plain or variational, whose latent is made for novelty detection."""
+
+from torch import Tensor, nn
+
+from mimii_pl.dataset._clip import Batch
+from mimii_pl.errors import InputError
+from mimii_pl.model._conv import ConvDecoder, ConvEncoder
+from mimii_pl.model._detector import Detector
+from mimii_pl.model._variational import divergence, sample
+
+
+class ConvAEImage(Detector):
+    """Convolutional auto-encoder of a clip's log-mel spectrum as one image.
+
+    Its flattened latent is the embedding, for novelty detectors such as `backend=lof` and `backend=one_class_svm`; its
+    own score is the mean squared error of the image. Machine IDs are not used.
+
+    Args:
+        in_shape: (1, F, N) of a spectrum.
+        n_ids: machine IDs; not used.
+        channels: of each level's convolution.
+        kernels: size of each level's square kernel; pooling by 2 follows each.
+        latent: None: the last level, flattened. A number: a variational auto-encoder with that many latent dimensions;
+            the embedding is the posterior's mean.
+        beta: weight of the Kullback-Leibler divergence against the squared error summed over the image; variational
+            form only.
+        lr: Adam's learning rate.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        n_ids: int,
+        *,
+        channels: list[int] = (16, 32, 64, 64),
+        kernels: list[int] = (8, 6, 4, 2),
+        latent: int | None = None,
+        beta: float = 1.0,
+        lr: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        if in_shape[0] != 1:
+            raise InputError(f"model={self.name} needs one channel, such as features=log_mel, not shape {in_shape}")
+        if len(channels) != len(kernels):
+            raise InputError(f"model.channels={channels} and model.kernels={kernels}: one kernel for each level")
+        self.save_hyperparameters()
+        self.encoder, self.decoder = ConvEncoder([1, *channels], kernels), ConvDecoder([1, *channels], kernels)
+        *self.sizes, size = self.encoder.sizes(in_shape[1:])
+        flat = channels[-1] * size[0] * size[1]
+        if latent is not None:
+            self.mean, self.log_variance = (nn.Linear(flat, latent) for _ in range(2))
+            self.back = nn.Sequential(nn.Linear(latent, flat), nn.Unflatten(1, (channels[-1], *size)))
+
+    def loss(self, batch: Batch) -> Tensor:
+        hidden = self.encoder(batch.spec)[0]
+        if self.hparams.latent is None:
+            return self.errors(batch, hidden).mean()
+        mean, log_variance = self.mean(hidden.flatten(1)), self.log_variance(hidden.flatten(1))
+        errors = self.errors(batch, self.back(sample(mean, log_variance) if self.training else mean))
+        return (errors + self.hparams.beta * divergence(mean, log_variance) / batch.spec[0].numel()).mean()
+
+    def score(self, batch: Batch) -> Tensor:
+        hidden = self.encoder(batch.spec)[0]
+        return self.errors(batch, hidden if self.hparams.latent is None else self.back(self.mean(hidden.flatten(1))))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The latent, flattened, [B, D]."""
+        hidden = self.encoder(batch.spec)[0].flatten(1)
+        return hidden if self.hparams.latent is None else self.mean(hidden)
+
+    def errors(self, batch: Batch, latent: Tensor) -> Tensor:
+        """Mean squared error of the images rebuilt from their last level [B, C, F', N'], [B]."""
+        return (self.decoder(latent, self.sizes) - batch.spec).square().mean(dim=(1, 2, 3))

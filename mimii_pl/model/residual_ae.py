@@ -1,0 +1,46 @@
+"""Auto-encoder of residual blocks."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mimii_pl.model._window_ae import WindowAE
+
+
+class ResidualAE(WindowAE):
+    """Dense auto-encoder whose hidden layers are residual blocks (He et al., CVPR 2016), without skips across the
+    bottleneck: everything that is rebuilt has passed it.
+
+    Args:
+        in_shape: (1, F, N) of a spectrum.
+        n_ids: machine IDs; not used.
+        hidden: width of the blocks.
+        blocks: residual blocks before the bottleneck, and as many after it.
+        bottleneck: units of the middle layer.
+        **window: see `WindowAE`.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        n_ids: int,
+        *,
+        hidden: int = 128,
+        blocks: int = 2,
+        bottleneck: int = 16,
+        **window,
+    ) -> None:
+        super().__init__(in_shape, n_ids, **window)
+        before, after = ([_Block(hidden) for _ in range(blocks)] for _ in range(2))
+        self.encoder = nn.Sequential(nn.Linear(self.width, hidden), *before, nn.Linear(hidden, bottleneck))
+        self.decoder = nn.Sequential(nn.Linear(bottleneck, hidden), *after, nn.Linear(hidden, self.width))
+
+
+class _Block(nn.Module):
+    """x + two dense layers of relu(norm(x)), [M, hidden] -> [M, hidden]."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.norm, self.first, self.second = nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(F.relu(self.norm(x)))))

@@ -1,0 +1,65 @@
+"""Convolutional auto-encoder of crops of the spectrum, with or without skip connections."""
+
+from torch import Tensor
+
+from mimii_pl.dataset._clip import Batch, Crop
+from mimii_pl.errors import InputError
+from mimii_pl.model._conv import ConvDecoder, ConvEncoder
+from mimii_pl.model._detector import Detector, cover
+
+
+class SkipAE(Detector):
+    """Four convolutions with dropout and ReLU, and their mirror, on a random crop of the log-mel spectrum per step.
+
+    A clip is scored as the mean squared error over crops that cover it. With `skip` each level of the encoder is
+    stacked on its mirror: details are rebuilt better, faulty ones too.
+
+    Args:
+        in_shape: (1, F, N) of a spectrum.
+        n_ids: machine IDs; not used.
+        skip: stack each level on its mirror.
+        channels: of each level's convolution; pooling by 2 follows each.
+        kernel: size of the square kernels.
+        dropout: share of channels left out in training.
+        frames: frames of a crop.
+        lr: Adam's learning rate.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        n_ids: int,
+        *,
+        skip: bool = False,
+        channels: list[int] = (16, 32, 64, 64),
+        kernel: int = 3,
+        dropout: float = 0.1,
+        frames: int = 64,
+        lr: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        if in_shape[0] != 1:
+            raise InputError(f"model={self.name} needs one channel, such as features=log_mel, not shape {in_shape}")
+        self.save_hyperparameters()
+        self.crop = Crop(frames)
+        stack = [1, *channels], [kernel] * len(channels), dropout
+        self.encoder, self.decoder = ConvEncoder(*stack), ConvDecoder(*stack, skip=skip)
+
+    def errors(self, spec: Tensor) -> Tensor:
+        """Mean squared error of each crop, [M, 1, F, N] -> [M]."""
+        latent, before = self.encoder(spec)
+        rebuilt = self.decoder(latent, self.encoder.sizes(spec.shape[2:])[:-1], before)
+        return (rebuilt - spec).square().mean(dim=(1, 2, 3))
+
+    def loss(self, batch: Batch) -> Tensor:
+        crops = cover(batch.spec, self.hparams.frames, self.hparams.frames)
+        return self.errors(crops.flatten(0, 1)).mean()
+
+    def score(self, batch: Batch) -> Tensor:
+        crops = cover(batch.spec, self.hparams.frames, self.hparams.frames)
+        return self.errors(crops.flatten(0, 1)).view(crops.shape[:2]).mean(dim=1)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The last level of each crop, averaged over time and frequency, [B, W, D]."""
+        crops = cover(batch.spec, self.hparams.frames, self.hparams.frames)
+        return self.encoder(crops.flatten(0, 1))[0].mean(dim=(2, 3)).view(*crops.shape[:2], -1)

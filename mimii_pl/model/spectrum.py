@@ -1,0 +1,62 @@
+"""Spectra as they are: a representation without training, for back ends."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mimii_pl.dataset._clip import Batch
+from mimii_pl.errors import InputError
+from mimii_pl.model._training_free import TrainingFree
+
+
+class Spectrum(TrainingFree):
+    """Windows of frames of the spectrum as embeddings; a back end pools and judges them.
+
+    With one frame, amplitudes and `backend.pool=mean` that is the time-mean spectrum, a strong representation without
+    training (Wilkinghoff, TASLP 2025). Without a back end a clip's score is the mean squared deviation of its windows
+    from those of the training clips, in standard deviations of each value.
+
+    Args:
+        in_shape: (1, F, N) of a spectrum in dB.
+        n_ids: machine IDs; not used.
+        frames: frames of a window.
+        scale: `db` as the features are, or `amplitude`: linear magnitude.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        n_ids: int,
+        *,
+        frames: int = 1,
+        scale: Literal["db", "amplitude"] = "amplitude",
+    ) -> None:
+        super().__init__()
+        if in_shape[0] != 1 or in_shape[2] < frames:
+            raise InputError(f"model={self.name} needs one channel and {frames} frames; these have shape {in_shape}")
+        self.save_hyperparameters()
+        width = frames * in_shape[1]
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+        self.sums = torch.zeros(3, width, dtype=torch.float64)  # count, sum, sum of squares
+
+    def observe(self, batch: Batch) -> None:
+        windows = self.embed(batch).flatten(0, 1).double().cpu()
+        self.sums += torch.stack([torch.ones_like(windows), windows, windows.square()]).sum(dim=1)
+
+    def conclude(self) -> None:
+        count, total, squares = self.sums
+        mean = total / count
+        self.mean.copy_(mean)
+        self.std.copy_((squares / count - mean.square()).clamp(min=0).sqrt())
+        self.sums.zero_()
+
+    def score(self, batch: Batch) -> Tensor:
+        floor = 1e-3 * self.std.max() + 1e-9  # a value that never varied must not decide alone
+        return ((self.embed(batch) - self.mean) / self.std.clamp(min=floor)).square().mean(dim=(1, 2))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Windows of consecutive frames, [B, W, frames * F]."""
+        spec = batch.spec[:, 0] if self.hparams.scale == "db" else 10 ** (batch.spec[:, 0] / 20)
+        return spec.unfold(2, self.hparams.frames, 1).permute(0, 2, 3, 1).flatten(2)
