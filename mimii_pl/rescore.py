@@ -43,6 +43,6 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     kept = {name: facts[name] for name in FACTS if name in facts}
     _run_dir.note(run_dir, status="running", rescored_from=str(source), **kept)
     sounds = open_sounds(again)
-    logger = _config.build(again.trainer.logger) or None
+    logger = _config.build(again.trainer.logger) if again.trainer.logger else None
     start_run(again, logger, run_dir, sweep_dir)
     return conclude(again, sounds, logger, run_dir)
