@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint check format ui bench smoke clean
+.PHONY: help install demo test lint check format ui bench smoke zoo clean
 
 help:  ## What there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,7 +37,10 @@ bench: $(STAMP)  ## Measure speed and memory
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 smoke: $(STAMP)  ## Every detector for seconds on synthetic sound
-	$(BIN)/python train.py -m model=complex_ssl,dense_ae machine=fan dataset=synthetic trainer=smoke
+	$(BIN)/python train.py -m experiment=zoo trainer=smoke machine=fan
+
+zoo: $(STAMP)  ## Every detector on all synthetic machines, half a minute of training each: a table (an hour)
+	$(BIN)/python train.py -m experiment=zoo
 
 clean:  ## Remove what is not in git except outputs and mlruns
 	rm -rf $(VENV) data/synthetic data/cache .pytest_cache .ruff_cache

@@ -103,6 +103,7 @@ def minimum(values: ArrayLike) -> float:
 
 
 METRICS = {"auc": auc, "pauc": pauc, "pr_auc": pr_auc}
+LEVEL = "level_auc"  # AUC of the clip's level alone: not of the scores, but what they have to beat
 SUMMARIES = {"mean": arithmetic_mean, "hmean": harmonic_mean, "min": minimum}
 
 

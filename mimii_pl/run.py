@@ -1,15 +1,11 @@
 """The whole path of the sound in one function: data, detector, training, back end, scores per clip, metrics per ID."""
 
-import csv
-import io
 import logging
 import math
-import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl import _config, _run_dir
@@ -22,7 +18,6 @@ if TYPE_CHECKING:
     from mimii_pl.dataset._datamodule import MachineSounds
     from mimii_pl.metrics import Result
     from mimii_pl.model._detector import Detector
-    from mimii_pl.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +52,8 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
 
 def conclude(cfg: DictConfig, sounds: "MachineSounds", logger: Any, run_dir: Path) -> float:
     """Everything that follows training: back end, honest criterion, scores of the test clips, tables."""
+    from mimii_pl._judge import judge, make_scorer, validate
+
     scorer = make_scorer(cfg, sounds, run_dir)
     criterion = validate(scorer, sounds)
     results = judge(scorer, sounds, run_dir)
@@ -138,76 +135,6 @@ def fit(
             parameters=sum(p.numel() for p in detector.parameters()), seconds_per_epoch=clock.seconds_per_epoch,
         )  # fmt: skip
     return trainer
-
-
-def make_scorer(cfg: DictConfig, sounds: "MachineSounds", run_dir: Path) -> "Scorer":
-    """The run directory as users will load it, its back end fitted on the normal training clips."""
-    from mimii_pl.scorer import load
-
-    device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
-    scorer = load(run_dir, device=device, trust=[cfg.model._target_.split(".")[0], "mimii_pl"])
-    if scorer.detector.has_embedding:
-        write_embeddings(scorer, sounds, run_dir)
-    backend = _config.build(cfg.backend)
-    if backend is not None:
-        if not scorer.detector.has_embedding:
-            raise InputError(f"model={cfg.choices.model} has no embedding for backend={cfg.choices.backend}")
-        scorer.use(backend)
-        waves, ids = sounds.of("train")
-        windows = -(-backend.limit // np.unique(ids, return_counts=True)[1].min())  # as many as the smallest ID needs
-        backend.fit(scorer.embed_waves(waves, ids, "embedding training clips", windows), ids)
-        _run_dir.write_arrays(run_dir / "backend.npz", backend.state())
-    return scorer
-
-
-def write_embeddings(scorer: "Scorer", sounds: "MachineSounds", run_dir: Path) -> None:
-    """Embeddings of every clip of a split, the mean over its windows, with what is known of the clip but its label."""
-    from mimii_pl.dataset._cache import ClipRows
-
-    rows = np.concatenate([sounds.rows(split) for split in ("train", "validation", "test")])
-    clips = [sounds.clips[row] for row in rows]
-    embeddings = scorer.embed_waves(ClipRows(sounds.waves, rows), sounds.machine_id[rows], "embedding clips")
-    names = ("split", "machine", "machine_id", "path")
-    columns = {name: np.array([str(getattr(clip, name)) for clip in clips]) for name in names}
-    _run_dir.write_arrays(run_dir / "embeddings.npz", {"embedding": embeddings, **columns})
-
-
-def validate(scorer: "Scorer", sounds: "MachineSounds") -> float:
-    """AUC of pseudo-anomalies made of the held-out normal clips: what runs are compared by."""
-    from mimii_pl._pseudo_anomaly import FAULTS, PseudoAnomalies, pseudo_auc
-
-    waves, ids = sounds.of("validation")
-    normal = scorer.score_waves(waves, ids)
-    faulty = [PseudoAnomalies(waves, fault, sounds.sample_rate) for fault in range(len(FAULTS))]
-    scores = [scorer.score_waves(clips, ids, "scoring pseudo-anomalies") for clips in faulty]
-    return pseudo_auc(normal, np.stack(scores), ids)
-
-
-def judge(scorer: "Scorer", sounds: "MachineSounds", run_dir: Path) -> list["Result"]:
-    """Score every test clip, then, and only then, read the labels."""
-    from mimii_pl.metrics import per_machine_id, write_results
-
-    rows = sounds.rows("test")
-    if not len(rows):
-        log.warning("there are no test clips: nothing to judge the detector by")
-    started = time.perf_counter()
-    scores = scorer.score_waves(*sounds.of("test"), "scoring test clips") if len(rows) else []
-    _run_dir.note(run_dir, clips_per_second=len(rows) / (time.perf_counter() - started))
-    clips = [sounds.clips[row] for row in rows]
-    labels = sounds.anomalous[rows]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("machine", "id", "domain", "file", "label", "score"))
-    for clip, label, score in zip(clips, labels, scores, strict=True):
-        table.writerow((clip.machine, clip.machine_id, clip.domain, str(clip.path), label, repr(float(score))))
-    _run_dir.write_text(run_dir / "scores.csv", text.getvalue())
-    known = labels >= 0  # clips without a label are scored and not judged by
-    results = per_machine_id(
-        np.array([clip.machine for clip in clips])[known], np.array([clip.machine_id for clip in clips])[known],
-        labels[known], np.array(scores)[known],
-    )  # fmt: skip
-    write_results(run_dir / "results.csv", results)
-    return results
 
 
 def report(cfg: DictConfig, results: list["Result"], criterion: float, logger: Any, run_dir: Path) -> None:

@@ -16,7 +16,7 @@ import world
 import mimii_pl
 from mimii_pl import _config
 from mimii_pl.errors import InputError
-from mimii_pl.metrics import per_machine_id, read_results
+from mimii_pl.metrics import LEVEL, per_machine_id, read_results
 from mimii_pl.run import resumed, run
 
 ROOT = _config.CONF.parent
@@ -68,7 +68,14 @@ def test_results_are_the_metrics_of_the_scores(finished):
         rows = scores_of(run_dir)
         columns = [np.array([row[name] for row in rows]) for name in ("machine", "id", "label", "score")]
         expected = per_machine_id(columns[0], columns[1], columns[2].astype(int), columns[3].astype(float))
-        assert read_results(run_dir / "results.csv") == expected
+        results = read_results(run_dir / "results.csv")
+        assert [r for r in results if r.metric != LEVEL] == expected
+
+
+def test_the_level_alone_stands_beside_every_result(finished):
+    for run_dir in finished.values():
+        found = {r.id: r.value for r in read_results(run_dir / "results.csv") if r.metric == LEVEL}
+        assert set(found) == {"id_00", "id_02", "mean", "hmean", "min"}
 
 
 @pytest.mark.parametrize("kind", ["complex_ssl", "dense_ae", "dense_ae_knn"])

@@ -10,7 +10,7 @@ from torch import Tensor
 from mimii_pl.backend._backend import BackEnd
 from mimii_pl.errors import InputError
 
-DISTANCES = 2**24  # held at a time: 64 MB
+DISTANCES = 2**22  # held at a time: 16 MB
 
 
 class KNN(BackEnd):
@@ -54,18 +54,20 @@ class KNN(BackEnd):
 
     def _nearest(self, x: np.ndarray, bank: np.ndarray, k: int, spread: np.ndarray | None = None) -> Tensor:
         """The k smallest (normalised) distances of each of x [n, D] to the bank [M, D]: [n, k]."""
-        there = torch.from_numpy(bank).to(self.device)
+        there = self._direction(torch.from_numpy(bank).to(self.device))
         density = None if spread is None else torch.from_numpy(spread).to(self.device)
         rows = max(1, DISTANCES // len(bank))
-        found = []
-        for part in torch.from_numpy(x).split(rows):
-            distance = self._distances(part.to(self.device), there)
+        found = there.new_empty(len(x), min(k, len(bank)))  # made once, not added to: the heap stays whole
+        for at in range(0, len(x), rows):
+            here = self._direction(torch.from_numpy(x[at : at + rows]).to(self.device))
+            if self.metric == "cosine":
+                distance = (1 - here @ there.T).clamp_(min=0)
+            else:
+                distance = torch.cdist(here, there, compute_mode="donot_use_mm_for_euclid_dist")
             if density is not None:
                 distance = distance / (density + 1e-9) if self.density == "ratio" else distance - density
-            found.append(distance.topk(min(k, len(bank)), dim=1, largest=False).values)
-        return torch.cat(found)
+            found[at : at + rows] = distance.topk(found.shape[1], dim=1, largest=False).values
+        return found
 
-    def _distances(self, x: Tensor, bank: Tensor) -> Tensor:
-        if self.metric == "cosine":
-            return (1 - F.normalize(x, dim=1) @ F.normalize(bank, dim=1).T).clamp(min=0)
-        return torch.cdist(x, bank, compute_mode="donot_use_mm_for_euclid_dist")
+    def _direction(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=1) if self.metric == "cosine" else x

@@ -69,9 +69,11 @@ def _machine(machine: str, name: str, results: list[metrics.Result], clips: list
         ("Likeliest misses", "lowest scores of anomalous clips", anomalous[: -SHOWN - 1 : -1]),
     ]
     row = next((row for row in _tables.rows(r for r in results if r[:2] == (machine, name))), None)
+    cells = zip(_tables.COLUMNS[1:], row.cells[1:], strict=True) if row else ()
+    facts = ", ".join(f"{column} {cell}" for column, cell in cells if cell)
     known = [clip for clip in clips if clip.label >= 0]
     return {
-        "name": f"{machine} {name}", "row": row, "lists": lists,
+        "name": f"{machine} {name}", "facts": facts, "lists": lists,
         "odds": "" if np.isnan(value) else f"{100 * value:.1f} %",
         "scores": _distribution(clips), "roc": _roc([c.label for c in known], [c.score for c in known], value),
     }  # fmt: skip

@@ -12,12 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from mimii_pl.errors import InputError
-from mimii_pl.metrics import METRICS, SUMMARIES, Result
+from mimii_pl.metrics import LEVEL, METRICS, SUMMARIES, Result
 
-COLUMNS = ("machine ID", "AUC", "pAUC", "PR-AUC", "normal", "anomalous")
+COLUMNS = ("machine ID", "AUC", "pAUC", "PR-AUC", "level", "normal", "anomalous")
 SUMMARY_NAMES = {"mean": "mean", "hmean": "harmonic mean", "min": "minimum"}
 COUNTS = ("n_normal", "n_anomalous")
-NOTE = "pAUC: false-positive rate up to .1, chance .5; mean: arithmetic mean over IDs; undefined values are left out."
+NOTE = (
+    "pAUC: false-positive rate up to .1, chance .5; level: AUC of the clip's level alone, to be beaten; "
+    "mean: arithmetic mean over IDs; undefined values are left out."
+)
 
 
 class Row(NamedTuple):
@@ -127,6 +130,7 @@ def to_markdown(results: Iterable[Result], caption: str = "") -> str:
 
 def _cells(machine: str, name: str, values: dict[str, float]) -> tuple[str, ...]:
     label = "all types" if name in SUMMARIES and machine == "all" else machine
-    metrics = (number(values.get(metric, math.nan)) for metric in METRICS)
+    metrics = [number(values.get(metric, math.nan)) for metric in METRICS]
+    metrics.append(number(values[LEVEL]) if LEVEL in values else "")
     counts = (f"{values[count]:.0f}" if count in values else "" for count in COUNTS)
     return f"{label} {SUMMARY_NAMES.get(name, name)}", *metrics, *counts

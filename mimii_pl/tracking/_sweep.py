@@ -16,16 +16,17 @@ from mimii_pl._run_dir import facts_of, write_text
 
 COST = ("parameters", "epochs", "seconds_per_epoch", "clips_per_second")
 COLUMNS = (
-    "machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", *COST, "run",
+    "machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", "level_auc", *COST,
+    "run",
 )  # fmt: skip
 TEXT = ("machine", "model", "backend", "overrides")
 HEADS = {
-    "rank": "#", "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "min_auc": "min",
+    "rank": "#", "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "min_auc": "min", "level_auc": "level",
     "seconds_per_epoch": "s/epoch", "clips_per_second": "clips/s",
 }  # fmt: skip
 SELECTION = (
     "Ranked within each machine by the AUC of pseudo-anomalies on held-out normal clips: no test label is read to "
-    "rank. AUC, pAUC: mean over machine IDs of the test clips; min: the worst ID."
+    "rank. AUC, pAUC: mean over machine IDs of the test clips; min: the worst ID; level: AUC of the level alone."
 )
 
 
@@ -99,7 +100,7 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path) -> No
 
     console = Console()
     varied = [name for name in ("backend", "overrides") if len({row[name] for row in rows}) > 1]
-    ranking = ("machine", "rank", "model", *varied, "pseudo_auc", "auc", "pauc", "min_auc", "run")
+    ranking = ("machine", "rank", "model", *varied, "pseudo_auc", "auc", "pauc", "min_auc", "level_auc", "run")
     for title, caption, columns in (("Leaderboard", SELECTION, ranking), ("Cost", "", ("run", "model", *COST))):
         table = Table(title=title, caption=caption, caption_justify="left", box=None, padding=(0, 1))
         for column in columns:
@@ -142,6 +143,7 @@ def _row(child: Path) -> dict:
         "auc": values.get(("mean", "auc"), math.nan),
         "pauc": values.get(("mean", "pauc"), math.nan),
         "min_auc": values.get(("min", "auc"), math.nan),
+        "level_auc": values.get(("mean", "level_auc"), math.nan),
         **{
             name: facts.get(name, math.nan)
             for name in ("epochs", "parameters", "seconds_per_epoch", "clips_per_second")
