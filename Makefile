@@ -37,7 +37,7 @@ bench: $(STAMP)  ## Measure speed and memory
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 smoke: $(STAMP)  ## Every detector for seconds on synthetic sound
-	$(BIN)/python train.py -m experiment=zoo trainer=smoke machine=fan
+	$(BIN)/python train.py -m experiment=zoo trainer=smoke machine=fan dataset.train_clips=12 dataset.test_clips=4 dataset.clip_seconds=2
 
 zoo: $(STAMP)  ## Every detector on all synthetic machines, half a minute of training each: a table (an hour)
 	$(BIN)/python train.py -m experiment=zoo

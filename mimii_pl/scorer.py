@@ -160,7 +160,7 @@ class Scorer:
                 if found is None:
                     found = np.empty((len(waves), *part.shape[1:]), part.dtype)
                 found[start : start + len(part)] = part
-        return found
+        return np.empty(0) if found is None else found
 
     def _batches(self, waves: Clips, ids: np.ndarray) -> Iterator[Batch]:
         for start in range(0, len(waves), self.batch_size):
