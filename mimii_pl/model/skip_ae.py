@@ -1,6 +1,6 @@
 """Convolutional auto-encoder of crops of the spectrum, with or without skip connections."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.errors import InputError
@@ -11,6 +11,9 @@ from mimii_pl.model._detector import Detector, cover
 class SkipAE(Detector):
     """Four convolutions with dropout and ReLU, and their mirror, on a random crop of the log-mel spectrum per step.
 
+    A dense bottleneck stands between them: convolutions alone do not know where in frequency they are, and rebuild a
+    fault as well as anything (measured on the synthetic fan: AUC below chance without it).
+
     A clip is scored as the mean squared error over crops that cover it. With `skip` each level of the encoder is
     stacked on its mirror: details are rebuilt better, faulty ones too.
 
@@ -20,6 +23,7 @@ class SkipAE(Detector):
         skip: stack each level on its mirror.
         channels: of each level's convolution; pooling by 2 follows each.
         kernel: size of the square kernels.
+        bottleneck: units of the dense middle layer; None: none.
         dropout: share of channels left out in training.
         frames: frames of a crop.
         lr: Adam's learning rate.
@@ -33,6 +37,7 @@ class SkipAE(Detector):
         skip: bool = False,
         channels: list[int] = (16, 32, 64, 64),
         kernel: int = 3,
+        bottleneck: int | None = 32,
         dropout: float = 0.1,
         frames: int = 64,
         lr: float = 1e-3,
@@ -44,11 +49,17 @@ class SkipAE(Detector):
         self.crop = Crop(frames)
         stack = [1, *channels], [kernel] * len(channels), dropout
         self.encoder, self.decoder = ConvEncoder(*stack), ConvDecoder(*stack, skip=skip)
+        *self.sizes, size = self.encoder.sizes((in_shape[1], min(frames, in_shape[2])))
+        flat = channels[-1] * size[0] * size[1]
+        self.squeeze, self.expand = nn.Identity(), nn.Identity()
+        if bottleneck is not None:
+            self.squeeze = nn.Sequential(nn.Flatten(), nn.Linear(flat, bottleneck))
+            self.expand = nn.Sequential(nn.Linear(bottleneck, flat), nn.ReLU(), nn.Unflatten(1, (channels[-1], *size)))
 
     def errors(self, spec: Tensor) -> Tensor:
         """Mean squared error of each crop, [M, 1, F, N] -> [M]."""
         latent, before = self.encoder(spec)
-        rebuilt = self.decoder(latent, self.encoder.sizes(spec.shape[2:])[:-1], before)
+        rebuilt = self.decoder(self.expand(self.squeeze(latent)), self.sizes, before)
         return (rebuilt - spec).square().mean(dim=(1, 2, 3))
 
     def loss(self, batch: Batch) -> Tensor:
@@ -60,6 +71,6 @@ class SkipAE(Detector):
         return self.errors(crops.flatten(0, 1)).view(crops.shape[:2]).mean(dim=1)
 
     def embed(self, batch: Batch) -> Tensor:
-        """The last level of each crop, averaged over time and frequency, [B, W, D]."""
+        """The bottleneck of each crop (without one: the last level), [B, W, D]."""
         crops = cover(batch.spec, self.hparams.frames, self.hparams.frames)
-        return self.encoder(crops.flatten(0, 1))[0].mean(dim=(2, 3)).view(*crops.shape[:2], -1)
+        return self.squeeze(self.encoder(crops.flatten(0, 1))[0]).flatten(1).view(*crops.shape[:2], -1)
