@@ -13,8 +13,8 @@ from mimii_pl.model._training_free import TrainingFree
 class Spectrum(TrainingFree):
     """Windows of frames of the spectrum as embeddings; a back end pools and judges them.
 
-    With one frame, amplitudes and `backend.pool=mean` that is the time-mean spectrum, a strong representation without
-    training (Wilkinghoff, TASLP 2025). Without a back end a clip's score is the mean squared deviation of its windows
+    With one frame and `backend.pool=mean` that is the time-mean spectrum, a strong representation without training
+    (Wilkinghoff, TASLP 2025). Without a back end a clip's score is the mean squared deviation of its windows
     from those of the training clips, in standard deviations of each value.
 
     Args:
@@ -30,7 +30,7 @@ class Spectrum(TrainingFree):
         n_ids: int,
         *,
         frames: int = 1,
-        scale: Literal["db", "amplitude"] = "amplitude",
+        scale: Literal["db", "amplitude"] = "db",
     ) -> None:
         super().__init__()
         if in_shape[0] != 1 or in_shape[2] < frames:

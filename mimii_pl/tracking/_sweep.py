@@ -104,9 +104,11 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path) -> No
     for title, caption, columns in (("Leaderboard", SELECTION, ranking), ("Cost", "", ("run", "model", *COST))):
         table = Table(title=title, caption=caption, caption_justify="left", box=None, padding=(0, 1))
         for column in columns:
-            wraps = "fold" if column == "overrides" else "ellipsis"
-            justify = "left" if column in TEXT else "right"
-            table.add_column(HEADS.get(column, column), justify=justify, overflow=wraps, no_wrap=wraps != "fold")
+            head, wraps = HEADS.get(column, column), column == "overrides"
+            table.add_column(
+                head, justify="left" if column in TEXT else "right", overflow="fold" if wraps else "ellipsis",
+                no_wrap=not wraps, min_width=None if column in (*TEXT, "rank", "run") else max(5, len(head)),
+            )  # fmt: skip
         for row in rows:
             style = "bold" if row["rank"] == 1 else None
             table.add_row(*(_cell(column, row[column]) for column in columns), style=style)

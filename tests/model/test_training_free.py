@@ -40,7 +40,7 @@ def test_level_against_all_ids():
 
 def test_spectrum_gives_amplitudes_or_decibels_of_windows():
     spec = torch.randn(2, 1, 3, 6)
-    amplitude = Spectrum((1, 3, 6), 2).embed(batch(None, [0, 0], spec))
+    amplitude = Spectrum((1, 3, 6), 2, scale="amplitude").embed(batch(None, [0, 0], spec))
     torch.testing.assert_close(amplitude, 10 ** (spec[:, 0].transpose(1, 2) / 20))
     windows = Spectrum((1, 3, 6), 2, frames=2, scale="db").embed(batch(None, [0, 0], spec))
     assert windows.shape == (2, 5, 6)
