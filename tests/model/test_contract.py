@@ -112,6 +112,7 @@ def test_hyperparameters_are_primitives_with_a_type(built):
     assert all(kind is not Any for kind in accepted.values())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")  # batches are gathers from a memory map
 @pytest.mark.parametrize("name", NAMES)
 def test_checkpoints_give_bit_equal_scores(name, root, tmp_path):
