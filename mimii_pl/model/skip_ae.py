@@ -56,6 +56,10 @@ class SkipAE(Detector):
             self.squeeze = nn.Sequential(nn.Flatten(), nn.Linear(flat, bottleneck))
             self.expand = nn.Sequential(nn.Linear(bottleneck, flat), nn.ReLU(), nn.Unflatten(1, (channels[-1], *size)))
 
+    def crops(self, batch: Batch) -> Tensor:
+        """Crops that cover each clip, [B, W, 1, F, frames]."""
+        return cover(batch.spec, self.hparams.frames, self.hparams.frames)
+
     def errors(self, spec: Tensor) -> Tensor:
         """Mean squared error of each crop, [M, 1, F, N] -> [M]."""
         latent, before = self.encoder(spec)
@@ -63,14 +67,14 @@ class SkipAE(Detector):
         return (rebuilt - spec).square().mean(dim=(1, 2, 3))
 
     def loss(self, batch: Batch) -> Tensor:
-        crops = cover(batch.spec, self.hparams.frames, self.hparams.frames)
+        crops = self.crops(batch)
         return self.errors(crops.flatten(0, 1)).mean()
 
     def score(self, batch: Batch) -> Tensor:
-        crops = cover(batch.spec, self.hparams.frames, self.hparams.frames)
+        crops = self.crops(batch)
         return self.errors(crops.flatten(0, 1)).view(crops.shape[:2]).mean(dim=1)
 
     def embed(self, batch: Batch) -> Tensor:
         """The bottleneck of each crop (without one: the last level), [B, W, D]."""
-        crops = cover(batch.spec, self.hparams.frames, self.hparams.frames)
+        crops = self.crops(batch)
         return self.squeeze(self.encoder(crops.flatten(0, 1))[0]).flatten(1).view(*crops.shape[:2], -1)
