@@ -6,6 +6,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from mimii_pl.errors import InputError
+
 if TYPE_CHECKING:
     from mimii_pl.dataset._clip import Batch, Crop
 
@@ -20,6 +22,13 @@ class Detector(pl.LightningModule):
 
     crop: "Crop | None" = None  # how much of a clip it trains on at a time; None: whole clips
     uses_machine_id = False  # whether `score` needs to know which machine it is
+
+    def need_one_channel(self, in_shape: tuple[int, int, int]) -> None:
+        """Raise InputError for features of more than one channel, such as the complex spectrum."""
+        if in_shape[0] != 1:
+            raise InputError(
+                f"model={self.name} needs one channel, such as features=log_mel; these have shape {in_shape}"
+            )
 
     def loss(self, batch: "Batch") -> Tensor:
         """Training criterion of a batch, a scalar."""

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.errors import InputError
 from mimii_pl.model._detector import Detector, cover
 
 log = logging.getLogger(__name__)
@@ -44,8 +43,7 @@ class GAN(Detector):
         beta1: float = 0.5,
     ) -> None:
         super().__init__()
-        if in_shape[0] != 1:
-            raise InputError(f"model={self.name} needs one channel, such as features=log_mel, not shape {in_shape}")
+        self.need_one_channel(in_shape)
         self.save_hyperparameters()  # those of the subclass too
         self.automatic_optimization = False
         self.crop = Crop(frames)

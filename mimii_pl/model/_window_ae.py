@@ -44,11 +44,8 @@ class WindowAE(Detector):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()  # those of the subclass too
-        channels, self.bins, clip_frames = in_shape
-        if channels != 1:
-            raise InputError(
-                f"model={self.name} needs one channel, such as features=log_mel; these have shape {in_shape}"
-            )
+        self.need_one_channel(in_shape)
+        _, self.bins, clip_frames = in_shape
         if clip_frames < frames:
             raise InputError(f"clips of {clip_frames} frames are shorter than one window of model.frames={frames}")
         self.frames, self.width = frames, frames * self.bins

@@ -39,8 +39,7 @@ class ConvAEImage(Detector):
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
-        if in_shape[0] != 1:
-            raise InputError(f"model={self.name} needs one channel, such as features=log_mel, not shape {in_shape}")
+        self.need_one_channel(in_shape)
         if len(channels) != len(kernels):
             raise InputError(f"model.channels={channels} and model.kernels={kernels}: one kernel for each level")
         self.save_hyperparameters()

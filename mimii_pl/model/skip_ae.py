@@ -3,7 +3,6 @@
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.errors import InputError
 from mimii_pl.model._conv import ConvDecoder, ConvEncoder
 from mimii_pl.model._detector import Detector, cover
 
@@ -43,8 +42,7 @@ class SkipAE(Detector):
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
-        if in_shape[0] != 1:
-            raise InputError(f"model={self.name} needs one channel, such as features=log_mel, not shape {in_shape}")
+        self.need_one_channel(in_shape)
         self.save_hyperparameters()
         self.crop = Crop(frames)
         stack = [1, *channels], [kernel] * len(channels), dropout
