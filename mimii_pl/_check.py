@@ -15,7 +15,8 @@ TOP_LEVEL = {"seed": int, "training.epochs": int, "training.patience": int, "res
 def check(cfg: DictConfig) -> None:
     """Raise InputError for the first option with a value of the wrong type, or a key its class does not take."""
     for key, kind in TOP_LEVEL.items():
-        _check_value(key, OmegaConf.select(cfg, key), kind)
+        if key.split(".")[0] in cfg:
+            _check_value(key, OmegaConf.select(cfg, key), kind)
     for key, node in _targets(cfg, ""):
         accepted = parameters(node["_target_"])
         for name in node:

@@ -11,6 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from mimii_pl import _config, _run_dir
 from mimii_pl.errors import InputError
 
+AGAIN = {  # how to go on after Ctrl-C
+    "train": "`python train.py resume=latest` goes on from the last checkpoint",
+    "download": "the same command goes on where it was",
+}
+
 
 def train() -> None:
     """`python train.py`, `mimii-train`: train a detector and judge it per machine ID."""
@@ -25,6 +30,11 @@ def score() -> None:
 def rescore() -> None:
     """`python rescore.py`, `mimii-rescore`: judge a finished run again by other back ends."""
     _main(_rescore, "rescore")
+
+
+def download() -> None:
+    """`python download.py`, `mimii-download`: fetch, verify and unpack a data set."""
+    _main(_download, "download")
 
 
 def _main(task: Callable[[DictConfig], float | None], config_name: str) -> None:
@@ -46,7 +56,7 @@ def _main(task: Callable[[DictConfig], float | None], config_name: str) -> None:
         message = str(error) if isinstance(error, InputError) else _config.explain(error)
         sys.exit(f"error: {message}")
     except KeyboardInterrupt:
-        sys.exit("interrupted; `python train.py resume=latest` goes on from the last checkpoint")
+        sys.exit(f"interrupted; {AGAIN.get(config_name, 'start it again')}")
 
 
 def _found(run: str) -> Path:
@@ -111,5 +121,16 @@ def _score(cfg: DictConfig) -> None:
 
     try:
         score_files(**OmegaConf.to_container(cfg, resolve=True))
+    except InputError as error:
+        _exit_on_input_error(error)
+
+
+def _download(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from mimii_pl.download import download
+
+    try:
+        download(_config.with_choices(cfg, HydraConfig.get().runtime.choices))
     except InputError as error:
         _exit_on_input_error(error)

@@ -74,7 +74,7 @@ def test_augmentations_combine():
         (["features.engine=fft"], "features.engine=fft: should be 'auto', 'torch' or 'nnaudio'"),
         (["training.epochs=1.5"], "training.epochs=1.5: should be a valid integer"),
         (["model.score=auc"], "'cross_entropy', 'entropy' or 'max_probability'"),
-        (["+dataset.colour=red"], "dataset.colour: mimii_pl.dataset.dcase2020.DCASE2020 has no such option"),
+        (["+dataset.colour=red"], "dataset.colour: mimii_pl.dataset.dcase.DCASE has no such option"),
         (["dataset.strict=maybe"], "dataset.strict=maybe: should be a valid boolean"),
         (["augmentation.noise.p=often"], "augmentation.noise.p=often: should be a valid number"),
         (["dataset=mimii", "dataset.snr=3"], "dataset.snr=3: should be -6, 0 or 6"),
@@ -93,7 +93,7 @@ def test_wrong_types_and_values_are_named(overrides, message, tmp_path):
         (["model=complex_sll"], "Did you mean complex_ssl?"),
         (["model.learning_rate=1"], "model.learning_rate: no such key. model has: score, frames, window_hop, lr."),
         (["datset=mimii"], "Did you mean dataset?"),
-        (["dataset.root=nowhere"], "dataset=synthetic"),
+        (["dataset.root=nowhere", "dataset.download=false"], "dataset=synthetic"),
     ],
 )
 def test_the_command_line_says_one_thing_and_no_stack_trace(overrides, message, tmp_path):

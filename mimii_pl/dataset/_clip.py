@@ -17,8 +17,10 @@ class Clip:
         machine_id: which machine of that type, for example `id_00` (a section of the later DCASE sets).
         domain: `source` or `target` where the data set has domains, else empty.
         condition: `normal`, `anomaly`, or empty where it is not known.
-        split: what the data set itself says: `train`, `test`, or empty where it says nothing; a protocol decides.
-        attributes: anything else that the data set tells (speed, load, microphone).
+        split: what the data set itself says: `train`, `validation`, `test`, `supplemental`, or empty where it says
+            nothing; a protocol decides.
+        attributes: anything else that the data set tells (speed, load, microphone). Clips cut from one longer recording
+            name it as `recording`: a protocol keeps them on one side.
     """
 
     path: Path
@@ -26,13 +28,18 @@ class Clip:
     machine_id: str
     domain: str = ""
     condition: Literal["normal", "anomaly", ""] = ""
-    split: Literal["train", "validation", "test", ""] = ""
+    split: Literal["train", "validation", "test", "supplemental", ""] = ""
     attributes: dict = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """Machine type and ID in one word, unique over types: `fan/id_00`."""
         return f"{self.machine}/{self.machine_id}"
+
+    @property
+    def recording(self) -> str:
+        """What it was cut from: its file, where the data set does not say."""
+        return self.attributes.get("recording") or str(self.path)
 
 
 class Batch(NamedTuple):

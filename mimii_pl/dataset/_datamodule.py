@@ -1,6 +1,7 @@
 """From files to batches on the device: discovery, splits, the audio cache, features and augmentation."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,8 @@ CONDITIONS = {"normal": 0, "anomaly": 1, "": -1}
 class MachineSounds(pl.LightningDataModule):
     """Base of every data set; a subclass says how its folders spell machine, ID, domain and condition (`discover`).
 
+    `official` is the challenge whose score the data set is judged by (`metrics.official`).
+
     Args:
         root: folder of the data set.
         machine: machine type, or `all` for one model over every type found.
@@ -42,6 +45,8 @@ class MachineSounds(pl.LightningDataModule):
         num_workers: processes that gather batches; 0 is right unless a GPU waits for them.
         seed: of the order of training batches.
     """
+
+    official = "dcase2020"
 
     def __init__(
         self,
@@ -92,9 +97,16 @@ class MachineSounds(pl.LightningDataModule):
         if not self.labels:
             raise InputError(f"no usable normal clip to train on in {self.root} for machine={self.machine}")
         number = {label: index for index, label in enumerate(self.labels)}
+        self._name_unheard()
         self.machine_id = np.array([number.get(clip.label, -1) for clip in self.clips])
         self.anomalous = np.array([CONDITIONS[clip.condition] for clip in self.clips])
         self.samples = self.waves.shape[1]
+
+    def _name_unheard(self) -> None:
+        tested = Counter(clip.label for clip in self.clips if clip.split == "test")
+        for label in sorted(tested.keys() - set(self.labels)):
+            log.warning("%s has no normal clip to train on: its %d test clips are of a machine never heard",
+                        label, tested[label])  # fmt: skip
 
     def _open(self, clips: list[Clip]) -> _cache.WaveCache:
         cache = _cache.build(
@@ -115,8 +127,14 @@ class MachineSounds(pl.LightningDataModule):
         return self.features.shape(self.samples)
 
     def rows(self, split: str) -> np.ndarray:
-        """Rows of the audio cache that belong to a split."""
-        return np.array([row for row, clip in enumerate(self.clips) if clip.split == split], dtype=int)
+        """Rows of the audio cache that belong to a split; of training and validation the normal clips only."""
+        learned = split in ("train", "validation")
+        rows = [
+            row
+            for row, clip in enumerate(self.clips)
+            if clip.split == split and not (learned and clip.condition == "anomaly")
+        ]
+        return np.array(rows, dtype=int)
 
     def of(self, split: str) -> tuple[_cache.ClipRows, np.ndarray]:
         """Clips of a split, read where they are sliced, and the numbers of their machine IDs [N]."""
@@ -233,6 +251,11 @@ def restrict(clips: list[Clip], machine: str, root: Path) -> list[Clip]:
     """Keep one machine type (or `all`); the error names the types that are there."""
     kept = [clip for clip in clips if machine in ("all", clip.machine)]
     if not kept:
-        found = ", ".join(sorted({clip.machine for clip in clips})) or "none"
-        raise InputError(f"no recordings of machine '{machine}' in {root}; machine types found there: {found}")
+        raise no_machine(machine, root, (clip.machine for clip in clips))
     return sorted(kept, key=lambda clip: str(clip.path))
+
+
+def no_machine(machine: str, root: Path, found: Iterable[str]) -> InputError:
+    """What to say where a machine type is not among the data."""
+    names = ", ".join(sorted(set(found))) or "none"
+    return InputError(f"no recordings of machine '{machine}' in {root}; machine types found there: {names}")

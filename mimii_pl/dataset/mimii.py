@@ -5,14 +5,15 @@ from typing import Literal
 
 from mimii_pl.dataset._audio import SUFFIXES
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.dataset._datamodule import MachineSounds, restrict
+from mimii_pl.dataset._datamodule import restrict
+from mimii_pl.dataset._published import Archive, Published
 from mimii_pl.errors import InputError
 from mimii_pl.protocol.mimii import baseline_split
 
 CONDITIONS = {"normal": "normal", "abnormal": "anomaly"}
 
 
-class MIMII(MachineSounds):
+class MIMII(Published):
     """Original MIMII (Purohit et al., DCASE 2019): fan, pump, slider, valve at three signal-to-noise ratios.
 
     Published without a split; the one of the authors' baseline stands for it (`protocol=official` and `protocol=mimii`
@@ -21,12 +22,27 @@ class MIMII(MachineSounds):
 
     Args:
         snr: signal-to-noise ratio of the recordings in dB.
-        sounds: root, machine, protocol, features and the other options of `MachineSounds`.
+        archives: the archives as their record has them: `record`, `name` (with {snr} and {machine}), `files`
+            (machine -> MD5 or null).
+        sounds: root, machine, protocol, features and the other options of `Published` and `MachineSounds`.
     """
 
-    def __init__(self, *, snr: Literal[-6, 0, 6] = 6, **sounds) -> None:
+    def __init__(self, *, snr: Literal[-6, 0, 6] = 6, archives: dict | None = None, **sounds) -> None:
         super().__init__(**sounds)
-        self.snr = snr
+        self.snr, self.archives = snr, archives
+
+    def wanted(self) -> list[Archive]:
+        if not self.archives:
+            return []
+        record, name = self.archives["record"], self.archives["name"]
+        return [
+            Archive(record, name.format(snr=self.snr, machine=machine), machine, f"{self.snr}_dB_{machine}", md5)
+            for machine, md5 in self.archives["files"].items()
+            if self.machine in ("all", machine)
+        ]
+
+    def by_hand(self, archive: Archive) -> bool:
+        return super().by_hand(archive) or (self.root / archive.machine).is_dir()
 
     def discover(self) -> list[Clip]:
         files = self._files(f"{self.snr}_dB_*/*/id_*/*/*") or self._files("*/id_*/*/*")

@@ -14,7 +14,7 @@ import numpy as np
 from mimii_pl.dataset._anomalies import break_down, kind
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._machines import RATE, SOUNDS, UNITS, factory, vary
-from mimii_pl.dataset.dcase2020 import DCASE2020
+from mimii_pl.dataset.dcase import DCASE
 from mimii_pl.errors import InputError
 
 PHYSICS = 1  # raise it when the same options would give other recordings
@@ -36,7 +36,7 @@ class Order(NamedTuple):
         return f"{self.split}/{self.condition}_id_{self.id:02d}_{self.index:08d}.wav"
 
 
-class Synthetic(DCASE2020):
+class Synthetic(DCASE):
     """Fans, pumps, sliders and valves of four IDs each, made up from their physics (`_machines`, `_anomalies`).
 
     Missing recordings are written first, into a folder named by the options. Anomalies take the kinds of their machine

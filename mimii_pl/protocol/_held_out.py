@@ -1,6 +1,7 @@
-"""Holding out normal clips for validation: by clip, ID by ID, the same ones for the same seed."""
+"""Holding clips out: by recording, ID by ID, the same ones for the same seed."""
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,15 +21,65 @@ class HeldOut:
         self.validation, self.seed = validation, seed
 
 
-def hold_out(clips: list[Clip], share: float, seed: int) -> list[Clip]:
-    """Move a share of the training clips of each machine ID to validation; one at least where an ID has two or more."""
-    train = defaultdict(list)
+def hold_out(clips: Sequence[Clip], share: float, seed: int) -> list[Clip]:
+    """Move a share of the training clips of each machine ID to validation; one at least where an ID has two or more.
+
+    Clips of one recording stay together. Where the data set itself names validation clips, they are it.
+    """
+    if any(clip.split == "validation" for clip in clips):
+        return list(clips)
+    train = [row for row, clip in enumerate(clips) if clip.split == "train"]
+    return moved(clips, draw(clips, train, share, seed), "validation")
+
+
+def draw(clips: Sequence[Clip], rows: Iterable[int], share: float, seed: int, salt: Sequence[int] = ()) -> set[int]:
+    """A share of these rows, ID by ID: whole recordings, one at least and never all where an ID has two or more."""
+    drawn: set[int] = set()
+    for number, (_, of_id) in enumerate(sorted(by_id(clips, rows).items())):
+        recordings = by_recording(clips, of_id)
+        count = max(1, round(share * len(of_id))) if share else 0
+        order = np.random.default_rng([seed, number, *salt]).permutation(len(recordings))
+        held: list[int] = []
+        for index in order[: len(recordings) - 1]:  # one stays
+            if len(held) >= count:
+                break
+            held += recordings[index]
+        drawn.update(held)
+    return drawn
+
+
+def by_id(clips: Sequence[Clip], rows: Iterable[int]) -> dict[str, list[int]]:
+    """Rows by machine type and ID."""
+    groups = defaultdict(list)
+    for row in rows:
+        groups[clips[row].label].append(row)
+    return groups
+
+
+def by_recording(clips: Sequence[Clip], rows: Iterable[int]) -> list[list[int]]:
+    """Rows of each recording, in the order in which recordings first occur."""
+    groups = defaultdict(list)
+    for row in rows:
+        groups[clips[row].recording].append(row)
+    return list(groups.values())
+
+
+def moved(clips: Sequence[Clip], rows: set[int], split: str) -> list[Clip]:
+    """The clips, those of these rows in another split."""
+    return [replace(clip, split=split) if row in rows else clip for row, clip in enumerate(clips)]
+
+
+def divided(clips: Sequence[Clip]) -> tuple[list[Clip], list[int], list[int], list[int]]:
+    """Clips in order of their paths without a split, and the rows that a protocol may learn from, of anomalies, and of
+    clips that can only be tested: of unknown condition, or normal and cut from a recording with an anomaly."""
+    clips = [replace(clip, split="") for clip in sorted(clips, key=lambda clip: str(clip.path))]
+    anomalous = {clip.recording for clip in clips if clip.condition == "anomaly"}
+    normal, anomaly, rest = [], [], []
     for row, clip in enumerate(clips):
-        if clip.split == "train":
-            train[clip.label].append(row)
-    held: set[int] = set()
-    for number, label in enumerate(sorted(train)):
-        rows = np.random.default_rng([seed, number]).permutation(train[label])
-        count = min(max(1, round(share * len(rows))), len(rows) - 1) if share else 0
-        held.update(rows[:count].tolist())
-    return [replace(clip, split="validation") if row in held else clip for row, clip in enumerate(clips)]
+        if clip.condition == "anomaly":
+            anomaly.append(row)
+        elif clip.condition == "normal" and clip.recording not in anomalous:
+            normal.append(row)
+        else:
+            rest.append(row)
+    return clips, normal, anomaly, rest

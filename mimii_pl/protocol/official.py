@@ -15,7 +15,7 @@ class Official(HeldOut):
     def __call__(self, clips: list[Clip]) -> list[Clip]:
         """Clips with their split; anomalies among the training clips are left out, with a warning."""
         if any(not clip.split for clip in clips):
-            raise InputError("this data set publishes no split: choose another protocol, for example protocol=mimii")
+            raise InputError("this data set publishes no split: choose protocol=holdout or another one")
         kept = [clip for clip in clips if not (clip.split == "train" and clip.condition == "anomaly")]
         if len(kept) < len(clips):
             log.warning("%d anomalous clips stand among the training clips: left out", len(clips) - len(kept))

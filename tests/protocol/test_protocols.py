@@ -57,7 +57,7 @@ def test_mimii_takes_the_first_normals_as_many_as_anomalies():
 
 
 def test_no_published_split_is_explained():
-    with pytest.raises(InputError, match="protocol=mimii"):
+    with pytest.raises(InputError, match="protocol=holdout"):
         Official()(clips(split=False))
 
 

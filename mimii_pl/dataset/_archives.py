@@ -1,0 +1,126 @@
+"""Unpacking what came from elsewhere, safely, and knowing afterwards that every byte is still there."""
+
+import json
+import os
+import shutil
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from mimii_pl._run_dir import write_text
+from mimii_pl.dataset._published import Archive
+from mimii_pl.errors import InputError
+
+LIMIT = 128 * 2**30  # bytes that one archive may unpack to; the largest published one is about 12 GiB
+CHUNK = 1 << 20
+JUNK = ("__MACOSX", ".DS_Store")
+
+
+def note_of(root: Path, archive: Archive) -> Path:
+    """Where it is written down what an archive was unpacked to: path -> [bytes, CRC-32]."""
+    return root / "archives" / f"{archive.name}.json"
+
+
+def is_unpacked(root: Path, archive: Archive) -> bool:
+    """Whether this archive was unpacked here to its end."""
+    return note_of(root, archive).is_file()
+
+
+def unpack(root: Path, archive: Archive, path: Path, *, limit: int = LIMIT) -> int:
+    """Unpack a zip below `root/archive.folder`; returns the number of files.
+
+    Files are written beside their place and renamed; the note is written last, so an unpacking that was cut off is
+    done again. What stands above the machine type's folder in the archive is left away.
+
+    Raises:
+        InputError: no whole zip, a path out of the folder, a link, more than `limit` bytes, no room, or another layout.
+    """
+    from rich.progress import track
+
+    try:
+        with zipfile.ZipFile(path) as file:
+            members = _members(file, archive, path, limit)
+            target = root / archive.folder
+            check_space(root, sum(info.file_size for info, _ in members), f"to unpack {archive.name}")
+            for info, place in track(members, f"unpacking {archive.name}"):
+                _write(file, info, target / place)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{path} is damaged ({error}): delete it, and it is downloaded again") from None
+    files = {str(PurePosixPath(archive.folder) / place): [info.file_size, info.CRC] for info, place in members}
+    write_text(note_of(root, archive), json.dumps({"record": archive.record, "files": files}))
+    return len(members)
+
+
+def verify(root: Path, archive: Archive) -> tuple[int, list[str]]:
+    """Number of files that an unpacked archive should have, and what is wrong with those on disk (size, CRC-32)."""
+    from rich.progress import track
+
+    wrong = []
+    files = _files(root, archive)
+    for name, (size, crc) in track(files.items(), f"reading {archive.name}"):
+        path = root / name
+        if not path.is_file():
+            wrong.append(f"{name}: missing")
+        elif path.stat().st_size != size or _crc(path) != crc:
+            wrong.append(f"{name}: changed")
+    return len(files), wrong
+
+
+def count(root: Path, archive: Archive) -> int:
+    """Number of files an archive was unpacked to."""
+    return len(_files(root, archive))
+
+
+def _files(root: Path, archive: Archive) -> dict[str, tuple[int, int]]:
+    return json.loads(note_of(root, archive).read_text())["files"]
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Raise where the disk of a folder has less room than needed, in bytes."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"no room {what} in {folder.resolve()}: {needed / 2**30:.2f} GiB needed, {free / 2**30:.2f} GiB free. "
+            "Free some, or choose dataset.root=<another disk>"
+        )
+
+
+def _members(
+    file: zipfile.ZipFile, archive: Archive, path: Path, limit: int
+) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
+    """Files of the archive and where they go, all checked before the first is written."""
+    members, total = [], 0
+    for info in file.infolist():
+        place = PurePosixPath(info.filename.replace("\\", "/"))
+        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
+            raise InputError(f"{path} is not unpacked: {info.filename!r} would be written outside its folder")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise InputError(f"{path} is not unpacked: {info.filename!r} is a link")
+        total += info.file_size
+        if info.is_dir() or any(part in JUNK for part in place.parts):
+            continue
+        if archive.machine in place.parts:
+            members.append((info, PurePosixPath(*place.parts[place.parts.index(archive.machine) :])))
+    if total > limit:
+        raise InputError(f"{path} is not unpacked: it would grow to {total / 2**30:.1f} GiB")
+    if not members:
+        tops = ", ".join(sorted({name.split("/")[0] for name in file.namelist()})[:5]) or "nothing"
+        raise InputError(f"{path} is laid out differently: expected a folder {archive.machine}/ in it, found {tops}")
+    return members
+
+
+def _write(file: zipfile.ZipFile, info: zipfile.ZipInfo, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = place.with_name(place.name + ".partial")
+    with file.open(info) as source, open(partial, "wb") as target:
+        shutil.copyfileobj(source, target, CHUNK)
+    os.replace(partial, place)
+
+
+def _crc(path: Path) -> int:
+    crc = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            crc = zlib.crc32(chunk, crc)
+    return crc

@@ -1,0 +1,73 @@
+"""Data sets that can be downloaded: which archives a run needs, and getting those that are missing."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mimii_pl.dataset._datamodule import MachineSounds
+
+
+class Archive(NamedTuple):
+    """One file of a record, and where it goes.
+
+    Attributes:
+        record: number of the record that holds it.
+        name: its file name there.
+        machine: machine type inside.
+        folder: where it is unpacked, under the data set's root.
+        md5: pinned checksum; None: the record's own is asked for.
+    """
+
+    record: int
+    name: str
+    machine: str
+    folder: str
+    md5: str | None = None
+
+
+class Published(MachineSounds):
+    """Base of the data sets with public archives; a subclass says which ones the chosen machines need (`wanted`).
+
+    Args:
+        download: fetch what is missing before training; False: never touch the network.
+        mirrors: web addresses that serve records, tried in turn.
+        keep_archives: keep the zip files in `root/archives` after unpacking.
+        sounds: root, machine, protocol, features and the other options of `MachineSounds`.
+    """
+
+    def __init__(
+        self,
+        *,
+        download: bool = True,
+        mirrors: Sequence[str] = ("https://zenodo.org",),
+        keep_archives: bool = False,
+        **sounds,
+    ) -> None:
+        super().__init__(**sounds)
+        self.download, self.mirrors, self.keep_archives = download, list(mirrors), keep_archives
+
+    def prepare_data(self) -> None:
+        """Fetch the archives that are neither unpacked nor placed by hand; one process does it, the others wait."""
+        if self.download:
+            self.fetch([archive for archive in self.wanted() if not self.by_hand(archive)])
+
+    def fetch(self, archives: Sequence[Archive]) -> list[Archive]:
+        """Download, verify and unpack what is missing of these archives; returns those that were.
+
+        Raises:
+            InputError: out of reach, damaged, unsafe, or no room; the message says how to place them by hand.
+        """
+        from mimii_pl.dataset import _download
+
+        return _download.fetch(self.root, archives, self.lists(), mirrors=self.mirrors, keep=self.keep_archives)
+
+    def wanted(self) -> list[Archive]:
+        """Archives of the chosen machines, whether they are here or not."""
+        raise NotImplementedError
+
+    def lists(self) -> list[tuple[str, str | None]]:
+        """Further files, by address and MD5; they go to `root/ground_truth`."""
+        return []
+
+    def by_hand(self, archive: Archive) -> bool:
+        """Whether what an archive holds is on disk, however it came there."""
+        return (self.root / archive.folder / archive.machine).is_dir()

@@ -1,0 +1,272 @@
+"""DCASE task 2 in all its years, and the data sets that follow its layout (MIMII DUE, MIMII DG).
+
+What the years differ in is in `conf/dataset/<name>.yaml`: archives, checksums, the list of labels. How a file name is
+read is the same for all.
+"""
+
+import csv
+import hashlib
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from mimii_pl.dataset._audio import SUFFIXES
+from mimii_pl.dataset._clip import Clip
+from mimii_pl.dataset._datamodule import no_machine
+from mimii_pl.dataset._published import Archive, Published
+from mimii_pl.errors import InputError
+
+log = logging.getLogger(__name__)
+FOLDERS = {  # of a machine type -> split
+    "train": "train", "test": "test", "source_test": "test", "target_test": "test", "supplemental": "supplemental"
+}  # fmt: skip
+NAMES = [
+    re.compile(pattern)
+    for pattern in (
+        r"(?:(?P<condition>normal|anomaly)_)?(?P<id>id_\d{2})_\d{8}",
+        r"(?P<id>section_\d{2})_(?P<domain>source|target)_(?:train|test)_(?P<condition>normal|anomaly)_\d{4,}"
+        r"(?:_(?P<attributes>.*))?",
+        r"(?P<id>section_\d{2})_(?:(?P<domain>source|target)_)?(?:test_)?\d{4,}",
+        r"(?P<id>section_\d{2})_.*supplemental.*",
+    )
+]
+SHOWN = 10  # strange names in the log
+PARTS = {"dev": ("dev",), "eval": ("eval",), "all": ("dev", "eval")}
+
+
+class DCASE(Published):
+    """Folders of DCASE task 2: `<machine>/{train,test}/...`, in `root` itself or in `root/{dev,eval}_data[/raw]`.
+
+    IDs are `id_00` (2020: normal_id_00_00000000.wav) or sections (since 2021:
+    section_00_source_train_normal_0000_<attributes>.wav), domains are `source` and `target`. Attributes come from
+    `attributes_00.csv` where there is one, else from the name. wav and flac are read; machine types, IDs and domains
+    are what is found. Files of another name are named in the log and left.
+
+    Args:
+        part: `dev`: the development set; `eval`: additional training and evaluation set; `all`: both. A folder right
+            under `root` belongs to every part.
+        official: challenge whose official score is computed, and whose files are written.
+        archives: part -> archives as the record has them: `record`, `name` (with {machine}), `files`
+            (machine -> MD5 or null).
+        ground_truth: list of the evaluation clips' labels: `url`, `md5`. Null: unlabelled clips are scored, not judged.
+        supplemental: which clips of a `supplemental` folder join the training clips: `machine` (recorded without
+            noise) or `none`. Clips of noise alone are never learned from as a machine.
+        spelling: attribute names to correct, wrong -> right.
+        sounds: options of `Published` and `MachineSounds`.
+
+    Sources: Koizumi et al. 2020, Kawaguchi et al. 2021, Dohi et al. 2022, 2023, Nishida et al. 2024, 2025 (DCASE).
+    """
+
+    def __init__(
+        self,
+        *,
+        part: Literal["dev", "eval", "all"] = "dev",
+        official: Literal["dcase2020", "dcase2021", "dcase2022"] = "dcase2020",
+        archives: dict | None = None,
+        ground_truth: dict | None = None,
+        supplemental: Literal["none", "machine"] = "none",
+        spelling: dict | None = None,
+        **sounds,
+    ) -> None:
+        super().__init__(**sounds)
+        self.part, self.official = part, official
+        self.archives, self.ground_truth = archives or {}, ground_truth
+        self.supplemental, self.spelling = supplemental, spelling or {}
+
+    # --- what is on disk ---------------------------------------------------------------------------------------------
+    def discover(self) -> list[Clip]:
+        folders = list(self._machine_folders())
+        if folders and self.machine not in ("all", *(folder.name for folder in folders)):
+            raise no_machine(self.machine, self.root, (folder.name for folder in folders))
+        labels = self._labels()
+        clips, strange = [], []
+        for folder in folders:
+            if self.machine not in ("all", folder.name):
+                continue
+            attributes = _attributes(folder)
+            found = []
+            for path in _recordings(folder):
+                clip = parse(path, labels.get(folder.name, {}).get(path.stem), attributes, self.spelling)
+                (found.append(clip) if clip else strange.append(path))
+            _compare(folder, found, labels)
+            clips += [clip for clip in map(self._use, found) if clip]
+        if not clips:
+            raise InputError(self._nothing(strange))
+        if strange:
+            names = ", ".join(str(path.relative_to(self.root)) for path in strange[:SHOWN])
+            log.warning("%d files in %s are named like no recording of task 2: left out (%s%s)",
+                        len(strange), self.root, names, ", ..." if len(strange) > SHOWN else "")  # fmt: skip
+        return _each_once(sorted(clips, key=lambda clip: str(clip.path)))
+
+    def _use(self, clip: Clip) -> Clip | None:
+        """The clip as it takes part; None for a supplemental one that does not."""
+        if clip.split != "supplemental":
+            return clip
+        if clip.attributes["supplemental"] != self.supplemental:
+            return None
+        return replace(clip, split="train", condition="normal")
+
+    def _machine_folders(self) -> Iterator[Path]:
+        """Every folder of a machine type, named by the type."""
+        for top in self.tops():
+            if top.is_dir():
+                for folder in sorted(top.iterdir()):
+                    if any((folder / split).is_dir() for split in FOLDERS):
+                        yield folder
+
+    def tops(self) -> list[Path]:
+        """Folders that machine types may stand in."""
+        parts = [self.root / f"{part}_data" for part in PARTS[self.part]]
+        return [self.root, *parts, *(part / "raw" for part in parts)]
+
+    def _nothing(self, strange: Sequence[Path]) -> str:
+        wanted = " or ".join(f"{part}_data/" for part in PARTS[self.part])
+        named = f"; {len(strange)} files there have other names, for example {strange[0].name}" if strange else ""
+        return (
+            f"no recordings in {self.root.resolve()}{named}: expected <machine>/train/normal_id_00_00000000.wav (2020) "
+            f"or <machine>/train/section_00_source_train_normal_0000.wav (since 2021) there or in {wanted}. "
+            "Set dataset.root=<folder>, or try dataset=synthetic"
+        )
+
+    # --- labels of evaluation clips ----------------------------------------------------------------------------------
+    def _labels(self) -> dict[str, dict[str, str]]:
+        """machine -> stem of the distributed name -> stem of the name that tells."""
+        if not self.ground_truth or "eval" not in PARTS[self.part]:
+            return {}
+        path = self.root / "ground_truth" / self.ground_truth["url"].rsplit("/", 1)[-1]
+        if not path.is_file():
+            log.warning("no labels of the evaluation clips (%s is missing): they are scored and not judged", path)
+            return {}
+        wanted, found = self.ground_truth["md5"], hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if wanted not in (None, found):
+            raise InputError(
+                f"{path} is not the list of labels this data set was checked with (MD5 {found}, expected {wanted}; "
+                "some published lists are wrong). Delete it and run download.py, or set dataset.ground_truth.md5=null"
+            )
+        return read_ground_truth(path)
+
+    # --- what can be downloaded --------------------------------------------------------------------------------------
+    def wanted(self) -> list[Archive]:
+        return [
+            Archive(entry["record"], entry["name"].format(machine=machine), machine, f"{part}_data", md5)
+            for part in PARTS[self.part]
+            for entry in self.archives.get(part, ())
+            for machine, md5 in entry["files"].items()
+            if self.machine in ("all", machine)
+        ]
+
+    def lists(self) -> list[tuple[str, str]]:
+        if not self.ground_truth or "eval" not in PARTS[self.part]:
+            return []
+        return [(self.ground_truth["url"], self.ground_truth["md5"])]
+
+    def by_hand(self, archive: Archive) -> bool:
+        split = "train" if "train" in archive.name else "test" if "test" in archive.name else ""
+        folders = [name for name in FOLDERS if split in name]
+        return any((top / archive.machine / name).is_dir() for top in self.tops() for name in folders)
+
+
+def parse(
+    path: Path, told: str | None = None, attributes: Mapping[str, dict] | None = None, spelling: dict | None = None
+) -> Clip | None:
+    """The clip that a path of this layout names; None for a name that fits no pattern.
+
+    Args:
+        told: stem of the name that the list of labels gives an evaluation clip.
+        attributes: stem -> attributes, of the machine type's csv files.
+    """
+    own = _match(path.stem)
+    if own is None:
+        return None
+    match = (told and _match(told)) or own
+    folder = path.parent.name
+    domain = match.get("domain") or (folder.split("_")[0] if folder in ("source_test", "target_test") else "")
+    known = (attributes or {}).get(path.stem) or _pairs(match.get("attributes") or "")
+    known = {(spelling or {}).get(name, name): value for name, value in known.items()}
+    condition, split = match.get("condition") or "", FOLDERS.get(folder, "")
+    if split == "supplemental":
+        known["supplemental"] = "noise" if "noise" in path.stem else "machine"
+    return Clip(path, path.parent.parent.name, own["id"], domain, condition, split, known)
+
+
+def read_ground_truth(path: Path) -> dict[str, dict[str, str]]:
+    """A list of labels as the organisers publish it: a line with the machine type, then `distributed,telling` names.
+
+    Raises:
+        InputError: a line of another form.
+    """
+    told: dict[str, dict[str, str]] = {}
+    machine = ""
+    for line, row in enumerate(csv.reader(path.read_text("utf-8").splitlines()), start=1):
+        if len(row) == 1 and row[0]:
+            machine = row[0].strip()
+        elif len(row) >= 2 and machine and (match := _match(Path(row[1]).stem)) and match.get("condition"):
+            told.setdefault(machine, {})[Path(row[0]).stem] = Path(row[1]).stem
+        elif row:
+            raise InputError(
+                f"{path}, line {line}: {','.join(row)!r} is neither a machine type nor a file name and its label"
+            )
+    return told
+
+
+def _match(stem: str) -> dict[str, str | None] | None:
+    for pattern in NAMES:
+        if match := pattern.fullmatch(stem):
+            return match.groupdict()
+    return None
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """`car_A2_spd_28V` -> {car: A2, spd: 28V}; text that is not made of pairs is kept whole, `noAttribute` is none."""
+    words = text.strip("_").split("_") if text.strip("_") not in ("", "noAttribute", "noAttributes") else []
+    names = words[::2]
+    if len(words) % 2 or any(not name.replace("-", "").isalpha() for name in names) or len(set(names)) < len(names):
+        return {"attributes": "_".join(words)} if words else {}
+    return dict(zip(names, words[1::2], strict=True))
+
+
+def _attributes(folder: Path) -> dict[str, dict[str, str]]:
+    """`attributes_00.csv` and its like: file name, then name and value in turn (d1p, d1v, d2p, ...)."""
+    known = {}
+    for path in sorted(folder.glob("attributes_*.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            next(rows, None)
+            for row in rows:
+                if row:
+                    cells = [cell.strip() for cell in row[1:] if not cell.endswith(".wav")]
+                    pairs = zip(cells[::2], cells[1::2], strict=False)
+                    known[Path(row[0]).name.removesuffix(".wav")] = {name: value for name, value in pairs if name}
+    return known
+
+
+def _recordings(folder: Path) -> Iterator[Path]:
+    for split in FOLDERS:
+        if (folder / split).is_dir():
+            yield from sorted(path for path in (folder / split).iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def _compare(folder: Path, clips: Sequence[Clip], labels: Mapping[str, Mapping[str, str]]) -> None:
+    """Say where a list of labels and the clips on disk do not match."""
+    told = labels.get(folder.name, {})
+    unlabelled = {clip.path.stem for clip in clips if clip.split == "test" and not clip.condition}
+    absent = told.keys() - {clip.path.stem for clip in clips}
+    if told and (unlabelled or absent):
+        log.warning(
+            "%s and its list of labels do not match: %d clips are not in the list, %d of the list are not there",
+            folder, len(unlabelled), len(absent),
+        )  # fmt: skip
+
+
+def _each_once(clips: list[Clip]) -> list[Clip]:
+    """Raise where one recording stands both under `root` and under a part: it could be on two sides."""
+    seen: dict[tuple, Path] = {}
+    for clip in clips:
+        key = (clip.machine, clip.path.parent.name, clip.path.name)
+        if key in seen:
+            raise InputError(f"the same recording stands in two places: {seen[key]} and {clip.path}. Keep one of them")
+        seen[key] = clip.path
+    return clips

@@ -1,0 +1,54 @@
+"""k-fold cross-validation over the normal clips, with a test set that no fold sees."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mimii_pl.dataset._clip import Clip
+from mimii_pl.errors import InputError
+from mimii_pl.protocol._held_out import by_id, by_recording, divided, draw, moved
+
+
+class CrossValidation:
+    """Normal clips 80 % to train and 20 % to test; the training ones in k folds, one of which validates.
+
+    Anomalies go to test but for a fifth, which is left for choosing thresholds that need anomalies: checkpoints never
+    see it. Drawn ID by ID, by recording; the test set is the same in every fold. Sweep the folds for mean and
+    standard deviation: `-m protocol.fold=0,1,2,3,4`.
+
+    Args:
+        folds: number of folds.
+        fold: the one that validates, counted from 0.
+        test: share of the normal clips in the test set.
+        anomalies: share of the anomalies in the test set.
+        seed: which clips go where.
+    """
+
+    def __init__(
+        self, *, folds: int = 5, fold: int = 0, test: float = 0.2, anomalies: float = 0.8, seed: int = 0
+    ) -> None:
+        if not 0 <= fold < folds or folds < 2:
+            raise InputError(f"protocol.fold={fold} of protocol.folds={folds}: folds are counted from 0, two at least")
+        self.folds, self.fold, self.test, self.anomalies, self.seed = folds, fold, test, anomalies, seed
+
+    def __call__(self, clips: Sequence[Clip]) -> list[Clip]:
+        """Clips with their split, sorted by path."""
+        clips, normal, anomaly, rest = divided(clips)
+        tested = draw(clips, normal, self.test, self.seed, salt=[1])
+        held = draw(clips, anomaly, 1 - self.anomalies, self.seed, salt=[2])
+        beside = {clips[row].recording for row in held}
+        rest = [row for row in rest if clips[row].recording not in beside]
+        train = set(normal) - tested
+        for number, (label, rows) in enumerate(sorted(by_id(clips, sorted(train)).items())):
+            recordings = by_recording(clips, rows)
+            if len(recordings) < self.folds:
+                raise InputError(
+                    f"{label} has {len(recordings)} normal recordings to train on: too few for {self.folds} folds "
+                    "(protocol.folds)"
+                )
+            order = np.random.default_rng([self.seed, number, 3]).permutation(len(recordings))
+            held.update(row for index in order[self.fold :: self.folds] for row in recordings[index])
+        clips = moved(clips, train, "train")
+        clips = moved(clips, held, "validation")
+        clips = moved(clips, {*tested, *rest, *(set(anomaly) - held)}, "test")
+        return [clip for clip in clips if clip.split]

@@ -1,0 +1,207 @@
+"""Every year of DCASE task 2 and its relatives: an imitation in the exact layout is read as what it is."""
+
+import logging
+from collections import Counter
+from hashlib import md5
+from pathlib import Path
+
+import imitation
+import numpy as np
+import pytest
+import soundfile
+import world
+
+from mimii_pl.dataset.dcase import parse, read_ground_truth
+from mimii_pl.errors import InputError
+
+OF_A_YEAR = {  # data set -> archives, labels of the evaluation clips, development and evaluation machine type
+    "dcase2020": (imitation.dcase2020(), imitation.DCASE2020_LIST, "fan", "fan"),
+    "dcase2021": (imitation.dcase2021(), imitation.DCASE2021_LIST, "fan", "fan"),
+    "dcase2022": (imitation.dcase2022(), imitation.DCASE2022_LIST, "bearing", "bearing"),
+    "dcase2023": (imitation.first_shot("gearbox", "bandsaw"), None, "gearbox", "bandsaw"),
+    "dcase2024": (imitation.first_shot("slider", "3DPrinter", suffix="_r2"), None, "slider", "3DPrinter"),
+    "dcase2025": (imitation.first_shot("ToyCar", "AutoTrash", supplemental=True), None, "ToyCar", "AutoTrash"),
+    "dcase2026": (imitation.first_shot("gearboxEmu", "Sander", channels=2), None, "gearboxEmu", "Sander"),
+    "mimii_due": (imitation.dcase2021("pump"), None, "pump", "pump"),
+    "mimii_dg": ({"fan.zip": imitation.dcase2022("fan")["dev_fan.zip"]}, None, "fan", "fan"),
+}
+
+
+def configured(name, root, machine, *overrides):
+    """The configuration of a data set on disk."""
+    return world.configured(root, "model=dense_ae", f"dataset={name}", f"machine={machine}", *overrides)
+
+
+def placed(name, tmp_path, layout="{part}_data"):
+    """The imitation of a data set on disk."""
+    archives, labels, _, _ = OF_A_YEAR[name]
+    for archive, files in archives.items():
+        part = "eval" if archive.startswith("eval") else "dev"
+        imitation.unpacked(files, tmp_path / name / layout.format(part=part))
+    return tmp_path / name, labels
+
+
+def with_labels(cfg, labels):
+    """Put the list of labels where it is looked for, under its checksum."""
+    folder = Path(cfg.dataset.root) / "ground_truth"
+    folder.mkdir()
+    (folder / cfg.dataset.ground_truth.url.split("/")[-1]).write_text(labels)
+    cfg.dataset.ground_truth.md5 = md5(labels.encode()).hexdigest()
+    return cfg
+
+
+def count(sounds):
+    return Counter((clip.machine_id, clip.split, clip.condition, clip.domain) for clip in sounds.clips)
+
+
+@pytest.mark.parametrize("name", OF_A_YEAR)
+@pytest.mark.parametrize("layout", ["{part}_data", "{part}_data/raw", "."])
+def test_the_development_set_is_read_as_what_it_is(name, layout, tmp_path):
+    root, _ = placed(name, tmp_path, layout)
+    machine = OF_A_YEAR[name][2]
+    sounds = world.sounds_of(configured(name, root, machine, "dataset.download=false", "protocol.validation=0"))
+    found = count(sounds)
+    if name == "dcase2020":
+        assert {key: n for key, n in found.items() if key[0] != "id_01"} == {
+            (one, split, condition, ""): n
+            for one in ("id_00", "id_02")
+            for split, condition, n in (("train", "normal", 5), ("test", "normal", 2), ("test", "anomaly", 2))
+        }
+        return
+    two = name in ("dcase2021", "dcase2022", "mimii_due", "mimii_dg")
+    sections = {"section_00", "section_01"} if two else {"section_00"}
+    assert {one for one, *_ in found} - {"section_03"} == sections
+    for section in sections:
+        assert found[section, "train", "normal", "source"] == 5
+        assert found[section, "train", "normal", "target"] == 2
+        for domain in ("source", "target"):
+            assert found[section, "test", "normal", domain] == found[section, "test", "anomaly", domain] == 2
+
+
+@pytest.mark.parametrize("name", ["dcase2020", "dcase2021", "dcase2022"])
+def test_the_evaluation_set_gets_its_labels_from_the_list(name, tmp_path):
+    root, labels = placed(name, tmp_path)
+    machine = OF_A_YEAR[name][3]
+    cfg = with_labels(configured(name, root, machine, "dataset.part=eval", "dataset.download=false"), labels)
+    found = count(world.sounds_of(cfg))
+    one = "id_01" if name == "dcase2020" else "section_03"
+    assert {key[0] for key in found} == {one}
+    tested = {key[2:]: n for key, n in found.items() if key[1] == "test"}
+    domains = ("",) if name == "dcase2020" else ("source", "target")
+    assert tested == {(condition, domain): 2 for condition in ("normal", "anomaly") for domain in domains}
+
+
+@pytest.mark.parametrize("name", ["dcase2023", "dcase2024", "dcase2025", "dcase2026", "mimii_due"])
+def test_without_a_list_evaluation_clips_have_no_label(name, tmp_path, caplog):
+    root, _ = placed(name, tmp_path)
+    machine = OF_A_YEAR[name][3]
+    sounds = world.sounds_of(configured(name, root, machine, "dataset.part=eval", "dataset.download=false"))
+    assert {clip.condition for clip in sounds.clips if clip.split == "test"} == {""}
+    assert set(sounds.anomalous[sounds.rows("test")]) == {-1}
+    if sounds.ground_truth:
+        assert "they are scored and not judged" in caplog.text
+
+
+def test_both_parts_at_once(tmp_path):
+    root, labels = placed("dcase2022", tmp_path)
+    cfg = with_labels(configured("dcase2022", root, "bearing", "dataset.part=all", "dataset.download=false"), labels)
+    sounds = world.sounds_of(cfg)
+    assert sounds.labels == ["bearing/section_00", "bearing/section_01", "bearing/section_03"]
+    assert len(sounds.rows("test")) == 24
+
+
+def test_attributes_come_from_the_table_else_from_the_name(tmp_path):
+    root, labels = placed("dcase2022", tmp_path)
+    cfg = with_labels(configured("dcase2022", root, "bearing", "dataset.part=all", "dataset.download=false"), labels)
+    told = {clip.path.stem: clip.attributes for clip in world.sounds_of(cfg).clips}
+    assert told["section_00_source_train_normal_0000_vel_21"] == {"vel": "7"}  # attributes_00.csv
+    assert told["section_01_source_train_normal_0000_vel_21"] == {"vel": "21"}  # the name
+    assert told["section_03_0006"] == {"vel": "6"}  # the list of labels
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes"),
+    [
+        ("section_00_source_train_normal_0000_car_A2_spd_28V_mic_1", {"car": "A2", "spd": "28V", "mic": "1"}),
+        ("section_00_source_test_anomaly_0001_ac_0.03_", {"ac": "0.03"}),
+        ("section_03_target_test_normal_0098_m-n_Z", {"m-n": "Z"}),
+        ("section_00_source_train_normal_0000_noAttribute", {}),
+        ("section_00_source_train_normal_0000", {}),
+        ("section_00_source_train_normal_0000_", {}),
+        ("section_00_source_train_normal_0000_strenght_1_ambient", {"attributes": "strenght_1_ambient"}),
+        ("section_00_source_train_normal_0000_strenght_1", {"strength": "1"}),
+    ],
+)
+def test_attributes_of_a_name(tmp_path, name, attributes):
+    clip = parse(tmp_path / "fan" / "train" / f"{name}.wav", spelling={"strenght": "strength"})
+    assert clip.attributes == attributes
+
+
+def test_supplemental_clips_are_learned_from_only_when_asked(tmp_path):
+    root, _ = placed("dcase2025", tmp_path)
+    options = ("dataset.part=eval", "dataset.download=false", "protocol.validation=0")
+    without = world.sounds_of(configured("dcase2025", root, "AutoTrash", *options))
+    with_ = world.sounds_of(configured("dcase2025", root, "AutoTrash", *options, "dataset.supplemental=machine"))
+    assert len(with_.rows("train")) == len(without.rows("train")) + 3
+    dev = configured("dcase2025", root, "ToyCar", "dataset.download=false", "dataset.supplemental=machine")
+    assert not any("supplemental" in clip.path.stem for clip in world.sounds_of(dev).clips)  # noise alone
+
+
+def test_near_and_far_microphone(tmp_path):
+    root, _ = placed("dcase2026", tmp_path)
+    for channel in (0, 1):
+        cfg = configured("dcase2026", root, "gearboxEmu", "dataset.download=false", f"dataset.channel={channel}")
+        sounds = world.sounds_of(cfg)
+        row = sounds.rows("test")[0]
+        samples = soundfile.read(sounds.clips[row].path, dtype="int16")[0][:, channel]
+        np.testing.assert_array_equal(sounds.waves[row], samples)
+
+
+def test_a_list_that_does_not_fit_the_clips_is_named(tmp_path, caplog):
+    root, labels = placed("dcase2020", tmp_path)
+    fewer = "".join(labels.splitlines(keepends=True)[:-1]) + "id_01_00000077.wav,normal_id_01_00000001.wav,0\n"
+    cfg = with_labels(configured("dcase2020", root, "fan", "dataset.part=eval", "dataset.download=false"), fewer)
+    with caplog.at_level(logging.WARNING):
+        world.sounds_of(cfg)
+    assert "1 clips are not in the list, 1 of the list are not there" in caplog.text
+
+
+def test_another_list_than_the_checked_one_is_refused(tmp_path):
+    root, labels = placed("dcase2022", tmp_path)
+    cfg = with_labels(configured("dcase2022", root, "bearing", "dataset.part=eval", "dataset.download=false"), labels)
+    cfg.dataset.ground_truth.md5 = "f598f7578942f60c71b699af19309d11"
+    with pytest.raises(InputError, match=r"not the list of labels .*some published lists are wrong"):
+        world.sounds_of(cfg)
+    cfg.dataset.ground_truth.md5 = None
+    assert len(world.sounds_of(cfg).clips) == 15
+
+
+def test_a_line_that_is_no_label(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("fan\nsection_03_0000.wav,who knows\n")
+    with pytest.raises(InputError, match=r"line 2: .*who knows"):
+        read_ground_truth(path)
+
+
+def test_a_section_without_normal_clips_is_named(tmp_path, caplog):
+    root, _ = placed("dcase2022", tmp_path)
+    for path in (root / "dev_data" / "bearing" / "train").glob("section_01_*"):
+        path.unlink()
+    sounds = world.sounds_of(configured("dcase2022", root, "bearing", "dataset.download=false"))
+    assert "bearing/section_01 has no normal clip to train on: its 8 test clips" in caplog.text
+    assert sounds.labels == ["bearing/section_00"]
+    assert set(sounds.machine_id[sounds.rows("test")]) == {0, -1}
+
+
+def test_one_recording_in_two_places_is_refused(tmp_path):
+    root, _ = placed("dcase2022", tmp_path)
+    placed("dcase2022", tmp_path, ".")
+    with pytest.raises(InputError, match="the same recording stands in two places"):
+        world.sounds_of(configured("dcase2022", root, "bearing", "dataset.download=false"))
+
+
+def test_a_layout_of_another_kind_is_explained(tmp_path):
+    (tmp_path / "root" / "fan" / "train").mkdir(parents=True)
+    (tmp_path / "root" / "fan" / "train" / "monday.wav").write_bytes(imitation.wav("x"))
+    with pytest.raises(InputError, match=r"1 files there have other names, for example monday.wav: expected <machine>"):
+        world.sounds_of(configured("dcase2023", tmp_path / "root", "fan", "dataset.download=false"))

@@ -1,0 +1,204 @@
+"""A user's own recordings: a CSV of them, or a folder."""
+
+import csv
+import shutil
+from collections import Counter
+
+import imitation
+import pytest
+import world
+
+from mimii_pl.errors import InputError
+
+FEW = ("protocol.validation=0",)
+
+
+# --- table -----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def table(tmp_path):
+    """Writes a CSV and, for every file in it, a recording; returns the CSV."""
+
+    def write(text, *, sounds=".", name="label.csv", column=0, suffix="", missing=()):
+        path = tmp_path / "own" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        for row in list(csv.reader(text.strip().splitlines(), delimiter=";" if ";" in text else ","))[1:]:
+            file = path.parent / sounds / (row[column] + suffix)
+            if row[column] and row[column] not in missing:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(imitation.wav(row[column]))
+        return path
+
+    return write
+
+
+def of_table(path, *overrides):
+    return world.sounds_of(world.configured(path, "model=dense_ae", "dataset=table", *overrides))
+
+
+def document(count=10):
+    """The label.csv of the raw-waveform document: split, abnormal and file_id, no suffix."""
+    rows = [("train", 0), ("train", 0), ("valid", 0), ("valid", 1), ("test", 0), ("test", 1)] * count
+    return "split,abnormal,file_id\n" + "".join(f"{s},{a},{n:05d}\n" for n, (s, a) in enumerate(rows))
+
+
+def test_the_label_file_of_the_document_works_as_it_is(table):
+    path = table(document(), sounds="sounds/sounds", column=2, suffix=".wav")
+    sounds = of_table(path.parent, f"dataset.sounds={path.parent / 'sounds' / 'sounds'}")
+    assert Counter((clip.split, clip.condition) for clip in sounds.clips) == {
+        ("train", "normal"): 20, ("validation", "normal"): 10, ("validation", "anomaly"): 10, ("test", "normal"): 10,
+        ("test", "anomaly"): 10,
+    }  # fmt: skip
+    assert [len(sounds.rows(split)) for split in ("train", "validation", "test")] == [20, 10, 20]
+    assert sounds.labels == ["machine/id_00"]
+
+
+def test_every_column_and_its_usual_names(table):
+    path = table(
+        "File;Label;Set;Type;Section;Domain;Recording;rpm\n"
+        "a.wav;OK;train;press;p1;Source;r1;900\n"
+        "b.wav;healthy;train;press;p1;source;r1;\n"
+        "c.wav;NG;test;press;p2;target;r2;1200\n"
+        "d.wav;;test;drill;p1;;r3;10\n"
+    )
+    clips = {clip.path.name: clip for clip in of_table(path, *FEW).clips}
+    a = clips["a.wav"]
+    assert (a.machine, a.machine_id, a.condition, a.split, a.domain) == ("press", "p1", "normal", "train", "source")
+    assert a.attributes == {"rpm": "900", "recording": "r1"}
+    assert clips["b.wav"].attributes == {"recording": "r1"}
+    assert (clips["c.wav"].condition, clips["d.wav"].condition, clips["d.wav"].label) == ("anomaly", "", "drill/p1")
+    assert {clip.machine for clip in of_table(path, "machine=press", *FEW).clips} == {"press"}
+
+
+def test_columns_can_be_named(table):
+    path = table("clip,faulty\na.wav,false\nb.wav,false\nc.wav,true\n")
+    sounds = of_table(path, "dataset.columns.path=clip", "dataset.columns.condition=faulty", "protocol=holdout")
+    assert Counter(clip.condition for clip in sounds.clips) == {"normal": 2, "anomaly": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("name,label\na.wav,0\n", (), r"no column with the files: none of path, file, .* is among name, label"),
+        ("path,label\na.wav,2\n", (), r"line 2: '2' is no condition. Known: normal, ok"),
+        ("path,label,split\na.wav,0,dev\n", (), r"line 2: 'dev' is no split. Known: train"),
+        ("path,label\na.wav,0\nb.wav,0\na.wav,1\n", (), r"line 4: .*a.wav stands in line 2 already"),
+        ("path,label\n,0\n", (), "line 2: no file is named"),
+        ("path,label\n", (), "lists no recordings"),
+        ("path,label\na.wav,0\n", (), "protocol=holdout"),
+        ("path,label\na.wav,0\n", ("dataset.columns.condition=faulty",), r"no column 'faulty'; it has: path, label"),
+        ("path,label\na.wav,0\n", ("+dataset.columns.colour=label",), "a clip has no such part"),
+        ("path,label\na.wav,0\n", ("machine=fan",), "machine types found there: machine"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(table, text, overrides, message):
+    with pytest.raises(InputError, match=message):
+        of_table(table(text), *overrides)
+
+
+def test_missing_files_are_named_and_left_out(table, caplog):
+    path = table("path,label,split\na.wav,0,train\nb.wav,0,train\nc.wav,1,test\n", missing=["b.wav"])
+    assert len(of_table(path, *FEW).clips) == 2
+    assert "b.wav: listed in" in caplog.text
+    assert "1 of 3 files" in caplog.text
+    with pytest.raises(InputError, match=r"1 files in .* are missing"):
+        of_table(path, "dataset.strict=true", *FEW)
+
+
+def test_all_files_missing_asks_for_their_folder(table):
+    with pytest.raises(InputError, match=r"none of the 1 files .*Set dataset.sounds=<"):
+        of_table(table("path,label\na.wav,0\n", missing=["a.wav"]))
+
+
+def test_no_table(tmp_path):
+    with pytest.raises(InputError, match=r"label.csv is missing: set dataset.root=<a CSV"):
+        of_table(tmp_path)
+
+
+def test_clips_of_a_recording_stay_on_one_side(table):
+    rows = [f"r{r}_{n}.wav,{'anomaly' if r == 7 and n == 0 else 'normal'},r{r}\n" for r in range(8) for n in range(4)]
+    sounds = of_table(table("path,label,recording\n" + "".join(rows)), "protocol=holdout", "protocol.test=0.3")
+    sides = {}
+    for clip in sounds.clips:
+        sides.setdefault(clip.recording, set()).add(clip.split)
+    assert all(len(splits) == 1 for splits in sides.values())
+    assert sides["r7"] == {"test"}
+    assert set.union(*sides.values()) == {"train", "validation", "test"}
+
+
+def test_real_motors_by_speed(shared, tmp_path):
+    rows = [
+        f"{path},{'faulty' if path.parent.name == 'propeller' else 'healthy'},{path.parent.parent.name}\n"
+        for path in sorted((shared / "real" / "bldc").glob("M*/*/*.flac"))
+    ]
+    file = tmp_path / "motors.csv"
+    file.write_text("path,label,id\n" + "".join(rows))
+    sounds = of_table(file, "protocol=holdout", "dataset.seconds=2")
+    assert len(sounds.clips) == 20
+    assert sounds.labels == ["machine/M1", "machine/M3"]
+    assert Counter(clip.condition for clip in sounds.clips) == {"normal": 14, "anomaly": 6}
+    assert not sounds.skipped  # 44.1 kHz among them
+
+
+# --- folder ----------------------------------------------------------------------------------------------------------
+def of_folder(root, *overrides):
+    return world.sounds_of(world.configured(root, "model=dense_ae", "dataset=folder", *overrides))
+
+
+def folder(tmp_path, *names):
+    return imitation.unpacked({name: imitation.wav(name) for name in names}, tmp_path / "own")
+
+
+def test_just_recordings_are_all_normal(tmp_path):
+    sounds = of_folder(folder(tmp_path, *(f"{n}.wav" for n in range(10))))
+    assert sounds.labels == ["machine/id_00"]
+    assert Counter((clip.split, clip.condition) for clip in sounds.clips) == {
+        ("train", "normal"): 7, ("validation", "normal"): 1, ("test", "normal"): 2,
+    }  # fmt: skip
+
+
+def test_folders_name_conditions_and_ids(tmp_path):
+    names = [f"pump{p}/{c}/{n}.wav" for p in (1, 2) for c, k in (("Normal", 6), ("abnormal", 2)) for n in range(k)]
+    sounds = of_folder(folder(tmp_path, *names, "pump3/a.wav", "pump3/b.wav", "pump3/.hidden.wav"), "machine=pump")
+    assert sounds.labels == ["pump/pump1", "pump/pump2", "pump/pump3"]
+    tested = Counter((clip.machine_id, clip.condition) for clip in sounds.clips if clip.split == "test")
+    assert tested == {
+        ("pump1", "anomaly"): 2, ("pump2", "anomaly"): 2, ("pump1", "normal"): 1, ("pump2", "normal"): 1,
+        ("pump3", "normal"): 1,
+    }  # fmt: skip
+
+
+def test_deeper_folders_make_one_id(tmp_path):
+    sounds = of_folder(folder(tmp_path, *(f"hall1/line{i}/ok/{n}.wav" for i in (1, 2) for n in range(3))), *FEW)
+    assert sounds.labels == ["machine/hall1_line1", "machine/hall1_line2"]
+
+
+def test_folders_of_a_split_are_taken_when_asked(tmp_path):
+    names = [f"{s}/{c}/{n}.wav" for s, c in (("train", "good"), ("test", "good"), ("test", "bad")) for n in range(4)]
+    sounds = of_folder(folder(tmp_path, *names), "protocol=official")
+    assert Counter(clip.split for clip in sounds.clips) == {"train": 3, "validation": 1, "test": 8}
+    assert sounds.labels == ["machine/id_00"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [([], "no wav or flac file"), (["anomaly/a.wav", "NG/b.wav"], "every recording .* a detector learns from normal")],
+)
+def test_nothing_to_learn_from(tmp_path, names, message):
+    (tmp_path / "own").mkdir()
+    with pytest.raises(InputError, match=message):
+        of_folder(folder(tmp_path, *names))
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(InputError, match=r"is no folder: set dataset.root"):
+        of_folder(tmp_path / "nowhere")
+
+
+def test_real_motors_in_a_folder(shared, tmp_path):
+    shutil.copytree(shared / "real" / "bldc", tmp_path / "bldc")
+    for path in (tmp_path / "bldc").glob("*/propeller"):
+        path.rename(path.with_name("faulty"))
+    sounds = of_folder(tmp_path / "bldc", "machine=motor", "dataset.seconds=2")
+    assert sounds.labels == ["motor/M1", "motor/M3"]
+    assert Counter(clip.condition for clip in sounds.clips) == {"normal": 14, "anomaly": 6}
