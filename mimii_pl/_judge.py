@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,13 @@ from mimii_pl import _config, _run_dir
 from mimii_pl._level import level_scores
 from mimii_pl._pseudo_anomaly import FAULTS, PseudoAnomalies, pseudo_auc
 from mimii_pl.dataset._cache import ClipRows
+from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.errors import InputError
 from mimii_pl.metrics import LEVEL, Result, per_machine_id, write_results
+from mimii_pl.report._challenge import Decided, write_challenge
 from mimii_pl.scorer import Scorer, load
+from mimii_pl.threshold._threshold import Thresholds
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +54,29 @@ def write_embeddings(scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> No
     _run_dir.write_arrays(run_dir / "embeddings.npz", {"embedding": embeddings, **columns})
 
 
-def validate(scorer: Scorer, sounds: MachineSounds) -> float:
-    """AUC of pseudo-anomalies made of the held-out normal clips: what runs are compared by."""
+def validate(cfg: DictConfig, scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> float:
+    """Thresholds from the held-out normal clips, and the AUC of pseudo-anomalies made of them: what runs are compared
+    by."""
     waves, ids = sounds.of("validation")
     normal = scorer.score_waves(waves, ids)
+    scorer.thresholds = Thresholds.fit(_config.build(cfg.threshold), normal, ids, sounds.labels)
+    _run_dir.write_text(run_dir / "thresholds.json", json.dumps(scorer.thresholds.state()))
     faulty = [PseudoAnomalies(waves, fault, sounds.sample_rate) for fault in range(len(FAULTS))]
     scores = [scorer.score_waves(clips, ids, "scoring pseudo-anomalies") for clips in faulty]
     return pseudo_auc(normal, np.stack(scores), ids)
+
+
+def write_scores(
+    path: Path, clips: Sequence[Clip], labels: np.ndarray, scores: np.ndarray, decisions: np.ndarray
+) -> None:
+    """One row per test clip; label and decision: 1 anomalous, 0 normal, label -1: not known."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("machine", "id", "domain", "file", "label", "score", "decision"))
+    for clip, label, score, decision in zip(clips, labels, scores, decisions, strict=True):
+        row = (clip.machine, clip.machine_id, clip.domain, str(clip.path), label, repr(float(score)), decision)
+        table.writerow(row)
+    _run_dir.write_text(path, text.getvalue())
 
 
 def judge(scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> list[Result]:
@@ -64,22 +85,26 @@ def judge(scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> list[Result]:
     if not len(rows):
         log.warning("there are no test clips: nothing to judge the detector by")
     started = time.perf_counter()
-    scores = scorer.score_waves(*sounds.of("test"), "scoring test clips") if len(rows) else []
+    scores = scorer.score_waves(*sounds.of("test"), "scoring test clips") if len(rows) else np.empty(0)
     _run_dir.note(run_dir, clips_per_second=len(rows) / (time.perf_counter() - started))
     clips = [sounds.clips[row] for row in rows]
     labels = sounds.anomalous[rows]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("machine", "id", "domain", "file", "label", "score"))
-    for clip, label, score in zip(clips, labels, scores, strict=True):
-        table.writerow((clip.machine, clip.machine_id, clip.domain, str(clip.path), label, repr(float(score))))
-    _run_dir.write_text(run_dir / "scores.csv", text.getvalue())
+    decisions = scorer.thresholds.decide(scores, sounds.machine_id[rows])
+    write_scores(run_dir / "scores.csv", clips, labels, scores, decisions)
+    if sounds.challenge:
+        decided = [
+            Decided(clip.machine, clip.machine_id, clip.domain, clip.path.name, float(score), int(decision))
+            for clip, score, decision in zip(clips, scores, decisions, strict=True)
+        ]
+        write_challenge(run_dir / "challenge", decided, sounds.official)
     known = labels >= 0  # clips without a label are scored and not judged by
-    who = [np.array([getattr(clip, name) for clip in clips])[known] for name in ("machine", "machine_id")]
-    results = per_machine_id(*who, labels[known], np.array(scores)[known])
-    level = level_scores(*sounds.of("train"), *sounds.of("test"))
-    results += [
-        r._replace(metric=LEVEL) for r in per_machine_id(*who, labels[known], level[known]) if r.metric == "auc"
-    ]
+    who = {name: np.array([getattr(clip, name) for clip in clips])[known] for name in ("machine", "machine_id")}
+    domain = np.array([clip.domain for clip in clips])[known]
+    results = per_machine_id(
+        **who, labels=labels[known], scores=scores[known], domain=domain, official=sounds.official
+    )  # fmt: skip
+    level = level_scores(*sounds.of("train"), *sounds.of("test"))[known]
+    of_level = per_machine_id(**who, labels=labels[known], scores=level)
+    results += [r._replace(metric=LEVEL) for r in of_level if r.metric == "auc"]
     write_results(run_dir / "results.csv", results)
     return results

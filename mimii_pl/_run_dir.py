@@ -6,7 +6,9 @@ checkpoints/      best.ckpt, last.ckpt
 features.npz      statistics of the training set, where the features use them
 backend.npz       fitted back end, where there is one
 embeddings.npz    embeddings of all clips, where the detector has one
+thresholds.json   one per machine ID, and the held-out normal scores they come from
 scores.csv        one row per test clip
+challenge/        the same as the challenge wants them, for its data sets
 results.csv       one row per machine ID and metric
 history.csv       losses per epoch
 skipped.csv       recordings that could not be used

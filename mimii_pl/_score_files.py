@@ -3,7 +3,9 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,10 +18,25 @@ CHUNK = 1024  # recordings in memory at a time
 SHOWN = 20  # rows on the screen
 
 
+class Row(NamedTuple):
+    """One line of the CSV."""
+
+    file: str
+    machine_id: str
+    score: str = ""
+    higher_than: str = ""
+    decision: str = ""
+    skipped: str = ""
+
+
 def score_files(
     *, run: str, input: str, machine_id: str | None = None, output: str | None = None, device: str = "auto"
 ) -> Path:
-    """Score a file or a folder of them: a table on the screen and a CSV (columns: file, machine_id, score, skipped).
+    """Score a file or a folder of them: a table on the screen and a CSV (columns: file, machine_id, score,
+    higher_than, decision, skipped).
+
+    `higher_than` is the share of held-out normal clips of that machine ID with a lower score; `decision` is 1 above the
+    threshold that was found on them.
 
     A file that cannot be used is skipped and named; the others are scored.
 
@@ -33,26 +50,42 @@ def score_files(
         rows += _score_chunk(scorer, paths[start : start + CHUNK], machine_id)
     target = Path(output or "scores.csv")
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("file", "machine_id", "score", "skipped"), *rows])
+    csv.writer(text, lineterminator="\n").writerows([Row._fields, *rows])
     _run_dir.write_text(target, text.getvalue())
     _show(rows, target)
     return target
 
 
-def _score_chunk(scorer: Scorer, paths: list[Path], machine_id: str | None) -> list[tuple[str, str, str, str]]:
+def _score_chunk(scorer: Scorer, paths: list[Path], machine_id: str | None) -> list[Row]:
     waves, numbers, rows = [], [], []
     for path in paths:
-        name = machine_id or _id_in_name(path)
+        name = machine_id or _id_in_name(path, scorer.labels)
         try:
             wave, number = scorer.read(path), scorer.id_numbers(name, 1)[0]
         except InputError as reason:
-            rows.append((str(path), name or "", "", str(reason)))
+            rows.append(Row(str(path), name or "", skipped=str(reason)))
         else:
             waves.append(wave)
             numbers.append(number)
-            rows.append((str(path), scorer.labels[number] if number >= 0 else "", "", ""))
-    scores = iter(scorer.score_waves(np.stack(waves), np.array(numbers), "scoring") if waves else [])
-    return [row if row[3] else (*row[:2], repr(float(next(scores))), "") for row in rows]
+            rows.append(Row(str(path), scorer.labels[number] if number >= 0 else ""))
+    if not waves:
+        return rows
+    ids = np.array(numbers)
+    scores = scorer.score_waves(np.stack(waves), ids, "scoring")
+    judged = iter(zip(scores, _judged(scorer, scores, ids), strict=True))
+    return [row if row.skipped else _filled(row, *next(judged)) for row in rows]
+
+
+def _judged(scorer: Scorer, scores: np.ndarray, ids: np.ndarray) -> list[tuple[str, str]]:
+    """`higher_than` and `decision` of each clip; empty for runs without thresholds."""
+    if scorer.thresholds is None:
+        return [("", "")] * len(scores)
+    ranks, decisions = scorer.thresholds.rank(scores, ids), scorer.thresholds.decide(scores, ids)
+    return [(f"{rank:.4g}", str(decision)) for rank, decision in zip(ranks, decisions, strict=True)]
+
+
+def _filled(row: Row, score: float, judged: tuple[str, str]) -> Row:
+    return row._replace(score=repr(float(score)), higher_than=judged[0], decision=judged[1])
 
 
 def _recordings(source: Path) -> list[Path]:
@@ -64,27 +97,31 @@ def _recordings(source: Path) -> list[Path]:
     return paths
 
 
-def _id_in_name(path: Path) -> str | None:
-    """`id_00` of normal_id_00_00000000.wav, or of a folder id_00 above the file."""
-    found = re.findall(r"id_\d{2}", str(path))
-    return found[-1] if found else None
+def _id_in_name(path: Path, labels: Sequence[str]) -> str | None:
+    """`id_00` of normal_id_00_00000000.wav, or a folder above the file that is named like a known machine ID."""
+    found = re.findall(r"id_\d{2}|section_\d{2}", str(path))
+    known = [label.split("/", 1)[1] for label in labels]
+    return next((name for name in (*found[::-1], *path.parts[::-1]) if name in known), found[-1] if found else None)
 
 
-def _show(rows: list[tuple[str, str, str, str]], target: Path) -> None:
+def _show(rows: list[Row], target: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     table = Table(
-        "file", "machine ID", "score", title="Anomaly scores, highest first", caption="higher: more anomalous"
-    )
-    scored = sorted((row for row in rows if not row[3]), key=lambda row: -float(row[2]))
-    for file, name, score, _ in scored[:SHOWN]:
-        table.add_row(Path(file).name, name, f"{float(score):.4g}")
+        "file", "machine ID", "score", "higher than", "", title="Anomaly scores, highest first",
+        caption="higher: more anomalous; higher than: share of held-out normal clips of that machine",
+    )  # fmt: skip
+    scored = sorted((row for row in rows if not row.skipped), key=lambda row: -float(row.score))
+    for row in scored[:SHOWN]:
+        share = f"{100 * float(row.higher_than):.1f} %" if row.higher_than else ""
+        word = {"1": "[bold red]anomalous[/]", "0": "normal"}.get(row.decision, "")
+        table.add_row(Path(row.file).name, row.machine_id, f"{float(row.score):.4g}", share, word)
     console.print(table)
     if len(scored) > SHOWN:
         console.print(f"... and {len(scored) - SHOWN} more")
-    for file, _, _, reason in rows:
-        if reason:
-            console.print(f"skipped {file}: {reason}", soft_wrap=True, markup=False)
+    for row in rows:
+        if row.skipped:
+            console.print(f"skipped {row.file}: {row.skipped}", soft_wrap=True, markup=False)
     console.print(f"scores: {target.resolve()}", soft_wrap=True)

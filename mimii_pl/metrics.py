@@ -105,32 +105,71 @@ def minimum(values: ArrayLike) -> float:
 METRICS = {"auc": auc, "pauc": pauc, "pr_auc": pr_auc}
 LEVEL = "level_auc"  # AUC of the clip's level alone: not of the scores, but what they have to beat
 SUMMARIES = {"mean": arithmetic_mean, "hmean": harmonic_mean, "min": minimum}
+OFFICIAL = {  # challenge -> what its score is the mean of, per machine ID; which mean
+    "dcase2020": (("auc", "pauc"), "mean"),
+    "dcase2021": (("auc_source", "pauc_source", "auc_target", "pauc_target"), "hmean"),
+    "dcase2022": (("auc_source", "auc_target", "pauc"), "hmean"),
+}
 
 
 def per_machine_id(
-    machine: Iterable[str], machine_id: Iterable[str], labels: ArrayLike, scores: ArrayLike
+    machine: Iterable[str],
+    machine_id: Iterable[str],
+    labels: ArrayLike,
+    scores: ArrayLike,
+    domain: Iterable[str] | None = None,
+    official: str = "dcase2020",
 ) -> list[Result]:
-    """All metrics of every machine ID, then of its machine type, then (several types only) the mean over types.
+    """All metrics of every machine ID, then of its machine type, then (several types only) over types.
 
     Args:
         machine: machine type of each of the N clips, `fan`.
         machine_id: which machine of that type, `id_00`.
         labels: [N] 0 normal, 1 anomalous.
         scores: [N], higher = more anomalous.
+        domain: `source` or `target` of each clip, or empty.
+        official: challenge whose official score is added, over all machine IDs: `dcase2020` (mean of AUC and pAUC),
+            `dcase2021` (harmonic mean of AUC and pAUC of each domain by itself) or `dcase2022` (that year's and later
+            ones': harmonic mean of the AUC of each domain, see `of_domains`, and the pAUC).
     """
     labels, scores = _checked(labels, scores)
+    domains = np.array([""] * len(labels) if domain is None else list(domain))
     clips: dict[str, dict[str, list[int]]] = {}
     for row, (name, one, _) in enumerate(zip(machine, machine_id, labels, strict=True)):
         clips.setdefault(str(name), {}).setdefault(str(one), []).append(row)
     results = []
     for name in sorted(clips):
-        ids = [r for one, rows in sorted(clips[name].items()) for r in _of_one(name, one, labels[rows], scores[rows])]
-        results += ids + _summary(name, ids)
+        ids = []
+        for one, rows in sorted(clips[name].items()):
+            ids += _of_one(name, one, labels[rows], scores[rows])
+            values = of_domains(labels[rows], scores[rows], domains[rows], own=official == "dcase2021")
+            ids += [Result(name, one, metric, value) for metric, value in values.items()]
+        results += ids + _summary(name, ids) + _official(name, ids, official)
     if len(clips) > 1:
-        for metric in (*METRICS, "official_2020"):
+        for metric in METRICS:
             means = [r.value for r in results if r.id == "mean" and r.metric == metric]
             results.append(Result("all", "mean", metric, arithmetic_mean(means)))
+        results += _official("all", results, official)
     return results
+
+
+def of_domains(labels: ArrayLike, scores: ArrayLike, domains: ArrayLike, *, own: bool = False) -> dict[str, float]:
+    """AUC per domain of one machine ID; empty where the clips have no domains.
+
+    Args:
+        domains: [N] `source`, `target` or empty.
+        own: True: a domain's normal clips against its own anomalies, AUC and pAUC (2021). False: against the anomalies
+            of both domains, AUC only (since 2022).
+    """
+    labels, scores = _checked(labels, scores)
+    domains = np.asarray(domains)
+    values = {}
+    for domain in sorted(set(domains) - {""}):
+        rows = (domains == domain) if own else (domains == domain) | (labels == 1)
+        values[f"auc_{domain}"] = auc(labels[rows], scores[rows])
+        if own:
+            values[f"pauc_{domain}"] = pauc(labels[rows], scores[rows])
+    return values
 
 
 def _of_one(machine: str, machine_id: str, labels: NDArray, scores: NDArray) -> list[Result]:
@@ -140,14 +179,27 @@ def _of_one(machine: str, machine_id: str, labels: NDArray, scores: NDArray) -> 
 
 
 def _summary(machine: str, ids: list[Result]) -> list[Result]:
-    """Mean, harmonic mean and minimum over IDs; `official_2020` = (mean AUC + mean pAUC) / 2, DCASE 2020 task 2."""
-    summary = [
+    """Mean, harmonic mean and minimum over IDs."""
+    names = [name for name in dict.fromkeys(r.metric for r in ids) if not name.startswith("n_")]
+    return [
         Result(machine, name, metric, over([r.value for r in ids if r.metric == metric]))
         for name, over in SUMMARIES.items()
-        for metric in METRICS
+        for metric in names
     ]
-    mean = {r.metric: r.value for r in summary if r.id == "mean"}
-    return [*summary, Result(machine, "mean", "official_2020", (mean["auc"] + mean["pauc"]) / 2)]
+
+
+def _official(machine: str, results: list[Result], official: str) -> list[Result]:
+    """`official_<year>` over the machine IDs; nothing where the clips do not have the domains it is made of."""
+    parts, mean = OFFICIAL[official]
+    of_ids = [r for r in results if r.id not in SUMMARIES and r.metric in parts]
+    if {r.metric for r in of_ids} != set(parts):
+        return []
+    name = official.replace("dcase", "official_")
+    if mean == "hmean":
+        return [Result(machine, mean, name, harmonic_mean([r.value for r in of_ids]))]
+    types = {r.machine for r in of_ids}  # which may have unequally many IDs
+    means = [arithmetic_mean([r.value for r in of_ids if r.machine == one]) for one in types]
+    return [Result(machine, mean, name, arithmetic_mean(means))]
 
 
 # --- on disk ---------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def conclude(cfg: DictConfig, sounds: "MachineSounds", logger: Any, run_dir: Pat
     from mimii_pl._judge import judge, make_scorer, validate
 
     scorer = make_scorer(cfg, sounds, run_dir)
-    criterion = validate(scorer, sounds)
+    criterion = validate(cfg, scorer, sounds, run_dir)
     results = judge(scorer, sounds, run_dir)
     report(cfg, results, criterion, logger, run_dir)
     return criterion

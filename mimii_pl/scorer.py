@@ -1,5 +1,6 @@
 """Score audio with a finished run: `mimii_pl.load(run_dir).score("clip.wav", machine_id="id_00")`."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mimii_pl.dataset._clip import Batch
 from mimii_pl.errors import InputError
 from mimii_pl.features._spectral import Statistics
 from mimii_pl.model._detector import Detector
+from mimii_pl.threshold._threshold import Thresholds
 
 Audio = str | Path | Sequence[str | Path] | np.ndarray | Tensor
 Clips = np.ndarray | ClipRows | PseudoAnomalies  # int16 [N, samples], read batch by batch
@@ -29,6 +31,7 @@ class Scorer:
         labels: machine IDs it was trained on, as `<machine>/<id>`.
         sample_rate: in Hz; other recordings are resampled.
         samples: length of a clip: longer recordings are cut at their end, shorter ones repeated from their start.
+        thresholds: from held-out normal clips, per machine ID; `decide` and `rank` scores. None before they are fitted.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Scorer:
         self.labels, self.sample_rate, self.samples, self.channel = labels, sample_rate, samples, channel
         self.batch_size, self.device = batch_size, torch.device(device)
         self.backend: BackEnd | None = None
+        self.thresholds: Thresholds | None = None
 
     def score(
         self, audio: Audio, *, rate: int | None = None, machine_id: str | Sequence[str] | None = None
@@ -198,6 +202,8 @@ def load(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("
         backend = _config.build(cfg.backend)
         backend.load_state(_run_dir.read_arrays(state))
         scorer.use(backend)
+    if (state := run_dir / "thresholds.json").is_file():
+        scorer.thresholds = Thresholds(**json.loads(state.read_text()))
     return scorer
 
 

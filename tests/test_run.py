@@ -56,11 +56,13 @@ def test_the_run_directory_holds_what_it_should(finished):
             "history.csv",
             "skipped.csv",
             "report.html",
+            "thresholds.json",
+            "challenge",
         } <= {path.name for path in run_dir.iterdir()}
         assert (run_dir / "checkpoints" / "best.ckpt").is_file()
         rows = scores_of(run_dir)
         assert len(rows) == 16
-        assert list(rows[0]) == ["machine", "id", "domain", "file", "label", "score"]
+        assert list(rows[0]) == ["machine", "id", "domain", "file", "label", "score", "decision"]
 
 
 def test_results_are_the_metrics_of_the_scores(finished):

@@ -27,7 +27,8 @@ CONDITIONS = {"normal": 0, "anomaly": 1, "": -1}
 class MachineSounds(pl.LightningDataModule):
     """Base of every data set; a subclass says how its folders spell machine, ID, domain and condition (`discover`).
 
-    `official` is the challenge whose score the data set is judged by (`metrics.official`).
+    `official` is the challenge whose score the data set is judged by (`metrics.OFFICIAL`); `challenge` says whether its
+    clips are those of the challenge, so that its files of scores can be written.
 
     Args:
         root: folder of the data set.
@@ -47,6 +48,7 @@ class MachineSounds(pl.LightningDataModule):
     """
 
     official = "dcase2020"
+    challenge = False
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class NotThere(Exception):  # noqa: N818  (not retried: the next mirror is asked
 def fetch(
     root: Path,
     archives: Sequence[Archive],
-    lists: Sequence[tuple[str, str | None]] = (),
+    lists: Sequence[tuple[str, str, str | None]] = (),
     *,
     mirrors: Sequence[str],
     keep: bool = False,
@@ -39,7 +39,7 @@ def fetch(
     """Download, verify and unpack what is missing; see `Published.fetch`. Several processes may ask at once."""
     from filelock import FileLock
 
-    lists = [(url, md5) for url, md5 in lists if not (root / "ground_truth" / _name(url)).is_file()]
+    lists = [entry for entry in lists if not (root / "ground_truth" / entry[0]).is_file()]
     if not lists and all(_archives.is_unpacked(root, archive) for archive in archives):
         return []
     store = root / "archives"
@@ -59,10 +59,9 @@ def fetch(
             log.info("%s: %d files in %s", archive.name, count, root / archive.folder)
             if not keep:
                 path.unlink()
-        for url, md5 in lists:
-            folder = root / "ground_truth"
-            help_ = f"Put {url} into {folder.resolve()} by other means, or set dataset.ground_truth=null"
-            _retrieve(folder, _name(url), [url], md5, session, help_)
+        for name, url, md5 in lists:
+            path = (root / "ground_truth" / name).resolve()
+            _retrieve(path.parent, name, [url], md5, session, f"Put it there by hand, {path}, or set ground_truth=[]")
     return missing
 
 
@@ -197,7 +196,3 @@ def _partial(folder: Path, name: str) -> Path:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def _name(url: str) -> str:
-    return url.rsplit("/", 1)[-1]

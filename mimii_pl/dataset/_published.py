@@ -64,8 +64,8 @@ class Published(MachineSounds):
         """Archives of the chosen machines, whether they are here or not."""
         raise NotImplementedError
 
-    def lists(self) -> list[tuple[str, str | None]]:
-        """Further files, by address and MD5; they go to `root/ground_truth`."""
+    def lists(self) -> list[tuple[str, str, str | None]]:
+        """Further files for `root/ground_truth`: name, address and MD5."""
         return []
 
     def by_hand(self, archive: Archive) -> bool:

@@ -4,10 +4,8 @@ What the years differ in is in `conf/dataset/<name>.yaml`: archives, checksums, 
 read is the same for all.
 """
 
-import csv
 import hashlib
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,23 +14,11 @@ from typing import Literal
 from mimii_pl.dataset._audio import SUFFIXES
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import no_machine
+from mimii_pl.dataset._names import FOLDERS, Told, attributes_of, parse, read_list, read_table
 from mimii_pl.dataset._published import Archive, Published
 from mimii_pl.errors import InputError
 
 log = logging.getLogger(__name__)
-FOLDERS = {  # of a machine type -> split
-    "train": "train", "test": "test", "source_test": "test", "target_test": "test", "supplemental": "supplemental"
-}  # fmt: skip
-NAMES = [
-    re.compile(pattern)
-    for pattern in (
-        r"(?:(?P<condition>normal|anomaly)_)?(?P<id>id_\d{2})_\d{8}",
-        r"(?P<id>section_\d{2})_(?P<domain>source|target)_(?:train|test)_(?P<condition>normal|anomaly)_\d{4,}"
-        r"(?:_(?P<attributes>.*))?",
-        r"(?P<id>section_\d{2})_(?:(?P<domain>source|target)_)?(?:test_)?\d{4,}",
-        r"(?P<id>section_\d{2})_.*supplemental.*",
-    )
-]
 SHOWN = 10  # strange names in the log
 PARTS = {"dev": ("dev",), "eval": ("eval",), "all": ("dev", "eval")}
 
@@ -51,7 +37,9 @@ class DCASE(Published):
         official: challenge whose official score is computed, and whose files are written.
         archives: part -> archives as the record has them: `record`, `name` (with {machine}), `files`
             (machine -> MD5 or null).
-        ground_truth: list of the evaluation clips' labels: `url`, `md5`. Null: unlabelled clips are scored, not judged.
+        ground_truth: lists of the evaluation clips' labels: `name` in `root/ground_truth`, `url`, `md5` (or null);
+            tables of an evaluator also `machine` and what it `tells` (`condition` or `domain`). A later one overrules
+            an earlier one. Empty: unlabelled clips are scored, not judged.
         supplemental: which clips of a `supplemental` folder join the training clips: `machine` (recorded without
             noise) or `none`. Clips of noise alone are never learned from as a machine.
         spelling: attribute names to correct, wrong -> right.
@@ -60,20 +48,22 @@ class DCASE(Published):
     Sources: Koizumi et al. 2020, Kawaguchi et al. 2021, Dohi et al. 2022, 2023, Nishida et al. 2024, 2025 (DCASE).
     """
 
+    challenge = True
+
     def __init__(
         self,
         *,
         part: Literal["dev", "eval", "all"] = "dev",
         official: Literal["dcase2020", "dcase2021", "dcase2022"] = "dcase2020",
         archives: dict | None = None,
-        ground_truth: dict | None = None,
+        ground_truth: list | None = None,
         supplemental: Literal["none", "machine"] = "none",
         spelling: dict | None = None,
         **sounds,
     ) -> None:
         super().__init__(**sounds)
         self.part, self.official = part, official
-        self.archives, self.ground_truth = archives or {}, ground_truth
+        self.archives, self.ground_truth = archives or {}, ground_truth or []
         self.supplemental, self.spelling = supplemental, spelling or {}
 
     # --- what is on disk ---------------------------------------------------------------------------------------------
@@ -86,7 +76,7 @@ class DCASE(Published):
         for folder in folders:
             if self.machine not in ("all", folder.name):
                 continue
-            attributes = _attributes(folder)
+            attributes = attributes_of(folder)
             found = []
             for path in _recordings(folder):
                 clip = parse(path, labels.get(folder.name, {}).get(path.stem), attributes, self.spelling)
@@ -132,21 +122,25 @@ class DCASE(Published):
         )
 
     # --- labels of evaluation clips ----------------------------------------------------------------------------------
-    def _labels(self) -> dict[str, dict[str, str]]:
-        """machine -> stem of the distributed name -> stem of the name that tells."""
-        if not self.ground_truth or "eval" not in PARTS[self.part]:
-            return {}
-        path = self.root / "ground_truth" / self.ground_truth["url"].rsplit("/", 1)[-1]
-        if not path.is_file():
-            log.warning("no labels of the evaluation clips (%s is missing): they are scored and not judged", path)
-            return {}
-        wanted, found = self.ground_truth["md5"], hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        if wanted not in (None, found):
-            raise InputError(
-                f"{path} is not the list of labels this data set was checked with (MD5 {found}, expected {wanted}; "
-                "some published lists are wrong). Delete it and run download.py, or set dataset.ground_truth.md5=null"
-            )
-        return read_ground_truth(path)
+    def _labels(self) -> dict[str, dict[str, Told]]:
+        """machine -> stem -> what the lists of labels tell of an evaluation clip."""
+        told: dict[str, dict[str, Told]] = {}
+        for entry in self.ground_truth if "eval" in PARTS[self.part] else ():
+            path = self.root / "ground_truth" / entry["name"]
+            if not path.is_file():
+                log.warning("%s is missing: evaluation clips without a label are scored and not judged", path)
+                continue
+            found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            if entry["md5"] not in (None, found):
+                raise InputError(
+                    f"{path} is not the list of labels this data set was checked with (MD5 {found}, expected "
+                    f"{entry['md5']}; some published lists are wrong). Delete it and run download.py"
+                )
+            new = read_table(path, entry["machine"], entry["tells"]) if "tells" in entry else read_list(path)
+            for machine, clips in new.items():
+                for stem, facts in clips.items():
+                    told.setdefault(machine, {}).setdefault(stem, {}).update(facts)
+        return told
 
     # --- what can be downloaded --------------------------------------------------------------------------------------
     def wanted(self) -> list[Archive]:
@@ -158,89 +152,14 @@ class DCASE(Published):
             if self.machine in ("all", machine)
         ]
 
-    def lists(self) -> list[tuple[str, str]]:
-        if not self.ground_truth or "eval" not in PARTS[self.part]:
-            return []
-        return [(self.ground_truth["url"], self.ground_truth["md5"])]
+    def lists(self) -> list[tuple[str, str, str | None]]:
+        entries = self.ground_truth if "eval" in PARTS[self.part] else ()
+        return [(entry["name"], entry["url"], entry["md5"]) for entry in entries]
 
     def by_hand(self, archive: Archive) -> bool:
         split = "train" if "train" in archive.name else "test" if "test" in archive.name else ""
         folders = [name for name in FOLDERS if split in name]
         return any((top / archive.machine / name).is_dir() for top in self.tops() for name in folders)
-
-
-def parse(
-    path: Path, told: str | None = None, attributes: Mapping[str, dict] | None = None, spelling: dict | None = None
-) -> Clip | None:
-    """The clip that a path of this layout names; None for a name that fits no pattern.
-
-    Args:
-        told: stem of the name that the list of labels gives an evaluation clip.
-        attributes: stem -> attributes, of the machine type's csv files.
-    """
-    own = _match(path.stem)
-    if own is None:
-        return None
-    match = (told and _match(told)) or own
-    folder = path.parent.name
-    domain = match.get("domain") or (folder.split("_")[0] if folder in ("source_test", "target_test") else "")
-    known = (attributes or {}).get(path.stem) or _pairs(match.get("attributes") or "")
-    known = {(spelling or {}).get(name, name): value for name, value in known.items()}
-    condition, split = match.get("condition") or "", FOLDERS.get(folder, "")
-    if split == "supplemental":
-        known["supplemental"] = "noise" if "noise" in path.stem else "machine"
-    return Clip(path, path.parent.parent.name, own["id"], domain, condition, split, known)
-
-
-def read_ground_truth(path: Path) -> dict[str, dict[str, str]]:
-    """A list of labels as the organisers publish it: a line with the machine type, then `distributed,telling` names.
-
-    Raises:
-        InputError: a line of another form.
-    """
-    told: dict[str, dict[str, str]] = {}
-    machine = ""
-    for line, row in enumerate(csv.reader(path.read_text("utf-8").splitlines()), start=1):
-        if len(row) == 1 and row[0]:
-            machine = row[0].strip()
-        elif len(row) >= 2 and machine and (match := _match(Path(row[1]).stem)) and match.get("condition"):
-            told.setdefault(machine, {})[Path(row[0]).stem] = Path(row[1]).stem
-        elif row:
-            raise InputError(
-                f"{path}, line {line}: {','.join(row)!r} is neither a machine type nor a file name and its label"
-            )
-    return told
-
-
-def _match(stem: str) -> dict[str, str | None] | None:
-    for pattern in NAMES:
-        if match := pattern.fullmatch(stem):
-            return match.groupdict()
-    return None
-
-
-def _pairs(text: str) -> dict[str, str]:
-    """`car_A2_spd_28V` -> {car: A2, spd: 28V}; text that is not made of pairs is kept whole, `noAttribute` is none."""
-    words = text.strip("_").split("_") if text.strip("_") not in ("", "noAttribute", "noAttributes") else []
-    names = words[::2]
-    if len(words) % 2 or any(not name.replace("-", "").isalpha() for name in names) or len(set(names)) < len(names):
-        return {"attributes": "_".join(words)} if words else {}
-    return dict(zip(names, words[1::2], strict=True))
-
-
-def _attributes(folder: Path) -> dict[str, dict[str, str]]:
-    """`attributes_00.csv` and its like: file name, then name and value in turn (d1p, d1v, d2p, ...)."""
-    known = {}
-    for path in sorted(folder.glob("attributes_*.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.reader(file)
-            next(rows, None)
-            for row in rows:
-                if row:
-                    cells = [cell.strip() for cell in row[1:] if not cell.endswith(".wav")]
-                    pairs = zip(cells[::2], cells[1::2], strict=False)
-                    known[Path(row[0]).name.removesuffix(".wav")] = {name: value for name, value in pairs if name}
-    return known
 
 
 def _recordings(folder: Path) -> Iterator[Path]:
@@ -249,7 +168,7 @@ def _recordings(folder: Path) -> Iterator[Path]:
             yield from sorted(path for path in (folder / split).iterdir() if path.suffix.lower() in SUFFIXES)
 
 
-def _compare(folder: Path, clips: Sequence[Clip], labels: Mapping[str, Mapping[str, str]]) -> None:
+def _compare(folder: Path, clips: Sequence[Clip], labels: Mapping[str, Mapping[str, Told]]) -> None:
     """Say where a list of labels and the clips on disk do not match."""
     told = labels.get(folder.name, {})
     unlabelled = {clip.path.stem for clip in clips if clip.split == "test" and not clip.condition}

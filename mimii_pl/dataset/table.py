@@ -32,7 +32,7 @@ class Table(MachineSounds):
     - condition (`label`, `abnormal`, ...), optional: normal, ok, healthy or 0; anomaly, abnormal, faulty, ng or 1;
       empty where it is not known. Without the column every recording is normal.
     - split (optional; needed by `protocol=official`): train, validation (valid, val) or test.
-    - machine, id, domain (optional): one machine with one ID where they are not there.
+    - machine, id, domain (optional): one machine (`machine=<name>`) with one ID where they are not there.
     - recording (optional): what clips were cut from; a protocol keeps the clips of a recording on one side.
 
     Any other column becomes an attribute.
@@ -90,6 +90,7 @@ class Table(MachineSounds):
 
     def _clips(self, rows: csv.DictReader, found: dict[str, str]) -> Iterator[Clip]:
         others = [name for name in rows.fieldnames or () if name not in found.values()]
+        alone = "machine" if self.machine == "all" else self.machine  # the name where no column tells it
         seen: dict[Path, int] = {}
         for row in rows:
             line = rows.line_num
@@ -106,7 +107,7 @@ class Table(MachineSounds):
             if cells.get("recording"):
                 attributes["recording"] = cells["recording"]
             yield Clip(
-                path, cells.get("machine") or "machine", cells.get("id") or "id_00", cells.get("domain", "").lower(),
+                path, cells.get("machine") or alone, cells.get("id") or "id_00", cells.get("domain", "").lower(),
                 cells["condition"] if "condition" in found else "normal", cells["split"], attributes,
             )  # fmt: skip
 

@@ -47,7 +47,7 @@ def write_report(run_dir: Path, *, title: str = "", caption: str = "") -> Path:
     )  # fmt: skip
     environment.filters["number"] = _tables.number
     page = environment.get_template("page.html.j2").render(
-        title=title or run_dir.resolve().name, columns=_tables.COLUMNS, rows=_tables.rows(results),
+        title=title or run_dir.resolve().name, columns=_tables.columns(results), rows=_tables.rows(results),
         note=_tables.note(results, caption), caption=caption, headlines=_tables.headlines(results),
         machines=[_machine(*key, results, clips) for key in sorted({clip[:2] for clip in clips})],
         training=_training(run_dir / "history.csv"), config=config.read_text("utf-8") if config.is_file() else "",
@@ -68,8 +68,9 @@ def _machine(machine: str, name: str, results: list[metrics.Result], clips: list
         ("Likeliest false alarms", "highest scores of normal clips", normal[:SHOWN]),
         ("Likeliest misses", "lowest scores of anomalous clips", anomalous[: -SHOWN - 1 : -1]),
     ]
-    row = next((row for row in _tables.rows(r for r in results if r[:2] == (machine, name))), None)
-    cells = zip(_tables.COLUMNS[1:], row.cells[1:], strict=True) if row else ()
+    own = [r for r in results if r[:2] == (machine, name)]
+    row = next(iter(_tables.rows(own)), None)
+    cells = zip(_tables.columns(own)[1:], row.cells[1:], strict=True) if row else ()
     facts = ", ".join(f"{column} {cell}" for column, cell in cells if cell)
     known = [clip for clip in clips if clip.label >= 0]
     return {

@@ -14,9 +14,17 @@ from rich.table import Table
 from mimii_pl.errors import InputError
 from mimii_pl.metrics import LEVEL, METRICS, SUMMARIES, Result
 
-COLUMNS = ("machine ID", "AUC", "pAUC", "PR-AUC", "level", "normal", "anomalous")
+COLUMNS = {"auc": "AUC", "pauc": "pAUC", "pr_auc": "PR-AUC", LEVEL: "level"}
+OF_DOMAINS = {  # only where the clips have domains
+    "auc_source": "AUC source", "pauc_source": "pAUC source", "auc_target": "AUC target", "pauc_target": "pAUC target",
+}  # fmt: skip
 SUMMARY_NAMES = {"mean": "mean", "hmean": "harmonic mean", "min": "minimum"}
-COUNTS = ("n_normal", "n_anomalous")
+COUNTS = {"n_normal": "normal", "n_anomalous": "anomalous"}
+OFFICIAL = {
+    "official_2020": "DCASE 2020 score, mean of AUC and pAUC over IDs",
+    "official_2021": "DCASE 2021 score, harmonic mean of AUC and pAUC of each domain by itself",
+    "official_2022": "DCASE score since 2022, harmonic mean of AUC source, AUC target (anomalies of both) and pAUC",
+}
 NOTE = (
     "pAUC: false-positive rate up to .1, chance .5; level: AUC of the clip's level alone, to be beaten; "
     "mean: arithmetic mean over IDs; undefined values are left out."
@@ -24,7 +32,7 @@ NOTE = (
 
 
 class Row(NamedTuple):
-    """One line of the table as text; the cells follow `COLUMNS`. `is_summary`: over machine IDs, not of one."""
+    """One line of the table as text; the cells follow `columns`. `is_summary`: over machine IDs, not of one."""
 
     cells: tuple[str, ...]
     is_summary: bool
@@ -86,23 +94,35 @@ def number(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.3f}".removeprefix("0")
 
 
+def columns(results: Iterable[Result]) -> list[str]:
+    """Heads of the table that these results fill."""
+    return ["machine ID", *_metrics(results).values(), *COUNTS.values()]
+
+
+def _metrics(results: Iterable[Result]) -> dict[str, str]:
+    found = {result.metric for result in results}
+    return COLUMNS | {name: head for name, head in OF_DOMAINS.items() if name in found}
+
+
 def rows(results: Iterable[Result]) -> list[Row]:
     """Lines of the table in the order of the results: the IDs of a machine type, then its summary."""
+    results = list(results)
+    metrics = _metrics(results)
     grouped: dict[tuple[str, str], dict[str, float]] = {}
     for result in results:
         grouped.setdefault((result.machine, result.id), {})[result.metric] = result.value
     keys = list(grouped)
     kinds = [(machine, name in SUMMARIES) for machine, name in keys]
     return [
-        Row(_cells(*key, grouped[key]), kind[1], following != kind)
+        Row(_cells(*key, grouped[key], metrics), kind[1], following != kind)
         for key, kind, following in zip(keys, kinds, [*kinds, None][1:], strict=True)
     ]
 
 
 def note(results: Iterable[Result], caption: str = "") -> str:
     """What the numbers are; `caption` adds what the caller knows: selection rule, seed."""
-    official = [f"{r.machine} {number(r.value)}" for r in results if r.metric == "official_2020"]
-    scores = f"DCASE 2020 score, (mean AUC + mean pAUC) / 2: {', '.join(official)}." if official else ""
+    official = [(r.metric, f"{r.machine} {number(r.value)}") for r in results if r.metric in OFFICIAL]
+    scores = f"{OFFICIAL[official[0][0]]}: {', '.join(text for _, text in official)}." if official else ""
     return " ".join(part for part in (NOTE, scores, caption) if part)
 
 
@@ -110,7 +130,7 @@ def results_table(results: Iterable[Result], title: str, caption: str = "") -> T
     """Table for the terminal: one row per machine ID, the summary of each machine type set apart."""
     results = list(results)
     table = Table(title=escape(title), caption=escape(note(results, caption)), box=SIMPLE_HEAD, caption_justify="left")
-    for position, column in enumerate(COLUMNS):
+    for position, column in enumerate(columns(results)):
         table.add_column(column, justify="right" if position else "left", no_wrap=not position)
     for row in rows(results):
         bold = "bold" if row.is_summary else None
@@ -121,16 +141,18 @@ def results_table(results: Iterable[Result], title: str, caption: str = "") -> T
 def to_markdown(results: Iterable[Result], caption: str = "") -> str:
     """The same table in markdown, summary rows in bold, followed by the note."""
     results = list(results)
-    lines = [COLUMNS, (":--", *["--:"] * (len(COLUMNS) - 1))]
+    heads = columns(results)
+    lines = [heads, (":--", *["--:"] * (len(heads) - 1))]
     for row in rows(results):
         cells = (cell.replace("|", r"\|") for cell in row.cells)
         lines.append([f"**{cell}**" if cell and row.is_summary else cell for cell in cells])
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", note(results, caption), ""])
 
 
-def _cells(machine: str, name: str, values: dict[str, float]) -> tuple[str, ...]:
+def _cells(machine: str, name: str, values: dict[str, float], metrics: Iterable[str]) -> tuple[str, ...]:
     label = "all types" if name in SUMMARIES and machine == "all" else machine
-    metrics = [number(values.get(metric, math.nan)) for metric in METRICS]
-    metrics.append(number(values[LEVEL]) if LEVEL in values else "")
+    cells = (
+        number(values.get(metric, math.nan)) if metric in values or metric in METRICS else "" for metric in metrics
+    )
     counts = (f"{values[count]:.0f}" if count in values else "" for count in COUNTS)
-    return f"{label} {SUMMARY_NAMES.get(name, name)}", *metrics, *counts
+    return f"{label} {SUMMARY_NAMES.get(name, name)}", *cells, *counts

@@ -122,14 +122,12 @@ def finish_run(logger: Any, results: Iterable["Result"], criterion: float, run_d
         return
     from mlflow.entities import Metric
 
-    from mimii_pl.metrics import LEVEL, METRICS
-
     results = list(results)
     many = len({result.machine for result in results}) > 1
     named = {
         f"test/{r.metric}/{r.machine + '/' if many else ''}{r.id}": r.value
         for r in results
-        if r.metric in (*METRICS, LEVEL, "official_2020")
+        if not r.metric.startswith("n_")
     }
     named["val/pseudo_auc"] = criterion
     now = int(time.time() * 1000)

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import world
 
-from mimii_pl.dataset.dcase import parse, read_ground_truth
+from mimii_pl.dataset._names import parse, read_list
 from mimii_pl.errors import InputError
 
 OF_A_YEAR = {  # data set -> archives, labels of the evaluation clips, development and evaluation machine type
@@ -42,11 +42,12 @@ def placed(name, tmp_path, layout="{part}_data"):
 
 
 def with_labels(cfg, labels):
-    """Put the list of labels where it is looked for, under its checksum."""
+    """Put a list of labels where it is looked for, under its checksum."""
     folder = Path(cfg.dataset.root) / "ground_truth"
     folder.mkdir()
-    (folder / cfg.dataset.ground_truth.url.split("/")[-1]).write_text(labels)
-    cfg.dataset.ground_truth.md5 = md5(labels.encode()).hexdigest()
+    (folder / "list.csv").write_text(labels)
+    digest = md5(labels.encode()).hexdigest()
+    cfg.dataset.ground_truth = [{"name": "list.csv", "url": "http://nowhere/list.csv", "md5": digest}]
     return cfg
 
 
@@ -99,7 +100,7 @@ def test_without_a_list_evaluation_clips_have_no_label(name, tmp_path, caplog):
     assert {clip.condition for clip in sounds.clips if clip.split == "test"} == {""}
     assert set(sounds.anomalous[sounds.rows("test")]) == {-1}
     if sounds.ground_truth:
-        assert "they are scored and not judged" in caplog.text
+        assert "are scored and not judged" in caplog.text
 
 
 def test_both_parts_at_once(tmp_path):
@@ -169,18 +170,37 @@ def test_a_list_that_does_not_fit_the_clips_is_named(tmp_path, caplog):
 def test_another_list_than_the_checked_one_is_refused(tmp_path):
     root, labels = placed("dcase2022", tmp_path)
     cfg = with_labels(configured("dcase2022", root, "bearing", "dataset.part=eval", "dataset.download=false"), labels)
-    cfg.dataset.ground_truth.md5 = "f598f7578942f60c71b699af19309d11"
+    cfg.dataset.ground_truth[0].md5 = "f598f7578942f60c71b699af19309d11"
     with pytest.raises(InputError, match=r"not the list of labels .*some published lists are wrong"):
         world.sounds_of(cfg)
-    cfg.dataset.ground_truth.md5 = None
+    cfg.dataset.ground_truth[0].md5 = None
     assert len(world.sounds_of(cfg).clips) == 15
+
+
+def test_a_later_list_overrules_an_earlier_one(tmp_path):
+    root, labels = placed("dcase2022", tmp_path)
+    cfg = with_labels(configured("dcase2022", root, "bearing", "dataset.part=eval", "dataset.download=false"), labels)
+    for tells in ("condition", "domain"):
+        (root / "ground_truth" / tells).write_text("".join(f"section_03_{n:04d}.wav,1\n" for n in range(7)))
+        entry = {"name": tells, "url": "http://nowhere", "md5": None, "machine": "bearing", "tells": tells}
+        cfg.dataset.ground_truth.append(entry)
+    tested = {clip.path.stem: clip for clip in world.sounds_of(cfg).clips if clip.split == "test"}
+    assert {(tested[f"section_03_{n:04d}"].condition, tested[f"section_03_{n:04d}"].domain) for n in range(7)} == {
+        ("anomaly", "target")
+    }
+    assert tested["section_03_0000"].attributes == {}
+    last = tested["section_03_0007"]
+    assert (last.condition, last.domain, last.attributes) == ("anomaly", "target", {"vel": "7"})
+    (root / "ground_truth" / "domain").write_text("section_03_0000.wav,source\n")
+    with pytest.raises(InputError, match="expected rows of a file name and 0 or 1"):
+        world.sounds_of(cfg)
 
 
 def test_a_line_that_is_no_label(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("fan\nsection_03_0000.wav,who knows\n")
     with pytest.raises(InputError, match=r"line 2: .*who knows"):
-        read_ground_truth(path)
+        read_list(path)
 
 
 def test_a_section_without_normal_clips_is_named(tmp_path, caplog):

@@ -96,9 +96,9 @@ def _download_config(cfg, *, verify=False):
 def test_all_parts_with_their_labels(records, tmp_path):
     cfg = configured(records, tmp_path / "d", "dataset.part=all", "dataset.keep_archives=true")
     records.files["/list/eval_data_list_2020.csv"] = imitation.DCASE2020_LIST.encode()
-    cfg.dataset.ground_truth = {
-        "url": f"{records.url}/list/eval_data_list_2020.csv", "md5": md5(imitation.DCASE2020_LIST.encode()).hexdigest()
-    }  # fmt: skip
+    digest = md5(imitation.DCASE2020_LIST.encode()).hexdigest()
+    address = f"{records.url}/list/eval_data_list_2020.csv"
+    cfg.dataset.ground_truth = [{"name": "a.csv", "url": address, "md5": digest}]
     sounds = fetched(cfg)
     sounds.setup()
     assert sounds.labels == ["fan/id_00", "fan/id_01", "fan/id_02"]

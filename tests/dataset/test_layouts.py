@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mimii_pl.dataset.dcase import parse
+from mimii_pl.dataset._names import parse
 from mimii_pl.errors import InputError
 
 FEW = "protocol.validation=0"

@@ -88,7 +88,7 @@ def test_columns_can_be_named(table):
         ("path,label\na.wav,0\n", (), "protocol=holdout"),
         ("path,label\na.wav,0\n", ("dataset.columns.condition=faulty",), r"no column 'faulty'; it has: path, label"),
         ("path,label\na.wav,0\n", ("+dataset.columns.colour=label",), "a clip has no such part"),
-        ("path,label\na.wav,0\n", ("machine=fan",), "machine types found there: machine"),
+        ("path,label,machine\na.wav,0,press\n", ("machine=fan",), "machine types found there: press"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(table, text, overrides, message):

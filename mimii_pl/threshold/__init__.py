@@ -1,0 +1,1 @@
+"""From which score on a clip is called anomalous."""

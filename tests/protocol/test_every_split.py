@@ -1,0 +1,90 @@
+"""Every data set under every protocol: no clip, and no recording, is on two sides, and no anomaly is learned from."""
+
+import imitation
+import pytest
+import world
+
+from mimii_pl import _config
+from mimii_pl.errors import InputError
+
+DATA = {
+    "dcase2020": ("fan", imitation.dcase2020()),
+    "dcase2021": ("fan", imitation.dcase2021()),
+    "dcase2022": ("bearing", imitation.dcase2022()),
+    "dcase2023": ("gearbox", imitation.first_shot("gearbox", "bandsaw")),
+    "dcase2024": ("slider", imitation.first_shot("slider", "3DPrinter", suffix="_r2")),
+    "dcase2025": ("ToyCar", imitation.first_shot("ToyCar", "AutoTrash", supplemental=True)),
+    "dcase2026": ("gearboxEmu", imitation.first_shot("gearboxEmu", "Sander", channels=2)),
+    "mimii_due": ("pump", imitation.dcase2021("pump")),
+    "mimii_dg": ("fan", {"fan.zip": imitation.dcase2022("fan")["dev_fan.zip"]}),
+    "dcase": ("fan", imitation.dcase2020()),
+    "mimii": ("fan", {"6_dB_fan.zip": {f"6_dB_fan/{name}": data for name, data in imitation.mimii().items()}}),
+    "folder": (
+        "press",
+        {"": imitation.wavs(f"p{p}/{c}/{n}.wav" for p in (1, 2) for c, k in (("ok", 9), ("ng", 3)) for n in range(k))},
+    ),
+    "table": ("press", {"": imitation.wavs(f"p{p}_{n}.wav" for p in (1, 2) for n in range(18))}),
+    "synthetic": ("fan", {}),
+}
+PROTOCOLS = ["official", "mimii", "holdout", "cross_validation", "leave_one_id_out"]
+TABLE = "path,label,id,split\n" + "".join(
+    f"p{p}_{n}.wav,{int(n >= 12)},p{p},{'test' if n >= 9 else 'train'}\n" for p in (1, 2) for n in range(18)
+)
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    """data set -> where its imitation is, made when first asked for."""
+    made = {}
+
+    def root(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name) / "data"
+            for archive, files in DATA[name][1].items():
+                if not archive.startswith("eval"):
+                    imitation.unpacked(files, made[name])
+            if name == "table":
+                (made[name] / "label.csv").write_text(TABLE)
+        return made[name]
+
+    return root
+
+
+def test_no_data_set_and_no_protocol_is_forgotten():
+    assert set(DATA) == {path.stem for path in (_config.CONF / "dataset").glob("[!_]*.yaml")}
+    assert set(PROTOCOLS) == {path.stem for path in (_config.CONF / "protocol").glob("[!_]*.yaml")}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", DATA)
+def test_no_clip_is_on_two_sides(roots, name, protocol):
+    machine = DATA[name][0]
+    options = [f"dataset={name}", f"machine={machine}", f"protocol={protocol}", "model=dense_ae"]
+    if name == "synthetic":
+        options += ["dataset.train_clips=8", "dataset.test_clips=6", "dataset.clip_seconds=0.25"]
+    elif name not in ("folder", "table"):
+        options += ["dataset.download=false"]
+    if protocol == "cross_validation":
+        options += ["protocol.folds=2"]
+    sounds = _config.build_sounds(world.configured(roots(name), *options))
+    sounds.prepare_data()
+    one_section = name in ("dcase2023", "dcase2024", "dcase2025", "dcase2026")
+    if (name, protocol) == ("folder", "official") or (one_section and protocol == "leave_one_id_out"):
+        with pytest.raises(InputError, match=r"publishes no split|has 1 IDs"):
+            sounds.setup()
+        return
+    sounds.setup()
+    rows = {split: set(sounds.rows(split)) for split in ("train", "validation", "test")}
+    assert rows["train"]
+    assert rows["validation"]
+    assert rows["test"]
+    where = {}
+    for clip in sounds.clips:
+        where.setdefault(clip.path.resolve(), []).append(clip.split)
+        where.setdefault(clip.recording, []).append(clip.split)
+    assert all(len(set(splits)) == 1 for splits in where.values())
+    assert len({clip.path for clip in sounds.clips}) == len(sounds.clips)
+    for split in ("train", "validation"):
+        assert {sounds.clips[row].condition for row in rows[split]} == {"normal"}
+    if protocol == "leave_one_id_out":
+        assert {sounds.clips[row].label for row in rows["test"]}.isdisjoint(sounds.labels)

@@ -1,0 +1,64 @@
+"""Thresholds from scores of normal clips: what is found, where it comes from, and what stands in when a fit fails."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mimii_pl._config import CONF, build, compose
+from mimii_pl.threshold._threshold import Thresholds
+from mimii_pl.threshold.gamma import Gamma
+from mimii_pl.threshold.percentile import Percentile
+
+RULES = sorted(path.stem for path in (CONF / "threshold").glob("[!_]*.yaml"))
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("offset", [0.0, -1e4, 30.0])
+def test_the_quantile_of_many_normal_scores_is_found(name, offset):
+    scores = stats.gamma(3, scale=2).rvs(5000, random_state=0)
+    limit = build(compose([f"threshold={name}", "threshold.quantile=0.95"]).threshold)(scores + offset) - offset
+    assert limit == pytest.approx(stats.gamma(3, scale=2).ppf(0.95), rel=0.03)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("scores", [[1.0], [1.0, 2.0], [3.0] * 50, [-1e300, 0, 1e300] * 5])
+def test_whatever_the_scores_there_is_a_threshold(name, scores, caplog):
+    limit = build(compose([f"threshold={name}"]).threshold)(np.array(scores))
+    assert np.isfinite(limit)
+    assert min(scores) <= limit <= max(scores) + np.ptp(scores)
+
+
+def test_gamma_is_that_of_scipy_where_it_is_stable():
+    scores = stats.gamma(5, loc=2, scale=0.5).rvs(400, random_state=1)
+    expected = stats.gamma(*stats.gamma.fit(scores)).ppf(0.9)
+    assert Gamma(quantile=0.9)(scores) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("scores", [np.arange(9.0), np.array([0.0] * 40 + [1.0] * 40), np.ones(30)])
+def test_an_unstable_fit_falls_back_and_says_so(scores, caplog):
+    assert Gamma()(scores) == Percentile()(scores)
+    assert "their percentile is taken" in caplog.text
+
+
+def test_each_id_has_its_own_and_small_ones_the_common_one():
+    scores = np.concatenate([np.arange(10.0), 100 + np.arange(10.0), [5000.0]])
+    ids = np.array([0] * 10 + [1] * 10 + [2])
+    found = Thresholds.fit(Percentile(quantile=0.9), scores, ids, ["fan/a", "fan/b", "fan/c"])
+    assert found.thresholds.keys() == {"fan/a", "fan/b", "all"}
+    assert found.decide(np.array([50.0, 50.0, 50.0, 50.0, 5000.0]), np.array([0, 1, 2, -1, 2])).tolist() == [
+        1,
+        0,
+        0,
+        0,
+        1,
+    ]
+    assert found.rank(np.array([5.0, 5.5, 105.0, -1.0]), np.array([0, 0, 1, -1])).tolist() == [0.5, 0.6, 0.5, 0.0]
+    again = Thresholds(**json.loads(json.dumps(found.state())))
+    assert again.state() == found.state()
+
+
+def test_the_threshold_itself_is_normal():
+    found = Thresholds.fit(Percentile(quantile=1.0), np.arange(8.0), np.zeros(8, int), ["fan/a"])
+    assert found.decide(np.array([7.0, np.nextafter(7.0, 8)]), np.zeros(2, int)).tolist() == [0, 1]
