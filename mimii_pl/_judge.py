@@ -91,7 +91,7 @@ def judge(scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> list[Result]:
     labels = sounds.anomalous[rows]
     decisions = scorer.thresholds.decide(scores, sounds.machine_id[rows])
     write_scores(run_dir / "scores.csv", clips, labels, scores, decisions)
-    if sounds.challenge:
+    if sounds.official:
         decided = [
             Decided(clip.machine, clip.machine_id, clip.domain, clip.path.name, float(score), int(decision))
             for clip, score, decision in zip(clips, scores, decisions, strict=True)

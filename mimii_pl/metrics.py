@@ -118,7 +118,7 @@ def per_machine_id(
     labels: ArrayLike,
     scores: ArrayLike,
     domain: Iterable[str] | None = None,
-    official: str = "dcase2020",
+    official: str | None = "dcase2020",
 ) -> list[Result]:
     """All metrics of every machine ID, then of its machine type, then (several types only) over types.
 
@@ -130,7 +130,7 @@ def per_machine_id(
         domain: `source` or `target` of each clip, or empty.
         official: challenge whose official score is added, over all machine IDs: `dcase2020` (mean of AUC and pAUC),
             `dcase2021` (harmonic mean of AUC and pAUC of each domain by itself) or `dcase2022` (that year's and later
-            ones': harmonic mean of the AUC of each domain, see `of_domains`, and the pAUC).
+            ones': harmonic mean of the AUC of each domain, see `of_domains`, and the pAUC). None: of none.
     """
     labels, scores = _checked(labels, scores)
     domains = np.array([""] * len(labels) if domain is None else list(domain))
@@ -141,8 +141,8 @@ def per_machine_id(
     for name in sorted(clips):
         ids = []
         for one, rows in sorted(clips[name].items()):
-            ids += _of_one(name, one, labels[rows], scores[rows])
-            values = of_domains(labels[rows], scores[rows], domains[rows], own=official == "dcase2021")
+            values = _of_one(labels[rows], scores[rows])
+            values |= of_domains(labels[rows], scores[rows], domains[rows], own=official == "dcase2021")
             ids += [Result(name, one, metric, value) for metric, value in values.items()]
         results += ids + _summary(name, ids) + _official(name, ids, official)
     if len(clips) > 1:
@@ -172,10 +172,9 @@ def of_domains(labels: ArrayLike, scores: ArrayLike, domains: ArrayLike, *, own:
     return values
 
 
-def _of_one(machine: str, machine_id: str, labels: NDArray, scores: NDArray) -> list[Result]:
+def _of_one(labels: NDArray, scores: NDArray) -> dict[str, float]:
     values = {name: metric(labels, scores) for name, metric in METRICS.items()}
-    values |= {"n_normal": float((labels == 0).sum()), "n_anomalous": float((labels == 1).sum())}
-    return [Result(machine, machine_id, name, value) for name, value in values.items()]
+    return values | {"n_normal": float((labels == 0).sum()), "n_anomalous": float((labels == 1).sum())}
 
 
 def _summary(machine: str, ids: list[Result]) -> list[Result]:
@@ -188,18 +187,19 @@ def _summary(machine: str, ids: list[Result]) -> list[Result]:
     ]
 
 
-def _official(machine: str, results: list[Result], official: str) -> list[Result]:
+def _official(machine: str, results: list[Result], official: str | None) -> list[Result]:
     """`official_<year>` over the machine IDs; nothing where the clips do not have the domains it is made of."""
+    if official is None:
+        return []
     parts, mean = OFFICIAL[official]
     of_ids = [r for r in results if r.id not in SUMMARIES and r.metric in parts]
     if {r.metric for r in of_ids} != set(parts):
         return []
-    name = official.replace("dcase", "official_")
-    if mean == "hmean":
-        return [Result(machine, mean, name, harmonic_mean([r.value for r in of_ids]))]
-    types = {r.machine for r in of_ids}  # which may have unequally many IDs
-    means = [arithmetic_mean([r.value for r in of_ids if r.machine == one]) for one in types]
-    return [Result(machine, mean, name, arithmetic_mean(means))]
+    values = [r.value for r in of_ids]
+    if mean == "mean":  # over IDs, then types, which may have unequally many of them
+        types = {r.machine for r in of_ids}
+        values = [arithmetic_mean([r.value for r in of_ids if r.machine == one]) for one in types]
+    return [Result(machine, mean, official.replace("dcase", "official_"), SUMMARIES[mean](values))]
 
 
 # --- on disk ---------------------------------------------------------------------------------------------------------

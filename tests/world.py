@@ -1,5 +1,6 @@
 """A world whose answer is known: machines are chords in noise, an anomaly is a chord out of tune."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,13 @@ def chord(rng: np.random.Generator, number: int, *, anomalous: bool, seconds: fl
         wave = wave + np.sin(2 * np.pi * 5000 * time)
     wave = wave + 0.3 * rng.standard_normal(len(time))
     return (0.1 * wave * rng.uniform(0.8, 1.2)).astype(np.float32)
+
+
+def encoded(wave: np.ndarray) -> bytes:
+    """A waveform as the bytes of a wav."""
+    file = io.BytesIO()
+    soundfile.write(file, wave, RATE, format="WAV", subtype="PCM_16")
+    return file.getvalue()
 
 
 def write(root: Path, *, machine="fan", ids=(0, 2), train=16, test=6, seconds=1.5, seed=0) -> Path:

@@ -27,8 +27,7 @@ CONDITIONS = {"normal": 0, "anomaly": 1, "": -1}
 class MachineSounds(pl.LightningDataModule):
     """Base of every data set; a subclass says how its folders spell machine, ID, domain and condition (`discover`).
 
-    `official` is the challenge whose score the data set is judged by (`metrics.OFFICIAL`); `challenge` says whether its
-    clips are those of the challenge, so that its files of scores can be written.
+    `official` is the challenge whose clips these are: its score is computed, its files are written.
 
     Args:
         root: folder of the data set.
@@ -47,8 +46,7 @@ class MachineSounds(pl.LightningDataModule):
         seed: of the order of training batches.
     """
 
-    official = "dcase2020"
-    challenge = False
+    official: str | None = None
 
     def __init__(
         self,

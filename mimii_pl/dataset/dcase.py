@@ -48,8 +48,6 @@ class DCASE(Published):
     Sources: Koizumi et al. 2020, Kawaguchi et al. 2021, Dohi et al. 2022, 2023, Nishida et al. 2024, 2025 (DCASE).
     """
 
-    challenge = True
-
     def __init__(
         self,
         *,

@@ -22,8 +22,15 @@ class Folder(MachineSounds):
     and `test` say the split (for `protocol=official`). The machine type is `machine=<name>`, any name.
 
     Args:
+        normal: further names of folders that hold normal recordings.
+        anomaly: further names of folders that hold anomalous ones, for example [propeller, unbalance].
         sounds: root, machine, protocol, features and the other options of `MachineSounds`.
     """
+
+    def __init__(self, *, normal: list[str] | None = None, anomaly: list[str] | None = None, **sounds) -> None:
+        super().__init__(**sounds)
+        own = dict.fromkeys(normal or (), "normal") | dict.fromkeys(anomaly or (), "anomaly")
+        self.conditions = CONDITION_FOLDERS | {str(name).lower(): condition for name, condition in own.items()}
 
     def discover(self) -> list[Clip]:
         if not self.root.is_dir():
@@ -40,12 +47,12 @@ class Folder(MachineSounds):
 
     def _clip(self, path: Path) -> Clip:
         folders = path.relative_to(self.root).parts[:-1]
-        conditions = [name for name in folders if name.lower() in CONDITION_FOLDERS]
+        conditions = [name for name in folders if name.lower() in self.conditions]
         splits = [name for name in folders if SPLITS.get(name.lower())]
         machine_id = "_".join(name for name in folders if name not in (*conditions, *splits))
         return Clip(
             path, self.root.resolve().name if self.machine == "all" else self.machine, machine_id or "id_00",
-            condition=CONDITION_FOLDERS[conditions[-1].lower()] if conditions else "normal",
+            condition=self.conditions[conditions[-1].lower()] if conditions else "normal",
             split=SPLITS[splits[-1].lower()] if splits else "",
         )  # fmt: skip
 

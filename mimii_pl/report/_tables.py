@@ -25,6 +25,7 @@ OFFICIAL = {
     "official_2021": "DCASE 2021 score, harmonic mean of AUC and pAUC of each domain by itself",
     "official_2022": "DCASE score since 2022, harmonic mean of AUC source, AUC target (anomalies of both) and pAUC",
 }
+UNDEFINED = "undefined"
 NOTE = (
     "pAUC: false-positive rate up to .1, chance .5; level: AUC of the clip's level alone, to be beaten; "
     "mean: arithmetic mean over IDs; undefined values are left out."
@@ -91,7 +92,7 @@ def headlines(results: Iterable[Result]) -> list[dict]:
 
 def number(value: float) -> str:
     """A metric with three decimals and no leading zero, `.744`; `undefined` for NaN."""
-    return "undefined" if math.isnan(value) else f"{value:.3f}".removeprefix("0")
+    return UNDEFINED if math.isnan(value) else f"{value:.3f}".removeprefix("0")
 
 
 def columns(results: Iterable[Result]) -> list[str]:
@@ -134,7 +135,8 @@ def results_table(results: Iterable[Result], title: str, caption: str = "") -> T
         table.add_column(column, justify="right" if position else "left", no_wrap=not position)
     for row in rows(results):
         bold = "bold" if row.is_summary else None
-        table.add_row(*(escape(cell) for cell in row.cells), style=bold, end_section=row.ends_section)
+        cells = ("-" if cell == UNDEFINED else cell for cell in row.cells)  # the terminal may be narrow
+        table.add_row(*(escape(cell) for cell in cells), style=bold, end_section=row.ends_section)
     return table
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl._run_dir import facts_of, write_text
+from mimii_pl.tracking._repeats import HEADS, TEXT, identity, summarise, summary_table
 
 COST = ("parameters", "epochs", "seconds_per_epoch", "clips_per_second")
 COLUMNS = (
     "machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", "level_auc", *COST,
     "run",
 )  # fmt: skip
-TEXT = ("machine", "model", "backend", "overrides")
-HEADS = {
-    "rank": "#", "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "min_auc": "min", "level_auc": "level",
-    "seconds_per_epoch": "s/epoch", "clips_per_second": "clips/s",
-}  # fmt: skip
 SELECTION = (
     "Ranked within each machine by the AUC of pseudo-anomalies on held-out normal clips: no test label is read to "
     "rank. AUC, pAUC: mean over machine IDs of the test clips; min: the worst ID; level: AUC of the level alone."
@@ -43,12 +40,17 @@ class Leaderboard(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
         rows, failed = collect(sweep_dir)
-        write_table(sweep_dir / "leaderboard.csv", rows)
-        show(rows, failed, sweep_dir)
+        write_table(sweep_dir / "leaderboard.csv", rows, COLUMNS)
+        repeated = summarise(rows)
+        if repeated:
+            write_table(sweep_dir / "summary.csv", repeated, list(repeated[0]))
+        show(rows, failed, sweep_dir, repeated)
         if self.parent is None:
             return
         client, run_id = self.parent
-        client.log_artifact(run_id, str(sweep_dir / "leaderboard.csv"))
+        for name in ("leaderboard.csv", "summary.csv"):
+            if (sweep_dir / name).is_file():
+                client.log_artifact(run_id, str(sweep_dir / name))
         for row in rows:
             if row["rank"] == 1 and math.isfinite(row["pseudo_auc"]):
                 client.log_metric(run_id, f"best/{row['machine']}/pseudo_auc", row["pseudo_auc"])
@@ -81,16 +83,16 @@ def collect(sweep_dir: Path) -> tuple[list[dict], list[tuple[str, str]]]:
     return rows, failed
 
 
-def write_table(path: Path, rows: list[dict]) -> None:
-    """The leaderboard as csv."""
+def write_table(path: Path, rows: list[dict], columns: Sequence[str]) -> None:
+    """Rows as csv."""
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     write_text(path, text.getvalue())
 
 
-def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path) -> None:
+def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repeated: Sequence[dict] = ()) -> None:
     """The leaderboard on the screen, the best run of each machine per machine ID, and what failed and why."""
     from rich.console import Console
     from rich.table import Table
@@ -113,6 +115,8 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path) -> No
             style = "bold" if row["rank"] == 1 else None
             table.add_row(*(_cell(column, row[column]) for column in columns), style=style)
         console.print(table)
+    if repeated:
+        console.print(summary_table(repeated))
     for row in rows:
         if row["rank"] == 1:
             title = f"best on {row['machine']}: {row['model']}, run {row['run']}"
@@ -152,6 +156,7 @@ def _row(child: Path) -> dict:
         },
         "run": child.name,
         "config": _flat(cfg),
+        "group": identity(cfg),
     }
 
 

@@ -180,7 +180,7 @@ def test_tables_of_terminal_and_markdown():
     assert "auto_encoder [v2]" in text
     assert "valve [red]|" in text
     assert re.search(r"fan id_00 +\.750 +\.\d{3} +\.\d{3} +2 +2", text)
-    assert re.search(r"fan id_03 +undefined +undefined +undefined +4 +0", text)
+    assert re.search(r"fan id_03 +- +- +- +4 +0", text)
     assert [name in text for name in ("fan mean", "fan harmonic mean", "fan minimum", "all types mean")] == [True] * 4
     assert "seed 7" in " ".join(text.split())
     lines = _tables.to_markdown(results, "seed 7").splitlines()

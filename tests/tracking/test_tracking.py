@@ -18,7 +18,7 @@ from mimii_pl import _config, _run_dir
 from mimii_pl.errors import InputError
 from mimii_pl.metrics import read_results
 from mimii_pl.run import run
-from mimii_pl.tracking import _sweep
+from mimii_pl.tracking import _repeats, _sweep
 
 ROOT = _config.CONF.parent
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::ResourceWarning")
@@ -148,13 +148,29 @@ def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
     ]
     assert failed == [("3-dense_ae-nosuch", "no recordings of machine 'nosuch'")]
     assert rows[0]["overrides"] == "seed=1"
-    _sweep.write_table(tmp_path / "leaderboard.csv", rows)
+    _sweep.write_table(tmp_path / "leaderboard.csv", rows, _sweep.COLUMNS)
     _sweep.show(rows, failed, tmp_path)
     shown = capsys.readouterr().out
     assert "3-dense_ae-nosuch" in shown
     assert "no test label is read to rank" in " ".join(shown.split())
     with open(tmp_path / "leaderboard.csv", newline="") as file:
         assert [row["rank"] for row in csv.DictReader(file)] == ["1", "2", "1", "2"]
+
+
+def test_repeated_runs_are_summed_up(tmp_path, capsys):
+    for number, (model, auc) in enumerate([("dense_ae", 0.6), ("dense_ae", 0.8), ("level", 0.5), ("dense_ae", 0.7)]):
+        finished_child(tmp_path, number, model, "fan", auc / 2, auc=auc)
+    rows, failed = _sweep.collect(tmp_path)
+    repeated = _repeats.summarise(rows)
+    assert [(line["model"], line["runs"]) for line in repeated] == [("dense_ae", 3), ("level", 1)]
+    assert repeated[0]["auc"] == pytest.approx(0.7)
+    assert repeated[0]["auc_std"] == pytest.approx(0.1)  # of a sample
+    assert repeated[0]["pseudo_auc"] == pytest.approx(0.35)
+    assert repeated[1]["auc_std"] != repeated[1]["auc_std"]
+    assert "seed" not in repeated[0]["overrides"]
+    _sweep.show(rows, failed, tmp_path, repeated)
+    assert ".700±.100" in capsys.readouterr().out
+    assert _repeats.summarise([row for row in rows if row["run"] in ("0-dense_ae-fan", "2-level-fan")]) == []
 
 
 @pytest.mark.slow
