@@ -91,6 +91,8 @@ def judge(scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> list[Result]:
     labels = sounds.anomalous[rows]
     decisions = scorer.thresholds.decide(scores, sounds.machine_id[rows])
     write_scores(run_dir / "scores.csv", clips, labels, scores, decisions)
+    called = {label: [int(decisions[labels == label].sum()), int((labels == label).sum())] for label in (0, 1)}
+    _run_dir.note(run_dir, false_alarms=called[0], found=called[1])
     if sounds.official:
         decided = [
             Decided(clip.machine, clip.machine_id, clip.domain, clip.path.name, float(score), int(decision))

@@ -153,6 +153,12 @@ def report(cfg: DictConfig, results: list["Result"], criterion: float, logger: A
     console = Console()
     console.print(results_table(results, title=title, caption=selection))
     console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
+    facts = _run_dir.facts_of(run_dir)
+    (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
+    console.print(
+        f"threshold per ID, {cfg.choices.get('threshold', '')} {cfg.threshold.quantile} of held-out normal clips: "
+        f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
+    )
     for what, path in (("report", page), ("scores", run_dir / "scores.csv"), ("run", run_dir)):
         console.print(f"{what:>7}: {path}", soft_wrap=True)
     if logger is not None:

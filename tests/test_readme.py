@@ -40,6 +40,12 @@ def test_train_commands_compose(command):
         check(_config.compose(overrides))
 
 
+@pytest.mark.parametrize("command", commands("download"))
+def test_download_commands_compose(command):
+    for overrides in runs(command):
+        check(_config.compose(overrides, "download"))
+
+
 @pytest.mark.parametrize("command", commands("score"))
 def test_score_commands_name_its_options(command):
     options = inspect.signature(score_files).parameters
@@ -49,6 +55,7 @@ def test_score_commands_name_its_options(command):
 def test_the_documents_show_commands():
     assert len(commands("train")) > 6
     assert commands("score")
+    assert len(commands("download")) > 3
 
 
 def test_every_choice_is_in_the_readme():
