@@ -30,28 +30,34 @@ def make_scorer(cfg: DictConfig, sounds: MachineSounds, run_dir: Path) -> Scorer
     """The run directory as users will load it, its back end fitted on the normal training clips."""
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
     scorer = load(run_dir, device=device, trust=[cfg.model._target_.split(".")[0], "mimii_pl"])
-    if scorer.detector.has_embedding:
-        write_embeddings(scorer, sounds, run_dir)
+    means = write_embeddings(scorer, sounds, run_dir) if scorer.detector.has_embedding else None
     backend = _config.build(cfg.backend)
     if backend is not None:
-        if not scorer.detector.has_embedding:
+        if means is None:
             raise InputError(f"model={cfg.choices.model} has no embedding for backend={cfg.choices.backend}")
         scorer.use(backend)
         waves, ids = sounds.of("train")
         windows = -(-backend.limit // np.unique(ids, return_counts=True)[1].min())  # as many as the smallest ID needs
-        backend.fit(scorer.embed_waves(waves, ids, "embedding training clips", windows), ids)
+        pooled = backend.pool == "mean"  # as in embeddings.npz: not computed twice
+        learned = means if pooled else scorer.embed_waves(waves, ids, "embedding training clips", windows)
+        backend.fit(learned, ids)
         _run_dir.write_arrays(run_dir / "backend.npz", backend.state())
     return scorer
 
 
-def write_embeddings(scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> None:
-    """Embeddings of every clip of a split, the mean over its windows, with what is known of the clip but its label."""
+def write_embeddings(scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> np.ndarray:
+    """Embeddings of every clip of a split, the mean over its windows, with what is known of the clip but its label.
+
+    Returns:
+        Those of the training clips, [N, D].
+    """
     rows = np.concatenate([sounds.rows(split) for split in ("train", "validation", "test")])
     clips = [sounds.clips[row] for row in rows]
     embeddings = scorer.embed_waves(ClipRows(sounds.waves, rows), sounds.machine_id[rows], "embedding clips")
     names = ("split", "machine", "machine_id", "path")
     columns = {name: np.array([str(getattr(clip, name)) for clip in clips]) for name in names}
     _run_dir.write_arrays(run_dir / "embeddings.npz", {"embedding": embeddings, **columns})
+    return embeddings[: len(sounds.rows("train"))]
 
 
 def validate(cfg: DictConfig, scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> float:

@@ -13,6 +13,8 @@ from mimii_pl.errors import InputError
 from mimii_pl.rescore import rescore
 from mimii_pl.run import run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

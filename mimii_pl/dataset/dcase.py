@@ -33,7 +33,8 @@ class DCASE(Published):
 
     Args:
         part: `dev`: the development set; `eval`: additional training and evaluation set; `all`: both. A folder right
-            under `root` belongs to every part.
+            under `root` is read with every part; what stands there is taken for the development set when archives are
+            missing.
         official: challenge whose official score is computed, and whose files are written.
         archives: part -> archives as the record has them: `record`, `name` (with {machine}), `files`
             (machine -> MD5 or null).
@@ -156,8 +157,9 @@ class DCASE(Published):
 
     def by_hand(self, archive: Archive) -> bool:
         split = "train" if "train" in archive.name else "test" if "test" in archive.name else ""
-        folders = [name for name in FOLDERS if split in name]
-        return any((top / archive.machine / name).is_dir() for top in self.tops() for name in folders)
+        part = self.root / archive.folder
+        tops = [part, part / "raw", *([self.root] if archive.folder == "dev_data" else [])]
+        return any((top / archive.machine / name).is_dir() for top in tops for name in FOLDERS if split in name)
 
 
 def _recordings(folder: Path) -> Iterator[Path]:

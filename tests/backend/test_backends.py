@@ -125,6 +125,7 @@ def test_a_stored_estimator_of_a_strange_type_is_refused():
         lof.score(ring(3)[0], np.zeros(3, int))
 
 
+@pytest.mark.slow
 def test_pyod_takes_any_detector_and_names_what_it_has_not():
     hbos = _config.build(
         _config.compose(["backend=pyod", "backend.detector=hbos", "+backend.options.n_bins=5"]).backend

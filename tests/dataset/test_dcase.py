@@ -55,8 +55,11 @@ def count(sounds):
     return Counter((clip.machine_id, clip.split, clip.condition, clip.domain) for clip in sounds.clips)
 
 
-@pytest.mark.parametrize("name", OF_A_YEAR)
-@pytest.mark.parametrize("layout", ["{part}_data", "{part}_data/raw", "."])
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [(name, "{part}_data") for name in OF_A_YEAR]
+    + [(name, layout) for name in ("dcase2020", "dcase2021") for layout in ("{part}_data/raw", ".")],
+)
 def test_the_development_set_is_read_as_what_it_is(name, layout, tmp_path):
     root, _ = placed(name, tmp_path, layout)
     machine = OF_A_YEAR[name][2]

@@ -113,6 +113,15 @@ def test_what_was_placed_by_hand_is_not_fetched(records, tmp_path):
     assert not records.asked
 
 
+def test_what_was_placed_by_hand_is_that_part_only(records, tmp_path):
+    imitation.unpacked(imitation.dcase2020()["dev_data_fan.zip"], tmp_path / "d" / "dev_data")
+    fetched(configured(records, tmp_path / "d", "dataset.part=all", "dataset.ground_truth=[]"))
+    assert {path.rsplit("/", 1)[-1] for path in served(records)} == {
+        "eval_data_train_fan.zip",
+        "eval_data_test_fan.zip",
+    }
+
+
 def test_an_archive_placed_by_hand_is_unpacked(records, tmp_path):
     store = tmp_path / "d" / "archives"
     store.mkdir(parents=True)
@@ -230,6 +239,7 @@ def test_the_next_mirror_is_asked(records, tmp_path):
     assert served(records) == {DEV: 1}
 
 
+@pytest.mark.slow
 def test_offline_says_what_to_do(tmp_path):
     with server.serving() as gone:
         url = gone.url

@@ -81,6 +81,7 @@ def test_without_severity_an_anomaly_is_a_healthy_machine():
         assert any(fault(unit, 0.5) != fault(unit, 1.0) for fault in faults.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", UNITS)
 def test_a_fault_of_phase_changes_the_pulses_and_hardly_the_spectrum(machine):
     for unit in UNITS[machine].values():

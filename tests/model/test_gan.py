@@ -17,6 +17,7 @@ def anogan():
     return AnoGAN((1, 32, 40), 2, latent=8, width=4, frames=24, search_lr=0.05, tolerance=-1.0, patience=10).eval()
 
 
+@pytest.mark.slow
 def test_the_search_finds_what_the_generator_can_make(anogan):
     own, strange = anogan.generated(3).detach(), 5 * torch.randn(3, 1, 32, 24)
     found = anogan.search(own, 400)

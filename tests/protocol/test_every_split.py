@@ -55,6 +55,7 @@ def test_no_data_set_and_no_protocol_is_forgotten():
     assert set(PROTOCOLS) == {path.stem for path in (_config.CONF / "protocol").glob("[!_]*.yaml")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", DATA)
 def test_no_clip_is_on_two_sides(roots, name, protocol):

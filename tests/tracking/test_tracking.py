@@ -89,6 +89,7 @@ def check_recorded(client, run_dir):
     return recorded
 
 
+@pytest.mark.slow
 def test_the_default_store_is_a_database_with_artifacts_beside_it(root, tmp_path, monkeypatch):
     uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # Lightning's logger sets it: this puts it back
