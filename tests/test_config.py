@@ -22,12 +22,22 @@ CHOICES = [
 ]
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_composes_and_passes_the_check(group, choice, tmp_path):
-    cfg = _config.compose([f"{group}={choice}"])
+def rounds():
+    """Every choice of every group, one of each group at a time: as few configurations as the largest group needs."""
+    groups = {}
+    for group, choice in CHOICES:
+        groups.setdefault(group, []).append(choice)
+    alone = [{group: choice} for group in ("experiment", "features") for choice in groups.pop(group)]
+    longest = max(map(len, groups.values()))
+    return alone + [{group: names[n] for group, names in groups.items() if n < len(names)} for n in range(longest)]
+
+
+@pytest.mark.parametrize("chosen", rounds(), ids=lambda chosen: "-".join(chosen.values()))
+def test_every_choice_composes_and_passes_the_check(chosen, tmp_path):
+    cfg = _config.compose([f"{group}={choice}" for group, choice in chosen.items()])
     cfg.run_dir = str(tmp_path)
     check(cfg)
-    assert cfg.choices[group] == choice
+    assert {group: cfg.choices[group] for group in chosen} == chosen
 
 
 @pytest.mark.parametrize("group", MIRRORED)

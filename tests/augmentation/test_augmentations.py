@@ -80,7 +80,8 @@ def test_mixed_targets_are_the_shares_of_what_is_heard(parts):
     ids = torch.arange(4)
     known = torch.eye(4).view(4, 1, 4, 1)  # each clip is its own bin, so a sum shows its weights
     before = Batch(known, ids, ids, ids, known, torch.eye(4))
+    mixup = build("mixup", p=1, alpha=1, parts=parts)
     for _ in range(20):
-        after = build("mixup", p=1, alpha=1, parts=parts)(before)
+        after = mixup(before)
         torch.testing.assert_close(after.spec[:, 0, :, 0], after.target)
     assert (after.target > 0).sum() > 4
