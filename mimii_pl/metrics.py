@@ -141,8 +141,8 @@ def per_machine_id(
     for name in sorted(clips):
         ids = []
         for one, rows in sorted(clips[name].items()):
-            values = _of_one(labels[rows], scores[rows])
-            values |= of_domains(labels[rows], scores[rows], domains[rows], own=official == "dcase2021")
+            of_domain = of_domains(labels[rows], scores[rows], domains[rows], own=official == "dcase2021")
+            values = _of_one(labels[rows], scores[rows]) | of_domain
             ids += [Result(name, one, metric, value) for metric, value in values.items()]
         results += ids + _summary(name, ids) + _official(name, ids, official)
     if len(clips) > 1:
@@ -179,21 +179,18 @@ def _of_one(labels: NDArray, scores: NDArray) -> dict[str, float]:
 
 def _summary(machine: str, ids: list[Result]) -> list[Result]:
     """Mean, harmonic mean and minimum over IDs."""
-    names = [name for name in dict.fromkeys(r.metric for r in ids) if not name.startswith("n_")]
-    return [
-        Result(machine, name, metric, over([r.value for r in ids if r.metric == metric]))
-        for name, over in SUMMARIES.items()
-        for metric in names
-    ]
+    values: dict[str, list[float]] = {}
+    for r in ids:
+        values.setdefault(r.metric, []).append(r.value)
+    kept = {metric: of_ids for metric, of_ids in values.items() if not metric.startswith("n_")}
+    return [Result(machine, name, metric, over(x)) for name, over in SUMMARIES.items() for metric, x in kept.items()]
 
 
 def _official(machine: str, results: list[Result], official: str | None) -> list[Result]:
     """`official_<year>` over the machine IDs; nothing where the clips do not have the domains it is made of."""
-    if official is None:
-        return []
-    parts, mean = OFFICIAL[official]
+    parts, mean = OFFICIAL.get(official, ((), ""))
     of_ids = [r for r in results if r.id not in SUMMARIES and r.metric in parts]
-    if {r.metric for r in of_ids} != set(parts):
+    if not parts or {r.metric for r in of_ids} != set(parts):
         return []
     values = [r.value for r in of_ids]
     if mean == "mean":  # over IDs, then types, which may have unequally many of them

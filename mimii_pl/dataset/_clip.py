@@ -1,10 +1,13 @@
 """What is known of a recording, what detectors see of it, and how much of it they ask for."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from torch import Tensor
+
+from mimii_pl.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -84,3 +87,17 @@ class Crop(NamedTuple):
         """First frame that may be touched in a clip of `frames` frames, and how many there are."""
         start, stop = self.within or (0, frames)
         return start, min(stop, frames) - start
+
+
+def restrict(clips: list[Clip], machine: str, root: Path) -> list[Clip]:
+    """Keep one machine type (or `all`); the error names the types that are there."""
+    kept = [clip for clip in clips if machine in ("all", clip.machine)]
+    if not kept:
+        raise no_machine(machine, root, (clip.machine for clip in clips))
+    return sorted(kept, key=lambda clip: str(clip.path))
+
+
+def no_machine(machine: str, root: Path, found: Iterable[str]) -> InputError:
+    """What to say where a machine type is not among the data."""
+    names = ", ".join(sorted(set(found))) or "none"
+    return InputError(f"no recordings of machine '{machine}' in {root}; machine types found there: {names}")

@@ -245,17 +245,3 @@ class _Gather(Dataset):
             return wave[start : start + length]
         index = np.abs(np.arange(start, start + length))
         return wave[np.minimum(index, 2 * (len(wave) - 1) - index)]
-
-
-def restrict(clips: list[Clip], machine: str, root: Path) -> list[Clip]:
-    """Keep one machine type (or `all`); the error names the types that are there."""
-    kept = [clip for clip in clips if machine in ("all", clip.machine)]
-    if not kept:
-        raise no_machine(machine, root, (clip.machine for clip in clips))
-    return sorted(kept, key=lambda clip: str(clip.path))
-
-
-def no_machine(machine: str, root: Path, found: Iterable[str]) -> InputError:
-    """What to say where a machine type is not among the data."""
-    names = ", ".join(sorted(set(found))) or "none"
-    return InputError(f"no recordings of machine '{machine}' in {root}; machine types found there: {names}")

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from mimii_pl.dataset._audio import SUFFIXES
-from mimii_pl.dataset._clip import Clip
-from mimii_pl.dataset._datamodule import no_machine
+from mimii_pl.dataset._clip import Clip, no_machine
 from mimii_pl.dataset._names import FOLDERS, Told, attributes_of, parse, read_list, read_table
 from mimii_pl.dataset._published import Archive, Published
 from mimii_pl.errors import InputError

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from mimii_pl.dataset._audio import SUFFIXES
-from mimii_pl.dataset._clip import Clip
-from mimii_pl.dataset._datamodule import restrict
+from mimii_pl.dataset._clip import Clip, restrict
 from mimii_pl.dataset._published import Archive, Published
 from mimii_pl.errors import InputError
 from mimii_pl.protocol.mimii import baseline_split

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mimii_pl.dataset._audio import SUFFIXES
-from mimii_pl.dataset._clip import Clip
-from mimii_pl.dataset._datamodule import MachineSounds, restrict
+from mimii_pl.dataset._clip import Clip, restrict
+from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.dataset._words import CONDITIONS, SPLITS
 from mimii_pl.errors import InputError
 

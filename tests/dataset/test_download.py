@@ -1,13 +1,10 @@
 """Downloads from a server on this machine that behaves, and misbehaves, like the public archive."""
 
-import io
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
-import zipfile
 from collections import Counter
 from hashlib import md5
 from pathlib import Path
@@ -18,8 +15,7 @@ import server
 import world
 
 from mimii_pl import _config
-from mimii_pl.dataset import _archives, _download
-from mimii_pl.dataset._published import Archive
+from mimii_pl.dataset import _download
 from mimii_pl.download import download
 from mimii_pl.errors import InputError
 
@@ -262,71 +258,6 @@ def test_what_the_record_said_is_remembered_for_archives_without_a_pinned_checks
     records.record(3678171, {"dev_data_fan.zip": imitation.zipped({"fan/train/other.wav": b"another"})})
     with pytest.raises(InputError, match="its MD5 is not"):
         fetched(cfg)
-
-
-# --- archives --------------------------------------------------------------------------------------------------------
-ARCHIVE = Archive(1, "a.zip", "fan", "dev_data")
-
-
-def unpack(tmp_path, content, **options):
-    (tmp_path / "a.zip").write_bytes(content)
-    return _archives.unpack(_prepared(tmp_path), ARCHIVE, tmp_path / "a.zip", **options)
-
-
-def _prepared(tmp_path):
-    (tmp_path / "root" / "archives").mkdir(parents=True, exist_ok=True)
-    return tmp_path / "root"
-
-
-@pytest.mark.parametrize(
-    "name", ["../evil.wav", "fan/../../evil.wav", "/evil.wav", "fan\\..\\..\\evil.wav", "C:/evil.wav"]
-)
-def test_nothing_is_written_outside_the_folder(tmp_path, name):
-    with pytest.raises(InputError, match="outside its folder"):
-        unpack(tmp_path, imitation.zipped({"fan/train/a.wav": b"a", name: b"evil"}))
-    assert not list(tmp_path.rglob("*.wav"))
-
-
-def test_no_link_is_followed_or_made(tmp_path):
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        link = zipfile.ZipInfo("fan/train")
-        link.external_attr = (stat.S_IFLNK | 0o777) << 16
-        archive.writestr(link, "/etc")
-    with pytest.raises(InputError, match="is a link"):
-        unpack(tmp_path, packed.getvalue())
-
-
-def test_an_archive_that_would_grow_too_large(tmp_path):
-    with pytest.raises(InputError, match="it would grow to"):
-        unpack(tmp_path, imitation.zipped({"fan/train/a.wav": bytes(100_000)}), limit=99_999)
-    assert not (tmp_path / "root" / "dev_data").exists()
-
-
-@pytest.mark.parametrize("kept", [0.3, 0.99])
-def test_a_truncated_archive(tmp_path, kept):
-    whole = imitation.zipped(imitation.dcase2020()["dev_data_fan.zip"])
-    with pytest.raises(InputError, match=r"damaged .*delete it, and it is downloaded again"):
-        unpack(tmp_path, whole[: int(kept * len(whole))])
-
-
-def test_a_damaged_archive(tmp_path):
-    whole = bytearray(imitation.zipped(imitation.dcase2020()["dev_data_fan.zip"]))
-    whole[2000] ^= 0xFF
-    with pytest.raises(InputError, match="damaged"):
-        unpack(tmp_path, bytes(whole))
-    assert not _archives.is_unpacked(tmp_path / "root", ARCHIVE)
-
-
-def test_another_layout(tmp_path):
-    with pytest.raises(InputError, match=r"laid out differently: expected a folder fan/ in it, found pump, readme"):
-        unpack(tmp_path, imitation.zipped({"pump/train/a.wav": b"a", "readme": b"b"}))
-
-
-def test_folders_above_the_machine_and_junk_are_left_away(tmp_path):
-    files = {"dev_data/fan/train/a.wav": b"a", "__MACOSX/fan/train/._a.wav": b"x"}
-    assert unpack(tmp_path, imitation.zipped(files)) == 1
-    assert [path.name for path in (tmp_path / "root" / "dev_data" / "fan" / "train").iterdir()] == ["a.wav"]
 
 
 # --- no room ---------------------------------------------------------------------------------------------------------
