@@ -158,3 +158,17 @@ def mimii(machine: str = "fan") -> Files:
         ),
         channels=8,
     )
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------
+DCASE = {  # data set -> archives, labels of the evaluation clips, development and evaluation machine type
+    "dcase2020": (dcase2020(), DCASE2020_LIST, "fan", "fan"),
+    "dcase2021": (dcase2021(), DCASE2021_LIST, "fan", "fan"),
+    "dcase2022": (dcase2022(), DCASE2022_LIST, "bearing", "bearing"),
+    "dcase2023": (first_shot("gearbox", "bandsaw"), None, "gearbox", "bandsaw"),
+    "dcase2024": (first_shot("slider", "3DPrinter", suffix="_r2"), None, "slider", "3DPrinter"),
+    "dcase2025": (first_shot("ToyCar", "AutoTrash", supplemental=True), None, "ToyCar", "AutoTrash"),
+    "dcase2026": (first_shot("gearboxEmu", "Sander", channels=2), None, "gearboxEmu", "Sander"),
+    "mimii_due": (dcase2021("pump"), None, "pump", "pump"),
+    "mimii_dg": ({"fan.zip": dcase2022("fan")["dev_fan.zip"]}, None, "fan", "fan"),
+}

@@ -1,6 +1,6 @@
 """Data sets that can be downloaded: which archives a run needs, and getting those that are missing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from mimii_pl.dataset._datamodule import MachineSounds
@@ -63,6 +63,20 @@ class Published(MachineSounds):
     def wanted(self) -> list[Archive]:
         """Archives of the chosen machines, whether they are here or not."""
         raise NotImplementedError
+
+    def archives_of(self, entry: Mapping, folder: str, **names: object) -> list[Archive]:
+        """Those of the chosen machines among the archives of a record: `record`, `name`, `files` (machine -> MD5).
+
+        `name` and `folder` are completed with {machine} and the further names.
+        """
+        return [
+            Archive(
+                entry["record"], entry["name"].format(machine=machine, **names), machine,
+                folder.format(machine=machine, **names), md5,
+            )
+            for machine, md5 in entry["files"].items()
+            if self.machine in ("all", machine)
+        ]  # fmt: skip
 
     def lists(self) -> list[tuple[str, str, str | None]]:
         """Further files for `root/ground_truth`: name, address and MD5."""

@@ -143,11 +143,10 @@ class DCASE(Published):
     # --- what can be downloaded --------------------------------------------------------------------------------------
     def wanted(self) -> list[Archive]:
         return [
-            Archive(entry["record"], entry["name"].format(machine=machine), machine, f"{part}_data", md5)
+            archive
             for part in PARTS[self.part]
             for entry in self.archives.get(part, ())
-            for machine, md5 in entry["files"].items()
-            if self.machine in ("all", machine)
+            for archive in self.archives_of(entry, f"{part}_data")
         ]
 
     def lists(self) -> list[tuple[str, str, str | None]]:

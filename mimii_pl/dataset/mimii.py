@@ -31,14 +31,7 @@ class MIMII(Published):
         self.snr, self.archives = snr, archives
 
     def wanted(self) -> list[Archive]:
-        if not self.archives:
-            return []
-        record, name = self.archives["record"], self.archives["name"]
-        return [
-            Archive(record, name.format(snr=self.snr, machine=machine), machine, f"{self.snr}_dB_{machine}", md5)
-            for machine, md5 in self.archives["files"].items()
-            if self.machine in ("all", machine)
-        ]
+        return self.archives_of(self.archives, "{snr}_dB_{machine}", snr=self.snr) if self.archives else []
 
     def by_hand(self, archive: Archive) -> bool:
         return super().by_hand(archive) or (self.root / archive.machine).is_dir()

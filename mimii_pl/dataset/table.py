@@ -60,17 +60,23 @@ class Table(MachineSounds):
             clips = list(self._clips(rows, self._found(rows.fieldnames or ())))
         if not clips:
             raise InputError(f"{self.table} lists no recordings")
-        if not (kept := [clip for clip in clips if clip.path.is_file()]):
+        sides: dict[bool, list[Clip]] = {True: [], False: []}
+        for clip in clips:
+            sides[clip.path.is_file()].append(clip)
+        kept, missing = sides[True], sides[False]
+        if not kept:
             raise InputError(
                 f"none of the {len(clips)} files in {self.table} is there; the first: {clips[0].path}. "
                 "Set dataset.sounds=<the folder that the paths start from>"
             )
-        for clip in [clip for clip in clips if not clip.path.is_file()][:SHOWN]:
+        for clip in missing[:SHOWN]:
             log.warning("%s: listed in %s and not there", clip.path, self.table)
-        if missing := len(clips) - len(kept):
-            log.warning("%d of %d files in %s are missing: left out", missing, len(clips), self.table)
+        if missing:
+            log.warning("%d of %d files in %s are missing: left out", len(missing), len(clips), self.table)
             if self.strict:
-                raise InputError(f"{missing} files in {self.table} are missing (dataset.strict=false would leave them)")
+                raise InputError(
+                    f"{len(missing)} files in {self.table} are missing (dataset.strict=false would leave them)"
+                )
         return restrict(kept, self.machine, self.root)
 
     def _found(self, header: Iterable[str]) -> dict[str, str]:

@@ -14,18 +14,6 @@ import world
 from mimii_pl.dataset._names import parse, read_list
 from mimii_pl.errors import InputError
 
-OF_A_YEAR = {  # data set -> archives, labels of the evaluation clips, development and evaluation machine type
-    "dcase2020": (imitation.dcase2020(), imitation.DCASE2020_LIST, "fan", "fan"),
-    "dcase2021": (imitation.dcase2021(), imitation.DCASE2021_LIST, "fan", "fan"),
-    "dcase2022": (imitation.dcase2022(), imitation.DCASE2022_LIST, "bearing", "bearing"),
-    "dcase2023": (imitation.first_shot("gearbox", "bandsaw"), None, "gearbox", "bandsaw"),
-    "dcase2024": (imitation.first_shot("slider", "3DPrinter", suffix="_r2"), None, "slider", "3DPrinter"),
-    "dcase2025": (imitation.first_shot("ToyCar", "AutoTrash", supplemental=True), None, "ToyCar", "AutoTrash"),
-    "dcase2026": (imitation.first_shot("gearboxEmu", "Sander", channels=2), None, "gearboxEmu", "Sander"),
-    "mimii_due": (imitation.dcase2021("pump"), None, "pump", "pump"),
-    "mimii_dg": ({"fan.zip": imitation.dcase2022("fan")["dev_fan.zip"]}, None, "fan", "fan"),
-}
-
 
 def configured(name, root, machine, *overrides):
     """The configuration of a data set on disk."""
@@ -34,7 +22,7 @@ def configured(name, root, machine, *overrides):
 
 def placed(name, tmp_path, layout="{part}_data"):
     """The imitation of a data set on disk."""
-    archives, labels, _, _ = OF_A_YEAR[name]
+    archives, labels, _, _ = imitation.DCASE[name]
     for archive, files in archives.items():
         part = "eval" if archive.startswith("eval") else "dev"
         imitation.unpacked(files, tmp_path / name / layout.format(part=part))
@@ -57,12 +45,12 @@ def count(sounds):
 
 @pytest.mark.parametrize(
     ("name", "layout"),
-    [(name, "{part}_data") for name in OF_A_YEAR]
+    [(name, "{part}_data") for name in imitation.DCASE]
     + [(name, layout) for name in ("dcase2020", "dcase2021") for layout in ("{part}_data/raw", ".")],
 )
 def test_the_development_set_is_read_as_what_it_is(name, layout, tmp_path):
     root, _ = placed(name, tmp_path, layout)
-    machine = OF_A_YEAR[name][2]
+    machine = imitation.DCASE[name][2]
     sounds = world.sounds_of(configured(name, root, machine, "dataset.download=false", "protocol.validation=0"))
     found = count(sounds)
     if name == "dcase2020":
@@ -85,7 +73,7 @@ def test_the_development_set_is_read_as_what_it_is(name, layout, tmp_path):
 @pytest.mark.parametrize("name", ["dcase2020", "dcase2021", "dcase2022"])
 def test_the_evaluation_set_gets_its_labels_from_the_list(name, tmp_path):
     root, labels = placed(name, tmp_path)
-    machine = OF_A_YEAR[name][3]
+    machine = imitation.DCASE[name][3]
     cfg = with_labels(configured(name, root, machine, "dataset.part=eval", "dataset.download=false"), labels)
     found = count(world.sounds_of(cfg))
     one = "id_01" if name == "dcase2020" else "section_03"
@@ -98,7 +86,7 @@ def test_the_evaluation_set_gets_its_labels_from_the_list(name, tmp_path):
 @pytest.mark.parametrize("name", ["dcase2023", "dcase2024", "dcase2025", "dcase2026", "mimii_due"])
 def test_without_a_list_evaluation_clips_have_no_label(name, tmp_path, caplog):
     root, _ = placed(name, tmp_path)
-    machine = OF_A_YEAR[name][3]
+    machine = imitation.DCASE[name][3]
     sounds = world.sounds_of(configured(name, root, machine, "dataset.part=eval", "dataset.download=false"))
     assert {clip.condition for clip in sounds.clips if clip.split == "test"} == {""}
     assert set(sounds.anomalous[sounds.rows("test")]) == {-1}

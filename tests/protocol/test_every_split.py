@@ -8,15 +8,7 @@ from mimii_pl import _config
 from mimii_pl.errors import InputError
 
 DATA = {
-    "dcase2020": ("fan", imitation.dcase2020()),
-    "dcase2021": ("fan", imitation.dcase2021()),
-    "dcase2022": ("bearing", imitation.dcase2022()),
-    "dcase2023": ("gearbox", imitation.first_shot("gearbox", "bandsaw")),
-    "dcase2024": ("slider", imitation.first_shot("slider", "3DPrinter", suffix="_r2")),
-    "dcase2025": ("ToyCar", imitation.first_shot("ToyCar", "AutoTrash", supplemental=True)),
-    "dcase2026": ("gearboxEmu", imitation.first_shot("gearboxEmu", "Sander", channels=2)),
-    "mimii_due": ("pump", imitation.dcase2021("pump")),
-    "mimii_dg": ("fan", {"fan.zip": imitation.dcase2022("fan")["dev_fan.zip"]}),
+    **{name: (machine, archives) for name, (archives, _, machine, _) in imitation.DCASE.items()},
     "dcase": ("fan", imitation.dcase2020()),
     "mimii": ("fan", {"6_dB_fan.zip": {f"6_dB_fan/{name}": data for name, data in imitation.mimii().items()}}),
     "folder": (
