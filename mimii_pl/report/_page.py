@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mimii_pl import _run_dir, metrics
 from mimii_pl.report import _embedding, _figures, _tables
 from mimii_pl.report._tables import DECISIONS, RANKING
+from mimii_pl.report._template import template
 from mimii_pl.results import Result, read_results
 from mimii_pl.scorer import Scorer
 from mimii_pl.scores import Scored, read_scores
@@ -53,7 +53,7 @@ def write_report(
     if any(result.metric in DECISIONS.metrics for result in results):
         origin = f"Threshold per machine ID: {thresholds.origin}." if thresholds else ""
         tables.append(_table("Decisions", results, origin, DECISIONS))
-    page = _environment().get_template("page.html.j2").render(
+    page = template("page.html.j2").render(
         title=title or run_dir.resolve().name, caption=caption, headlines=_tables.headlines(results), tables=tables,
         machines=machines, identified=_identified(run_dir / "identified.csv"),
         training=_training(run_dir / "history.csv"), config=config.read_text("utf-8") if config.is_file() else "",
@@ -61,15 +61,6 @@ def write_report(
     path = run_dir / "report.html"
     _run_dir.write_text(path, page)
     return path
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["number"] = _tables.number
-    return environment
 
 
 def _table(name: str, results: list[Result], caption: str, sheet: _tables.Sheet = RANKING) -> dict:
