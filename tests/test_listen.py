@@ -36,8 +36,8 @@ def test_a_notebook_shows_it(root):
     assert "<audio" not in shown  # escaped
 
 
-@pytest.mark.parametrize(("split", "message"), [("eval", "split is one of: train"), ("test", "no clip there")])
+@pytest.mark.parametrize(("split", "message"), [("eval", "split is one of: train"), ("validation", "no clip there")])
 def test_mistakes_are_named(root, split, message):
-    more = ["protocol=holdout", "protocol.test=0"] if split == "test" else []
+    more = ["protocol.validation=0"] if split == "validation" else []
     with pytest.raises(InputError, match=message):
         listen(options(root, f"split={split}", *more))
