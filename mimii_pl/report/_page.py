@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.progress import track
 
 from mimii_pl import _run_dir, metrics
 from mimii_pl.report import _embedding, _figures, _tables
@@ -43,7 +44,7 @@ def write_report(
     thresholds = Thresholds(**json.loads(kept.read_text())) if kept.is_file() else None
     maps = _embedding.maps(run_dir / "embeddings.npz", scored)
     machines = []
-    for key in sorted({clip[:2] for clip in scored}):
+    for key in track(sorted({clip[:2] for clip in scored}), "drawing the report", transient=True):
         own = sorted((clip for clip in scored if clip[:2] == key), key=lambda clip: -clip.score)
         machine = _machine(*key, results, own, thresholds, clips or LISTED)
         machine["map"] = maps.get(key)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mimii_pl.scorer import Scorer
 
-STEPS = 8  # of the path that gradients are averaged over
+STEPS = 4  # of the path that gradients are averaged over
 BANDS = (0, 1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)  # of the spectrum that are swapped
 SPANS = 8  # parts of the clip that are swapped
 PATIENCE = 20.0  # seconds that swapping may take for one clip

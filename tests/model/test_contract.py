@@ -10,6 +10,7 @@ import world
 
 from mimii_pl import _check, _config
 from mimii_pl.model._training_free import TrainingFree
+from mimii_pl.report._where import where
 from mimii_pl.results import read_results
 from mimii_pl.run import run
 from mimii_pl.scorer import Scorer
@@ -85,6 +86,32 @@ def test_the_embedding_is_one_vector_per_clip(built):
     assert embeddings.ndim == 2
     assert len(embeddings) == CLIPS
     assert np.isfinite(embeddings).all()
+
+
+@pytest.mark.slow
+def test_where_an_anomaly_was_found_is_a_place_in_the_clip(built, monkeypatch):
+    _, sounds, detector = built
+    if detector.name == "anogan":  # too slow to be asked again and again
+        monkeypatch.setattr("mimii_pl.report._where.PATIENCE", 0.0)
+    loaded = scorer(sounds, detector)
+    found = where(loaded, sounds.waves[0], int(sounds.machine_id[0]), sounds.waves[1:4])
+    if found is None:
+        assert detector.name == "anogan"
+        return
+    assert np.isfinite(found.amount).all()
+    assert found.amount.any()
+    assert len(found.hertz) == len(found.amount) + 1
+    assert (np.diff(found.hertz) > 0).all()
+    assert 0 <= found.hertz[0] < 100
+    assert 7500 < found.hertz[-1] <= 8000
+    if detector.offers("error_map"):
+        batch = loaded.batch(sounds.waves[:2], sounds.machine_id[:2])
+        with torch.inference_mode():
+            errors, scores = detector.error_map(batch), detector.score(batch)
+        assert errors.shape[::2] == (2, batch.spec.shape[3])
+        assert (errors >= 0).all()
+        if errors.shape[1] > 1 and detector.name not in ("f_anogan", "idnn"):  # their scores have other parts
+            assert errors.mean(dim=(1, 2)).tolist() == pytest.approx(scores.tolist(), rel=0.3)
 
 
 def test_the_loss_reaches_every_parameter(built):

@@ -1,0 +1,37 @@
+"""False alarms on normal test clips against the share that a threshold promises: synthetic fans, three seeds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from _bench import show, workplace
+
+from mimii_pl import _config
+from mimii_pl.run import run
+from mimii_pl.scores import read_scores
+from mimii_pl.threshold._threshold import Thresholds
+from mimii_pl.threshold.gamma import Gamma
+from mimii_pl.threshold.percentile import Percentile
+
+SEEDS, QUANTILES = (0, 1, 2), (0.9, 0.95, 0.99)
+WORLD = ["dataset=synthetic", "dataset.train_clips=200", "dataset.test_clips=150", "dataset.clip_seconds=2"]
+
+with workplace():
+    rows = []
+    for seed in SEEDS:
+        folder = Path(f"thresholds-{seed}")
+        cfg = _config.compose(
+            ["model=dense_ae", "logger=none", "trainer=cpu", "report=brief", "training.epochs=8", f"seed={seed}",
+             "protocol.validation=0.3", f"dataset.world_seed={seed}", *WORLD]
+        )  # fmt: skip
+        run(cfg, folder)
+        normal = [clip for clip in read_scores(folder / "scores.csv") if clip.label == 0]
+        scores = np.array([clip.score for clip in normal])
+        held = Thresholds(**json.loads((folder / "thresholds.json").read_text()))
+        numbers = np.array([held.number(f"{clip.machine}/{clip.id}") for clip in normal])
+        for quantile in QUANTILES:
+            rates = [
+                held.choose(rule(quantile=quantile)).decide(scores, numbers).mean() for rule in (Percentile, Gamma)
+            ]
+            rows.append([str(seed), f"{100 * (1 - quantile):.0f} %", *(f"{100 * rate:.1f} %" for rate in rates)])
+    show(f"false alarms among {len(normal)} normal test clips", ["seed", "promised", "percentile", "gamma"], rows)
