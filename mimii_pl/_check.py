@@ -9,7 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mimii_pl.errors import InputError
 
-TOP_LEVEL = {"seed": int, "training.epochs": int, "training.patience": int, "resume": str | None}
+TOP_LEVEL = {
+    "seed": int, "training.epochs": int, "training.patience": int, "efficiency.seconds": float, "resume": str | None,
+}  # fmt: skip
 
 
 def check(cfg: DictConfig) -> None:

@@ -3,7 +3,6 @@
 import csv
 import io
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
@@ -96,9 +95,7 @@ def judge(cfg: DictConfig, scorer: Scorer, sounds: MachineSounds, run_dir: Path)
     rows = sounds.rows("test")
     if not len(rows):
         log.warning("there are no test clips: nothing to judge the detector by")
-    started = time.perf_counter()
     scores = scorer.score_waves(*sounds.of("test"), "scoring test clips") if len(rows) else np.empty(0)
-    _run_dir.note(run_dir, clips_per_second=len(rows) / (time.perf_counter() - started))
     level = level_scores(*sounds.of("train"), *sounds.of("test"))
     clips, of_level = (scored(sounds, rows, values) for values in (scores, level))
     level = [result._replace(metric=LEVEL) for result in results_of(of_level) if result.metric == "auc"]

@@ -1,7 +1,7 @@
 """The run directory: everything a finished run needs to score new sound, in formats that cannot execute code.
 
 config.yaml       resolved configuration
-run.json          status, machine IDs, clip length, best checkpoint
+run.json          status, machine IDs, clip length, best checkpoint, what the run cost
 checkpoints/      best.ckpt, last.ckpt
 features.npz      statistics of the training set, where the features use them
 backend.npz       fitted back end, where there is one

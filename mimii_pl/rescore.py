@@ -9,7 +9,9 @@ from mimii_pl import _config, _run_dir
 from mimii_pl.errors import InputError
 from mimii_pl.run import conclude, hush, open_sounds, settle
 
-FACTS = ("labels", "samples", "checkpoint", "epochs", "parameters", "seconds_per_epoch")  # that carry over
+FACTS = (  # that carry over
+    "labels", "samples", "checkpoint", "epochs", "parameters", "train_seconds", "seconds_per_epoch",
+)  # fmt: skip
 
 
 def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> float:
@@ -23,7 +25,7 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     Returns:
         The honest criterion, as `run.run` does.
     """
-    from mimii_pl._memory import keep_freed_memory
+    from mimii_pl._memory import keep_freed_memory, reset_peak
     from mimii_pl.tracking._logger import start_run
 
     source = _run_dir.find(cfg.run, trained=True).resolve()
@@ -35,9 +37,12 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     again.report = cfg.report
     if "threshold" not in again:  # runs of before there were thresholds
         again.threshold = cfg.threshold
+    again.efficiency = cfg.efficiency
     again.choices.backend, again.choices.logger = cfg.choices.backend, cfg.choices.logger
     hush()
     keep_freed_memory()
+    if again.efficiency.seconds > 0:
+        reset_peak()
     again = settle(again, run_dir.resolve())
     for name in (facts["checkpoint"], "features.npz", "history.csv"):
         if (source / name).is_file():

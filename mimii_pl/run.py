@@ -36,12 +36,14 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     """
     from pytorch_lightning import seed_everything
 
-    from mimii_pl._memory import keep_freed_memory
+    from mimii_pl._memory import keep_freed_memory, reset_peak
 
     run_dir = run_dir.resolve()
     cfg = settle(cfg, run_dir)
     hush()
     keep_freed_memory()
+    if cfg.efficiency.seconds > 0:
+        reset_peak()
     seed_everything(cfg.seed, verbose=False)
     sounds = open_sounds(cfg)
     detector = _config.build(cfg.model, sounds.in_shape, len(sounds.labels))
@@ -52,12 +54,14 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
 
 
 def conclude(cfg: DictConfig, sounds: "MachineSounds", logger: Any, run_dir: Path) -> float:
-    """Everything that follows training: back end, honest criterion, scores of the test clips, tables."""
+    """Everything that follows training: back end, honest criterion, scores of the test clips, costs, tables."""
+    from mimii_pl._efficiency import note_efficiency
     from mimii_pl._judge import judge, make_scorer, validate
 
     scorer = make_scorer(cfg, sounds, run_dir)
     criterion = validate(cfg, scorer, sounds, run_dir)
     results = judge(cfg, scorer, sounds, run_dir)
+    note_efficiency(scorer, *sounds.of("validation"), run_dir, cfg.efficiency.seconds)
     report(cfg, scorer, results, criterion, run_dir)
     record(logger, results, criterion, run_dir)
     return criterion
@@ -112,7 +116,7 @@ def fit(
     cfg: DictConfig, sounds: "MachineSounds", detector: "Detector", run_dir: Path, sweep_dir: Path | None
 ) -> "pl.Trainer":
     """Train, from the last checkpoint where the run directory holds one; note what scoring will need."""
-    from mimii_pl.tracking._callbacks import EpochClock
+    from mimii_pl.tracking._callbacks import Stopwatch
     from mimii_pl.tracking._logger import start_run
 
     sounds.crop = detector.crop
@@ -125,8 +129,8 @@ def fit(
         _run_dir.note(run_dir, status="running", labels=sounds.labels, samples=sounds.samples)
         start_run(cfg, trainer.logger, run_dir, sweep_dir)
     last = run_dir / "checkpoints" / "last.ckpt"
-    clock = EpochClock()
-    trainer.callbacks.append(clock)
+    watch = Stopwatch()
+    trainer.callbacks.insert(0, watch)
     trainer.fit(detector, sounds, ckpt_path=last if last.is_file() else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -134,7 +138,8 @@ def fit(
         best = Path(trainer.checkpoint_callback.best_model_path)
         _run_dir.note(
             run_dir, checkpoint=str(best.relative_to(run_dir)), epochs=trainer.current_epoch,
-            parameters=sum(p.numel() for p in detector.parameters()), seconds_per_epoch=clock.seconds_per_epoch,
+            parameters=sum(p.numel() for p in detector.parameters()), train_seconds=watch.seconds,
+            seconds_per_epoch=watch.seconds / max(1, watch.epochs),
         )  # fmt: skip
     return trainer
 
@@ -143,6 +148,7 @@ def report(cfg: DictConfig, scorer: "Scorer", results: list["Result"], criterion
     """Write the page and show the tables."""
     from rich.console import Console
 
+    from mimii_pl.report import _efficiency
     from mimii_pl.report._page import write_report
     from mimii_pl.report._tables import DECISIONS, results_table
 
@@ -158,6 +164,7 @@ def report(cfg: DictConfig, scorer: "Scorer", results: list["Result"], criterion
     (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
     called = f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
     console.print(called, soft_wrap=True)
+    console.print(_efficiency.lines(facts), highlight=False, soft_wrap=True)
     for what, path in (("report", page), ("scores", run_dir / "scores.csv"), ("run", run_dir)):
         console.print(f"{what:>7}: {path}", soft_wrap=True)
     if cfg.trainer.get("logger"):

@@ -31,7 +31,10 @@ def trained(tmp_path_factory):
 
 
 def again(trained, run_dir, *overrides):
-    rescore(_config.compose(["logger=none", f"run={trained}", *overrides], name="rescore"), run_dir)
+    rescore(
+        _config.compose(["logger=none", "efficiency.seconds=0.1", f"run={trained}", *overrides], name="rescore"),
+        run_dir,
+    )
     return run_dir
 
 
@@ -41,6 +44,8 @@ def test_the_same_back_end_gives_the_same_scores(trained, tmp_path):
     assert (rescored / "results.csv").read_text() == (trained / "results.csv").read_text()
     facts = _run_dir.facts_of(rescored)
     assert facts["rescored_from"] == str(trained)
+    assert facts["train_seconds"] == _run_dir.facts_of(trained)["train_seconds"]
+    assert facts["ms_per_clip"] > 0
     assert facts["pseudo_auc"] == _run_dir.facts_of(trained)["pseudo_auc"]
 
 

@@ -14,8 +14,9 @@ import torch
 import world
 
 import mimii_pl
-from mimii_pl import _config
+from mimii_pl import _config, _run_dir
 from mimii_pl.errors import InputError
+from mimii_pl.report import _efficiency
 from mimii_pl.results import LEVEL, per_machine_id, read_results
 from mimii_pl.run import resumed, run
 
@@ -29,12 +30,13 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(root, tmp_path_factory):
-    """A finished smoke run of each kind: own score, and a back end on normalised features."""
+    """A finished smoke run of each kind: own score, and a back end on normalised features; two know their cost."""
     runs = {}
     for name, overrides in {
         "complex_ssl": ["model=complex_ssl"],
         "dense_ae": ["model=dense_ae", "features.normalize=train"],
-        "dense_ae_knn": ["model=dense_ae", "backend=knn"],
+        "dense_ae_knn": ["model=dense_ae", "backend=knn", "efficiency.seconds=0.5"],
+        "spectrum_lof": ["model=spectrum", "backend=lof", "efficiency.seconds=0.5"],
     }.items():
         runs[name] = tmp_path_factory.mktemp(name)
         run(world.configured(root, "trainer=smoke", *overrides), runs[name])
@@ -63,6 +65,27 @@ def test_the_run_directory_holds_what_it_should(finished):
         rows = scores_of(run_dir)
         assert len(rows) == 16
         assert list(rows[0]) == ["machine", "id", "domain", "file", "label", "score", "decision"]
+
+
+def test_what_a_run_costs_is_noted_and_shown(finished):
+    for name, run_dir in finished.items():
+        facts = _run_dir.facts_of(run_dir)
+        read = ("checkpoints/best.ckpt", "features.npz", "backend.npz")
+        assert facts["size_bytes"] == sum((run_dir / n).stat().st_size for n in read if (run_dir / n).is_file())
+        assert 0 < facts["seconds_per_epoch"] <= facts["train_seconds"]
+        text = _efficiency.cells(facts)
+        page = (run_dir / "report.html").read_text()
+        assert f"<td>{text['size_bytes']}</td>" in page
+        if name in ("complex_ssl", "dense_ae"):  # no time was given to measure
+            assert {text[figure] for figure in (*_efficiency.SCORING, "peak_memory_bytes")} == {"-"}
+            continue
+        assert bool(facts["macs"]) == bool(facts["parameters"]) == (name == "dense_ae_knn")
+        assert facts["peak_memory_bytes"] > facts["size_bytes"]
+        assert facts["ms_per_clip_best_batch"] <= facts["ms_per_clip"]
+        assert facts["clips_per_second"] == pytest.approx(1e3 / facts["ms_per_clip_best_batch"])
+        assert (facts["ms_per_clip"] == facts["ms_per_clip_best_batch"]) == (facts["best_batch"] == 1)
+        assert f"<td>{text['ms_per_clip']}</td>" in page
+        assert "-" not in text.values()
 
 
 def test_results_are_the_metrics_of_the_scores(finished):
@@ -175,6 +198,8 @@ def test_a_killed_run_resumes_bit_exactly(root, tmp_path):
     assert not (tmp_path / "killed" / "scores.csv").exists()
     cfg, run_dir = resumed(str(tmp_path / "killed"), [])
     run(cfg, run_dir)
+    facts = _run_dir.facts_of(run_dir)
+    assert facts["train_seconds"] == pytest.approx(4 * facts["seconds_per_epoch"])  # all epochs, of both processes
     assert (run_dir / "history.csv").read_text() == (tmp_path / "whole" / "history.csv").read_text()
     assert [row["score"] for row in scores_of(run_dir)] == [row["score"] for row in scores_of(tmp_path / "whole")]
 

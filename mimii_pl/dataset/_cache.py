@@ -43,7 +43,7 @@ class WaveCache:
 
 
 class ClipRows:
-    """Some clips of the cache, like an array int16 [N, T]; a slice reads its own rows only."""
+    """Some clips of the cache, like an array int16 [N, T]; a slice, or some rows, read their own only."""
 
     def __init__(self, waves: np.ndarray, rows: np.ndarray) -> None:
         self.waves, self.rows = waves, rows
@@ -51,7 +51,7 @@ class ClipRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, some: slice) -> np.ndarray:
+    def __getitem__(self, some: slice | np.ndarray) -> np.ndarray:
         return self.waves[self.rows[some]]
 
 

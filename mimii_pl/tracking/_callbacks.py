@@ -35,22 +35,32 @@ class History(pl.Callback):
         self.rows = [tuple(row) for row in state_dict["rows"]]
 
 
-class EpochClock(pl.Callback):
-    """Mean wall time of an epoch, validation included."""
+class Stopwatch(pl.Callback):
+    """Wall time of training, validation and checkpoints included, and how many epochs it took.
+
+    Kept in checkpoints: a resumed run goes on counting, and what an interruption threw away does not count. It stands
+    before the callback that writes them.
+    """
 
     def __init__(self) -> None:
-        self.times: list[float] = []
+        self.seconds, self.epochs = 0.0, 0
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.started = time.perf_counter()
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.times.append(time.perf_counter() - self.started)
+        self.on_train_end(trainer, pl_module)
+        self.epochs += 1
 
-    @property
-    def seconds_per_epoch(self) -> float:
-        """Seconds; 0 where nothing was trained."""
-        return sum(self.times) / max(1, len(self.times))
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        now = time.perf_counter()
+        self.seconds, self.since = self.seconds + now - self.since, now
+
+    def state_dict(self) -> dict:
+        return {"seconds": self.seconds, "epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.seconds, self.epochs = state_dict["seconds"], state_dict["epochs"]
 
 
 class SeedEachEpoch(pl.Callback):

@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import MLFlowLogger
 import mimii_pl
 from mimii_pl import _run_dir
 from mimii_pl.errors import InputError
+from mimii_pl.report._efficiency import FIGURES
 
 if TYPE_CHECKING:
     from mimii_pl.results import Result
@@ -130,6 +131,8 @@ def finish_run(logger: Any, results: Iterable["Result"], criterion: float, run_d
         if not r.metric.startswith("n_")
     }
     named["val/pseudo_auc"] = criterion
+    facts = _run_dir.facts_of(run_dir)
+    named |= {f"efficiency/{name}": facts[name] for name in FIGURES if name in facts}
     now = int(time.time() * 1000)
     client, run_id = logger.experiment, logger.run_id
     metrics = [Metric(name, value, now, 0) for name, value in named.items() if math.isfinite(value)]
@@ -137,7 +140,7 @@ def finish_run(logger: Any, results: Iterable["Result"], criterion: float, run_d
     for name in ARTIFACTS:
         if (run_dir / name).is_file():
             client.log_artifact(run_id, str(run_dir / name))
-    client.log_artifact(run_id, str(run_dir / _run_dir.facts_of(run_dir)["checkpoint"]), "checkpoints")
+    client.log_artifact(run_id, str(run_dir / facts["checkpoint"]), "checkpoints")
     client.set_terminated(run_id, "FINISHED")
 
 

@@ -7,17 +7,21 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from mimii_pl.report._efficiency import FIGURES
+
 TEXT = ("machine", "model", "backend", "overrides")
 HEADS = {
     "rank": "#", "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "min_auc": "min", "level_auc": "level",
-    "seconds_per_epoch": "s/epoch", "clips_per_second": "clips/s",
+    **{name: figure.head for name, figure in FIGURES.items()},
 }  # fmt: skip
 REPEATS = ("seed", "fold", "left_out")  # last parts of the options that repeat a run rather than change it
 AVERAGED = ("pseudo_auc", "auc", "pauc", "min_auc", "level_auc")
+COST = [name for name in FIGURES if name != "best_batch"]  # a mean batch size would be none that was timed
 
 
 def summarise(rows: list[dict]) -> list[dict]:
-    """Mean and standard deviation over the runs that differ in seed, fold or ID left out alone, best first.
+    """Mean and standard deviation over the runs that differ in seed, fold or ID left out alone, best first; of what
+    they cost, the mean.
 
     Empty where no run is repeated. Standard deviations are those of a sample (n - 1).
     """
@@ -35,6 +39,8 @@ def summarise(rows: list[dict]) -> list[dict]:
             values = [run[name] for run in runs if math.isfinite(run[name])]
             line[name] = statistics.fmean(values) if values else math.nan
             line[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else math.nan
+        for name in COST:
+            line[name] = statistics.fmean(run[name] for run in runs)
         summary.append(line)
     return sorted(summary, key=lambda line: (line["machine"], -line["pseudo_auc"]))
 
@@ -47,7 +53,7 @@ def identity(cfg: DictConfig) -> tuple:
     """Every option but those that repeat a run, or that say where and how it is run."""
     from mimii_pl.tracking._logger import flat
 
-    own = ("run_dir", "trainer.", "dataset.num_workers", "dataset.cache_dir")
+    own = ("run_dir", "trainer.", "efficiency.", "dataset.num_workers", "dataset.cache_dir")
     return tuple(item for item in sorted(flat(cfg).items()) if not item[0].startswith(own) and not _repeats(item[0]))
 
 

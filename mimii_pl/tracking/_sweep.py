@@ -14,12 +14,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl._run_dir import facts_of, write_text
+from mimii_pl.report import _efficiency
 from mimii_pl.tracking._repeats import HEADS, TEXT, identity, summarise, summary_table
 
-COST = ("parameters", "epochs", "seconds_per_epoch", "clips_per_second")
 COLUMNS = (
-    "machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", "level_auc", *COST,
-    "run",
+    "machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", "level_auc", "epochs",
+    *_efficiency.FIGURES, "device", "run",
 )  # fmt: skip
 SELECTION = (
     "Ranked within each machine by the AUC of pseudo-anomalies on held-out normal clips: no test label is read to "
@@ -103,7 +103,11 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
     console = Console()
     varied = [name for name in ("backend", "overrides") if len({row[name] for row in rows}) > 1]
     ranking = ("machine", "rank", "model", *varied, "pseudo_auc", "auc", "pauc", "min_auc", "level_auc", "run")
-    for title, caption, columns in (("Leaderboard", SELECTION, ranking), ("Cost", "", ("run", "model", *COST))):
+    for title, caption, columns in (
+        ("Leaderboard", SELECTION, ranking),
+        ("Cost of training", "", ("run", "model", "epochs", *_efficiency.TRAINING)),
+        ("Cost of scoring", _efficiency.NOTE, ("run", "model", *_efficiency.SCORING)),
+    ):
         table = Table(title=title, caption=caption, caption_justify="left", box=None, padding=(0, 1))
         for column in columns:
             head, wraps = HEADS.get(column, column), column == "overrides"
@@ -129,6 +133,8 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
 def _cell(column: str, value: Any) -> str:
     if column == "run":
         return str(value).split("-")[0]
+    if column in _efficiency.FIGURES:
+        return _efficiency.cell(column, value)
     if not isinstance(value, float):
         return str(value)
     return f"{value:.0f}" if value >= 10 else f"{value:.3f}"
@@ -150,10 +156,8 @@ def _row(child: Path) -> dict:
         "pauc": values.get(("mean", "pauc"), math.nan),
         "min_auc": values.get(("min", "auc"), math.nan),
         "level_auc": values.get(("mean", "level_auc"), math.nan),
-        **{
-            name: facts.get(name, math.nan)
-            for name in ("epochs", "parameters", "seconds_per_epoch", "clips_per_second")
-        },
+        **{name: facts.get(name, math.nan) for name in ("epochs", *_efficiency.FIGURES)},
+        "device": facts.get("device", ""),
         "run": child.name,
         "config": _flat(cfg),
         "group": identity(cfg),

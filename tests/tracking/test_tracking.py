@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import world
 
 from mimii_pl import _config, _run_dir
 from mimii_pl.errors import InputError
+from mimii_pl.report._efficiency import FIGURES
 from mimii_pl.results import read_results
 from mimii_pl.run import run
 from mimii_pl.tracking import _repeats, _sweep
@@ -84,6 +86,7 @@ def check_recorded(client, run_dir):
         if result.metric in ("auc", "pauc", "pr_auc"):
             assert recorded.data.metrics[f"test/{result.metric}/{result.id}"] == pytest.approx(result.value)
     assert {"val/loss", "train/loss", "val/pseudo_auc", "test/official_2020/mean"} <= set(recorded.data.metrics)
+    assert {f"efficiency/{name}" for name in FIGURES} <= set(recorded.data.metrics)
     names = {item.path for item in client.list_artifacts(recorded.info.run_id)}
     assert {"scores.csv", "results.csv", "config.yaml", "report.html", "checkpoints"} <= names
     return recorded
@@ -130,7 +133,7 @@ def finished_child(sweep_dir, number, model, machine, criterion, auc):
     write_results(child / "results.csv", [
         Result(machine, id_, metric, auc) for id_ in ("id_00", "mean", "min") for metric in ("auc", "pauc", "pr_auc")
     ])  # fmt: skip
-    _run_dir.note(child, status="finished", pseudo_auc=criterion, epochs=2)
+    _run_dir.note(child, status="finished", pseudo_auc=criterion, epochs=2, parameters=1000 * (number + 1))
 
 
 def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
@@ -155,7 +158,11 @@ def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
     assert "3-dense_ae-nosuch" in shown
     assert "no test label is read to rank" in " ".join(shown.split())
     with open(tmp_path / "leaderboard.csv", newline="") as file:
-        assert [row["rank"] for row in csv.DictReader(file)] == ["1", "2", "1", "2"]
+        lines = list(csv.DictReader(file))
+    assert [row["rank"] for row in lines] == ["1", "2", "1", "2"]
+    assert [row["parameters"] for row in lines] == ["2000", "1000", "11000", "3000"]  # in plain numbers
+    assert {row["macs"] for row in lines} == {"nan"}
+    assert re.search(r"^ *10 +dense_ae +2 +11.0k +- +- +- +- *$", shown, re.MULTILINE)
 
 
 def test_repeated_runs_are_summed_up(tmp_path, capsys):
@@ -167,6 +174,7 @@ def test_repeated_runs_are_summed_up(tmp_path, capsys):
     assert repeated[0]["auc"] == pytest.approx(0.7)
     assert repeated[0]["auc_std"] == pytest.approx(0.1)  # of a sample
     assert repeated[0]["pseudo_auc"] == pytest.approx(0.35)
+    assert repeated[0]["parameters"] == pytest.approx(7000 / 3)
     assert repeated[1]["auc_std"] != repeated[1]["auc_std"]
     assert "seed" not in repeated[0]["overrides"]
     _sweep.show(rows, failed, tmp_path, repeated)
