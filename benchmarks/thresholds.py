@@ -14,7 +14,13 @@ from mimii_pl.threshold.gamma import Gamma
 from mimii_pl.threshold.percentile import Percentile
 
 SEEDS, QUANTILES = (0, 1, 2), (0.9, 0.95, 0.99)
-WORLD = ["dataset=synthetic", "dataset.train_clips=200", "dataset.test_clips=150", "dataset.clip_seconds=2"]
+WORLD = [
+    "dataset=synthetic",
+    "dataset.train_clips=200",
+    "dataset.test_clips=150",
+    "dataset.clip_seconds=2",
+    "protocol.validation=0.3",
+]
 
 with workplace() as place:
     rows = []
@@ -22,7 +28,7 @@ with workplace() as place:
         folder = Path(place) / str(seed)
         cfg = _config.compose(
             ["model=dense_ae", "logger=none", "trainer=cpu", "report=brief", "training.epochs=8", f"seed={seed}",
-             "protocol.validation=0.3", f"dataset.root={place}/synthetic", f"dataset.cache_dir={place}/cache", f"dataset.world_seed={seed}", *WORLD]
+             f"dataset.root={place}/synthetic", f"dataset.cache_dir={place}/cache", f"dataset.world_seed={seed}", *WORLD]
         )  # fmt: skip
         run(cfg, folder)
         normal = [clip for clip in read_scores(folder / "scores.csv") if clip.label == 0]
