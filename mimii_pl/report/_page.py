@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from mimii_pl import _run_dir, metrics
@@ -41,12 +41,7 @@ def write_report(run_dir: Path, *, title: str = "", caption: str = "") -> Path:
     clips = _tables.read_scores(run_dir / "scores.csv")
     results = metrics.read_results(run_dir / "results.csv")
     config = run_dir / "config.yaml"
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["number"] = _tables.number
-    page = environment.get_template("page.html.j2").render(
+    page = template("page.html.j2").render(
         title=title or run_dir.resolve().name, columns=_tables.columns(results), rows=_tables.rows(results),
         note=_tables.note(results, caption), caption=caption, headlines=_tables.headlines(results),
         machines=[_machine(*key, results, clips) for key in sorted({clip[:2] for clip in clips})],
@@ -55,6 +50,16 @@ def write_report(run_dir: Path, *, title: str = "", caption: str = "") -> Path:
     path = run_dir / "report.html"
     _run_dir.write_text(path, page)
     return path
+
+
+def template(name: str) -> Template:
+    """A page's template; every value is escaped, and a missing one is an error."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["number"] = _tables.number
+    return environment.get_template(name)
 
 
 def _machine(machine: str, name: str, results: list[metrics.Result], clips: list[Scored]) -> dict:

@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl._run_dir import facts_of, write_text
-from mimii_pl.tracking._repeats import HEADS, TEXT, identity, summarise, summary_table
+from mimii_pl.tracking._repeats import HEADS, TEXT, differences, identity, summarise, summary_table
 
 COST = ("parameters", "epochs", "seconds_per_epoch", "clips_per_second")
 COLUMNS = (
@@ -162,10 +162,10 @@ def _row(child: Path) -> dict:
 
 def _name_differences(rows: list[dict]) -> None:
     """Write into each row's `overrides` the options in which runs of one detector differ."""
-    for row in rows:
-        peers = [other["config"] for other in rows if other["model"] == row["model"]]
-        varied = [key for key, value in row["config"].items() if any(peer.get(key) != value for peer in peers)]
-        row["overrides"] = " ".join(f"{key}={row['config'][key]}" for key in varied)
+    for model in {row["model"] for row in rows}:
+        peers = [row for row in rows if row["model"] == model]
+        for row, options in zip(peers, differences([row["config"] for row in peers]), strict=True):
+            row["overrides"] = options
 
 
 def _flat(cfg: DictConfig) -> dict[str, str]:
