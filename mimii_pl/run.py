@@ -141,6 +141,8 @@ def report(cfg: DictConfig, results: list["Result"], criterion: float, logger: A
     """Show the table, write the page, record everything."""
     from rich.console import Console
 
+    from mimii_pl.report import _beside
+    from mimii_pl.report._grid import to_rich
     from mimii_pl.report._page import write_report
     from mimii_pl.report._tables import results_table
     from mimii_pl.tracking._logger import finish_run
@@ -153,6 +155,8 @@ def report(cfg: DictConfig, results: list["Result"], criterion: float, logger: A
     console = Console()
     console.print(results_table(results, title=title, caption=selection))
     console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
+    if beside := _beside.of_run(run_dir, results):
+        console.print(to_rich(beside))
     facts = _run_dir.facts_of(run_dir)
     (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
     console.print(

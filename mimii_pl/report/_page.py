@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from mimii_pl import _run_dir, metrics
-from mimii_pl.report import _tables
+from mimii_pl.report import _beside, _tables
 from mimii_pl.report._tables import Scored
 
 # Classes and curves differ by hatch or dash as well as by colour: the page is read in black and white too.
@@ -45,6 +45,7 @@ def write_report(run_dir: Path, *, title: str = "", caption: str = "") -> Path:
         title=title or run_dir.resolve().name, columns=_tables.columns(results), rows=_tables.rows(results),
         note=_tables.note(results, caption), caption=caption, headlines=_tables.headlines(results),
         machines=[_machine(*key, results, clips) for key in sorted({clip[:2] for clip in clips})],
+        beside=_beside.of_run(run_dir, results),
         training=_training(run_dir / "history.csv"), config=config.read_text("utf-8") if config.is_file() else "",
     )  # fmt: skip
     path = run_dir / "report.html"

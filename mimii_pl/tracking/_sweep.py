@@ -98,6 +98,8 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
     from rich.table import Table
 
     from mimii_pl.metrics import read_results
+    from mimii_pl.report import _beside
+    from mimii_pl.report._grid import to_rich
     from mimii_pl.report._tables import results_table
 
     console = Console()
@@ -121,6 +123,8 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
         if row["rank"] == 1:
             title = f"best on {row['machine']}: {row['model']}, run {row['run']}"
             console.print(results_table(read_results(sweep_dir / row["run"] / "results.csv"), title=title))
+    if beside := _beside.of_sweep(sweep_dir, rows):
+        console.print(to_rich(beside))
     for child, reason in failed:
         console.print(f"[bold red]failed[/] {child}: {reason}", soft_wrap=True)
     console.print(f"leaderboard: {sweep_dir / 'leaderboard.csv'}", soft_wrap=True)
