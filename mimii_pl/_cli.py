@@ -3,7 +3,8 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -31,6 +32,11 @@ def score() -> None:
 def rescore() -> None:
     """`python rescore.py`, `mimii-rescore`: judge a finished run again by other back ends."""
     _main(_rescore, "rescore")
+
+
+def decide() -> None:
+    """`python decide.py`, `mimii-decide`: choose a finished run's thresholds anew."""
+    _main(_decide, "decide")
 
 
 def download() -> None:
@@ -68,10 +74,8 @@ def _main(task: Callable[[DictConfig], float | None], config_name: str) -> None:
 
 
 def _found(run: str) -> Path:
-    try:
+    with _told():
         return _run_dir.find(run, finished=False)
-    except InputError as error:
-        sys.exit(f"error: {error}")
 
 
 def _train(cfg: DictConfig) -> float | None:
@@ -99,8 +103,8 @@ def _one(cfg: DictConfig, task: Callable[[DictConfig, Path, DictConfig], float])
         fail_run(cfg, run_dir)
         reason = str(error) if isinstance(error, InputError) else traceback.format_exc()
         if hydra.mode.name == "RUN" or not isinstance(error, Exception):
-            _exit_on_input_error(error)
-            raise
+            with _told():
+                raise
         (run_dir / "failed.txt").write_text(reason)  # it must not stop the sweep; the leaderboard names it
         print(f"this run failed and the sweep goes on: {reason}", file=sys.stderr)
         return float("nan")
@@ -118,36 +122,44 @@ def _sweep_dir(hydra: DictConfig) -> Path | None:
     return Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
 
 
-def _exit_on_input_error(error: BaseException) -> None:
-    """End with its message alone: Hydra would print a headline of its own."""
-    if isinstance(error, InputError):
-        sys.exit(f"error: {error}")
-
-
 def _score(cfg: DictConfig) -> None:
     from mimii_pl._score_files import score_files
 
-    try:
+    with _told():
         score_files(**OmegaConf.to_container(cfg, resolve=True))
-    except InputError as error:
-        _exit_on_input_error(error)
+
+
+def _decide(cfg: DictConfig) -> None:
+    from mimii_pl.decide import decide
+
+    with _told():
+        decide(_chosen(cfg))
 
 
 def _download(cfg: DictConfig) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
     from mimii_pl.download import download
 
+    with _told():
+        download(_chosen(cfg))
+
+
+def _chosen(cfg: DictConfig) -> DictConfig:
+    from hydra.core.hydra_config import HydraConfig
+
+    return _config.with_choices(cfg, HydraConfig.get().runtime.choices)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """End on a mistake with its message alone: Hydra would print a headline of its own."""
     try:
-        download(_config.with_choices(cfg, HydraConfig.get().runtime.choices))
+        yield
     except InputError as error:
-        _exit_on_input_error(error)
+        sys.exit(f"error: {error}")
 
 
 def _compare(cfg: DictConfig) -> None:
     from mimii_pl.compare import compare
 
-    try:
+    with _told():
         compare(**OmegaConf.to_container(cfg, resolve=True))
-    except InputError as error:
-        _exit_on_input_error(error)

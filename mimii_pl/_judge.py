@@ -2,25 +2,23 @@
 
 import csv
 import io
-import json
 import logging
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
 
 from mimii_pl import _config, _run_dir
+from mimii_pl._decisions import choose, decide
 from mimii_pl._level import level_scores
 from mimii_pl._pseudo_anomaly import FAULTS, PseudoAnomalies, pseudo_auc
 from mimii_pl.dataset._cache import ClipRows
-from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.errors import InputError
-from mimii_pl.metrics import LEVEL, Result, per_machine_id, write_results
-from mimii_pl.report._challenge import Decided, write_challenge
+from mimii_pl.results import LEVEL, Result
 from mimii_pl.scorer import Scorer, load
+from mimii_pl.scores import Scored, results_of
 from mimii_pl.threshold._threshold import Thresholds
 
 log = logging.getLogger(__name__)
@@ -65,27 +63,35 @@ def validate(cfg: DictConfig, scorer: Scorer, sounds: MachineSounds, run_dir: Pa
     by."""
     waves, ids = sounds.of("validation")
     normal = scorer.score_waves(waves, ids)
-    scorer.thresholds = Thresholds.fit(_config.build(cfg.threshold), normal, ids, sounds.labels)
-    _run_dir.write_text(run_dir / "thresholds.json", json.dumps(scorer.thresholds.state()))
+    if scorer.detector.offers("identify"):
+        write_identified(scorer, sounds, run_dir)
+    scorer.thresholds = Thresholds.hold(normal, ids, sounds.labels)
+    rule = _config.build(cfg.threshold)
+    beside, of_beside = sounds.anomalies_beside_validation() if rule.oracle else ([], [])
+    if len(beside):
+        scores = np.concatenate([normal, scorer.score_waves(beside, of_beside)])
+        labels = np.repeat([0, 1], [len(normal), len(beside)])
+        scorer.thresholds.choose(rule, (scores, np.concatenate([ids, of_beside]), labels))
+    elif not rule.oracle:
+        scorer.thresholds.choose(rule)
     faulty = [PseudoAnomalies(waves, fault, sounds.sample_rate) for fault in range(len(FAULTS))]
     scores = [scorer.score_waves(clips, ids, "scoring pseudo-anomalies") for clips in faulty]
     return pseudo_auc(normal, np.stack(scores), ids)
 
 
-def write_scores(
-    path: Path, clips: Sequence[Clip], labels: np.ndarray, scores: np.ndarray, decisions: np.ndarray
-) -> None:
-    """One row per test clip; label and decision: 1 anomalous, 0 normal, label -1: not known."""
+def write_identified(scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> None:
+    """Which machine ID the detector takes each held-out normal clip for."""
+    rows = sounds.rows("validation")
+    taken = scorer.identify_waves(*sounds.of("validation"))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(("machine", "id", "domain", "file", "label", "score", "decision"))
-    for clip, label, score, decision in zip(clips, labels, scores, decisions, strict=True):
-        row = (clip.machine, clip.machine_id, clip.domain, str(clip.path), label, repr(float(score)), decision)
-        table.writerow(row)
-    _run_dir.write_text(path, text.getvalue())
+    table.writerow(("file", "machine_id", "taken_for"))
+    table.writerows((sounds.clips[row].path, sounds.clips[row].label, sounds.labels[number])
+                    for row, number in zip(rows, taken, strict=True))  # fmt: skip
+    _run_dir.write_text(run_dir / "identified.csv", text.getvalue())
 
 
-def judge(scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> list[Result]:
+def judge(cfg: DictConfig, scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> list[Result]:
     """Score every test clip, then, and only then, read the labels."""
     rows = sounds.rows("test")
     if not len(rows):
@@ -93,26 +99,18 @@ def judge(scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> list[Result]:
     started = time.perf_counter()
     scores = scorer.score_waves(*sounds.of("test"), "scoring test clips") if len(rows) else np.empty(0)
     _run_dir.note(run_dir, clips_per_second=len(rows) / (time.perf_counter() - started))
-    clips = [sounds.clips[row] for row in rows]
-    labels = sounds.anomalous[rows]
-    decisions = scorer.thresholds.decide(scores, sounds.machine_id[rows])
-    write_scores(run_dir / "scores.csv", clips, labels, scores, decisions)
-    called = {label: [int(decisions[labels == label].sum()), int((labels == label).sum())] for label in (0, 1)}
-    _run_dir.note(run_dir, false_alarms=called[0], found=called[1])
-    if sounds.official:
-        decided = [
-            Decided(clip.machine, clip.machine_id, clip.domain, clip.path.name, float(score), int(decision))
-            for clip, score, decision in zip(clips, scores, decisions, strict=True)
-        ]
-        write_challenge(run_dir / "challenge", decided, sounds.official)
-    known = labels >= 0  # clips without a label are scored and not judged by
-    who = {name: np.array([getattr(clip, name) for clip in clips])[known] for name in ("machine", "machine_id")}
-    domain = np.array([clip.domain for clip in clips])[known]
-    results = per_machine_id(
-        **who, labels=labels[known], scores=scores[known], domain=domain, official=sounds.official
-    )  # fmt: skip
-    level = level_scores(*sounds.of("train"), *sounds.of("test"))[known]
-    of_level = per_machine_id(**who, labels=labels[known], scores=level)
-    results += [r._replace(metric=LEVEL) for r in of_level if r.metric == "auc"]
-    write_results(run_dir / "results.csv", results)
-    return results
+    level = level_scores(*sounds.of("train"), *sounds.of("test"))
+    clips, of_level = (scored(sounds, rows, values) for values in (scores, level))
+    level = [result._replace(metric=LEVEL) for result in results_of(of_level) if result.metric == "auc"]
+    if not scorer.thresholds.thresholds:  # an oracle's, unless there were anomalies beside validation
+        choose(scorer.thresholds, _config.build(cfg.threshold), clips)
+    return decide(clips, scorer.thresholds, run_dir, official=sounds.official, level=level)
+
+
+def scored(sounds: MachineSounds, rows: np.ndarray, scores: np.ndarray) -> list[Scored]:
+    """Clips with their labels and scores [N]."""
+    triples = zip((sounds.clips[row] for row in rows), sounds.anomalous[rows], scores, strict=True)
+    return [
+        Scored(clip.machine, clip.machine_id, clip.domain, str(clip.path), int(label), float(score))
+        for clip, label, score in triples
+    ]

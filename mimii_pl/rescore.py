@@ -32,6 +32,7 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
         raise InputError(f"run={source} is not finished: `python train.py resume={source}` goes on with it")
     again = OmegaConf.load(source / "config.yaml")
     again.backend, again.trainer.logger, again.seed = cfg.backend, cfg.trainer.logger, cfg.seed
+    again.report = cfg.report
     if "threshold" not in again:  # runs of before there were thresholds
         again.threshold = cfg.threshold
     again.choices.backend, again.choices.logger = cfg.choices.backend, cfg.choices.logger

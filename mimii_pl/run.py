@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from mimii_pl.dataset._datamodule import MachineSounds
-    from mimii_pl.metrics import Result
     from mimii_pl.model._detector import Detector
+    from mimii_pl.results import Result
+    from mimii_pl.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,9 @@ def conclude(cfg: DictConfig, sounds: "MachineSounds", logger: Any, run_dir: Pat
 
     scorer = make_scorer(cfg, sounds, run_dir)
     criterion = validate(cfg, scorer, sounds, run_dir)
-    results = judge(scorer, sounds, run_dir)
-    report(cfg, results, criterion, logger, run_dir)
+    results = judge(cfg, scorer, sounds, run_dir)
+    report(cfg, scorer, results, criterion, run_dir)
+    record(logger, results, criterion, run_dir)
     return criterion
 
 
@@ -137,36 +139,41 @@ def fit(
     return trainer
 
 
-def report(cfg: DictConfig, results: list["Result"], criterion: float, logger: Any, run_dir: Path) -> None:
-    """Show the table, write the page, record everything."""
+def report(cfg: DictConfig, scorer: "Scorer", results: list["Result"], criterion: float, run_dir: Path) -> None:
+    """Write the page and show the tables."""
     from rich.console import Console
 
     from mimii_pl.report import _beside
     from mimii_pl.report._grid import to_rich
     from mimii_pl.report._page import write_report
-    from mimii_pl.report._tables import results_table
-    from mimii_pl.tracking._logger import finish_run
+    from mimii_pl.report._tables import DECISIONS, results_table
 
     selection = f"checkpoint with the lowest validation loss on held-out normal clips; seed {cfg.seed}"
     title = f"{cfg.choices.get('model', '')} on {cfg.machine.name} ({cfg.choices.get('dataset', '')})"
-    page = write_report(run_dir, title=title, caption=selection)
-    _run_dir.note(run_dir, status="finished", pseudo_auc=criterion)
-    finish_run(logger, results, criterion, run_dir)
+    page = write_report(run_dir, title=title, caption=selection, scorer=scorer, **cfg.report)
     console = Console()
     console.print(results_table(results, title=title, caption=selection))
-    console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
+    facts = _run_dir.facts_of(run_dir)
+    origin = f"Threshold per ID: {facts['threshold']}"
+    console.print(results_table(results, title="Decisions", caption=f"{origin}.", sheet=DECISIONS))
     if beside := _beside.of_run(run_dir, results):
         console.print(to_rich(beside))
-    facts = _run_dir.facts_of(run_dir)
+    console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
     (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
-    console.print(
-        f"threshold per ID, {cfg.choices.get('threshold', '')} {cfg.threshold.quantile} of held-out normal clips: "
-        f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
-    )
+    called = f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
+    console.print(called, soft_wrap=True)
     for what, path in (("report", page), ("scores", run_dir / "scores.csv"), ("run", run_dir)):
         console.print(f"{what:>7}: {path}", soft_wrap=True)
-    if logger is not None:
+    if cfg.trainer.get("logger"):
         console.print(" MLflow: make ui", soft_wrap=True)
+
+
+def record(logger: Any, results: list["Result"], criterion: float, run_dir: Path) -> None:
+    """Note that the run is finished, here and in MLflow."""
+    from mimii_pl.tracking._logger import finish_run
+
+    _run_dir.note(run_dir, status="finished", pseudo_auc=criterion)
+    finish_run(logger, results, criterion, run_dir)
 
 
 def resumed(run: str, overrides: list[str]) -> tuple[DictConfig, Path]:

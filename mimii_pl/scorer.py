@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,14 @@ from mimii_pl.threshold._threshold import Thresholds
 
 Audio = str | Path | Sequence[str | Path] | np.ndarray | Tensor
 Clips = np.ndarray | ClipRows | PseudoAnomalies  # int16 [N, samples], read batch by batch
+
+
+class Decision(NamedTuple):
+    """What is said of N clips."""
+
+    score: np.ndarray  # [N], higher is more anomalous
+    higher_than: np.ndarray  # [N] share of the held-out normal clips of its machine ID that it scores higher than
+    anomalous: np.ndarray  # [N] bool, above the threshold of its machine ID
 
 
 class Scorer:
@@ -68,6 +77,17 @@ class Scorer:
         """
         waves = self.waves(audio, rate)
         return self.score_waves(waves, self.id_numbers(machine_id, len(waves)))
+
+    def decide(
+        self, audio: Audio, *, rate: int | None = None, machine_id: str | Sequence[str] | None = None
+    ) -> Decision:
+        """Scores with what they mean for the machine: arguments and errors as for `score`."""
+        if self.thresholds is None:
+            raise InputError("this run has no thresholds: it is of an earlier version. Train it again, or use score()")
+        waves = self.waves(audio, rate)
+        ids = self.id_numbers(machine_id, len(waves))
+        scores = self.score_waves(waves, ids)
+        return Decision(scores, self.thresholds.rank(scores, ids), self.thresholds.decide(scores, ids).astype(bool))
 
     def waves(self, audio: Audio, rate: int | None = None) -> np.ndarray:
         """Audio as clips, int16 [N, samples]."""
@@ -123,6 +143,10 @@ class Scorer:
         score = self.detector.score if self.backend is None else self._by_backend
         return self._over_batches(score, waves, ids, description).astype(np.float64)
 
+    def identify_waves(self, waves: Clips, ids: np.ndarray) -> np.ndarray:
+        """Numbers [N] of the machine IDs that an ID classifier takes clips int16 [N, samples] for."""
+        return self._over_batches(self.detector.identify, waves, ids, None)
+
     def embed_waves(
         self, waves: Clips, ids: np.ndarray, description: str | None = None, windows: int | None = None
     ) -> np.ndarray:
@@ -169,10 +193,14 @@ class Scorer:
     def _batches(self, waves: Clips, ids: np.ndarray) -> Iterator[Batch]:
         for start in range(0, len(waves), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            wave = torch.from_numpy(np.array(waves[rows])).to(self.device).float() / _audio.FULL_SCALE
-            number = torch.from_numpy(np.asarray(ids[rows])).to(self.device)
-            unknown = torch.full_like(number, -1)
-            yield Batch(wave, number, anomalous=unknown, clip=unknown, spec=self.features(wave))
+            yield self.batch(waves[rows], ids[rows])
+
+    def batch(self, waves: np.ndarray, ids: np.ndarray) -> Batch:
+        """What the detector sees of clips int16 [B, samples] with their machine ID numbers [B]."""
+        wave = torch.from_numpy(np.array(waves)).to(self.device).float() / _audio.FULL_SCALE
+        number = torch.from_numpy(np.asarray(ids)).to(self.device)
+        unknown = torch.full_like(number, -1)
+        return Batch(wave, number, anomalous=unknown, clip=unknown, spec=self.features(wave))
 
 
 def load(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("mimii_pl",)) -> Scorer:

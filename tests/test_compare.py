@@ -14,10 +14,10 @@ from mimii_pl import _config, _run_dir
 from mimii_pl._bootstrap import Interval
 from mimii_pl.compare import compare, side_by_side
 from mimii_pl.errors import InputError
-from mimii_pl.metrics import per_machine_id, write_results
 from mimii_pl.report._grid import latex
 from mimii_pl.report._published import published
-from mimii_pl.report._tables import Scored
+from mimii_pl.results import per_machine_id, write_results
+from mimii_pl.scores import Scored
 from mimii_pl.tracking._logger import RunLogger, finish_run, flat, start_run
 from mimii_pl.tracking._repeats import divided
 from mimii_pl.tracking._store import Recorded, finished_runs

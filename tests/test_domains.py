@@ -10,7 +10,7 @@ import world
 
 from mimii_pl import load
 from mimii_pl._score_files import score_files
-from mimii_pl.metrics import read_results
+from mimii_pl.results import read_results
 from mimii_pl.run import run
 
 

@@ -9,9 +9,10 @@ import warnings
 
 import numpy as np
 import pytest
+import sklearn.metrics as sk
 
 from mimii_pl import metrics
-from mimii_pl.metrics import Result
+from mimii_pl.results import Result, per_machine_id, read_results, write_results
 
 INF = math.inf
 
@@ -83,6 +84,8 @@ def test_second_implementation_agrees(labels, scores):
     fpr, tpr = metrics.roc(labels, scores)
     area = (np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum()
     assert area == pytest.approx(plain_auc(labels, scores), abs=1e-12)
+    recall, precision = metrics.pr_curve(labels, scores)
+    assert -(np.diff(recall) * precision[:-1]).sum() == pytest.approx(metrics.pr_auc(labels, scores), abs=1e-12)
     decisions = (scores > np.sort(scores)[len(scores) // 2 - 1]).astype(int)
     assert metrics.precision_recall_f1(labels, decisions) == pytest.approx(plain_f1(labels, decisions), abs=1e-12)
 
@@ -130,6 +133,45 @@ def test_decisions():
         metrics.precision_recall_f1([0, 1], [0.2, 1])
 
 
+@pytest.mark.parametrize(("labels", "scores"), list(cases()))
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 1.0])
+def test_decisions_as_scikit_learn_judges_them(labels, scores, share):
+    decisions = (scores > np.sort(scores)[int(share * (len(scores) - 1))]).astype(int)
+    found = metrics.of_decisions(labels, decisions)
+    (tn, fp), (fn, tp) = sk.confusion_matrix(labels, decisions, labels=[0, 1])
+    assert [found[f"n_{name}"] for name in ("tp", "fn", "fp", "tn")] == [tp, fn, fp, tn]
+    expected = {
+        "accuracy": sk.accuracy_score(labels, decisions),
+        "balanced_accuracy": sk.balanced_accuracy_score(labels, decisions),
+        "precision": sk.precision_score(labels, decisions, zero_division=0),
+        "recall": sk.recall_score(labels, decisions),
+        "f1": sk.f1_score(labels, decisions, zero_division=0),
+        "specificity": sk.recall_score(labels, decisions, pos_label=0),
+    }
+    assert {name: found[name] for name in metrics.DECIDED} == pytest.approx(expected, abs=1e-12)
+
+
+def test_decisions_about_one_class():
+    only_normal = metrics.of_decisions([0, 0, 0, 0], [0, 0, 0, 1])
+    assert (only_normal["accuracy"], only_normal["specificity"]) == (0.75, 0.75)
+    undefined = ("balanced_accuracy", "precision", "recall", "f1")
+    assert all(math.isnan(only_normal[name]) for name in undefined)
+    only_anomalous = metrics.of_decisions([1, 1], [0, 1])
+    assert (only_anomalous["recall"], only_anomalous["f1"]) == (0.5, pytest.approx(2 / 3))
+    assert math.isnan(only_anomalous["specificity"])
+    assert math.isnan(metrics.of_decisions([], [])["accuracy"])
+
+
+def test_decisions_per_id_and_over_types():
+    machine, ids, labels, scores = scored(("fan", ["id_00", "id_02"]), ("pump", ["id_00"]))
+    decisions = (scores > 0.5).astype(int)
+    value = {r[:3]: r.value for r in per_machine_id(machine, ids, labels, scores, decisions=decisions)}
+    own = (np.array(machine) == "fan") & (np.array(ids) == "id_02")
+    assert value["fan", "id_02", "f1"] == metrics.of_decisions(labels[own], decisions[own])["f1"]
+    mean = (value["fan", "mean", "recall"] + value["pump", "mean", "recall"]) / 2
+    assert value["all", "mean", "recall"] == pytest.approx(mean, abs=1e-15)
+
+
 def test_means_over_ids():
     values = [0.5, math.nan, 1.0]
     assert metrics.arithmetic_mean(values) == 0.75
@@ -151,7 +193,7 @@ def scored(*types, seed=0):
 
 def test_every_id_then_its_type():
     machine, ids, labels, scores = scored(("fan", ["id_02", "id_00"]))
-    results = metrics.per_machine_id(machine, ids, labels, scores)
+    results = per_machine_id(machine, ids, labels, scores)
     value = {result[:3]: result.value for result in results}
     assert len(value) == len(results) == 2 * 5 + 3 * 3 + 1
     assert list(dict.fromkeys(result.id for result in results)) == ["id_00", "id_02", "mean", "hmean", "min"]
@@ -167,7 +209,7 @@ def test_every_id_then_its_type():
 
 
 def test_types_weigh_the_same_however_many_ids_they_have():
-    results = metrics.per_machine_id(*scored(("pump", ["id_00"]), ("fan", ["id_00", "id_02", "id_04"])))
+    results = per_machine_id(*scored(("pump", ["id_00"]), ("fan", ["id_00", "id_02", "id_04"])))
     mean = {result.machine: result.value for result in results if result.id == "mean" and result.metric == "auc"}
     assert list(mean) == ["fan", "pump", "all"]
     assert mean["all"] == pytest.approx((mean["fan"] + mean["pump"]) / 2, abs=1e-15)
@@ -177,7 +219,7 @@ def test_types_weigh_the_same_however_many_ids_they_have():
 def test_an_id_of_one_class_is_left_out_of_the_summary():
     machine, ids, labels, scores = scored(("bldc", ["id_01", "id_03"]))
     labels = np.where(np.array(ids) == "id_03", 0, labels)
-    value = {result[:3]: result.value for result in metrics.per_machine_id(machine, ids, labels, scores)}
+    value = {result[:3]: result.value for result in per_machine_id(machine, ids, labels, scores)}
     assert math.isnan(value["bldc", "id_03", "auc"])
     assert value["bldc", "id_03", "n_anomalous"] == 0
     for name in metrics.SUMMARIES:
@@ -185,29 +227,29 @@ def test_an_id_of_one_class_is_left_out_of_the_summary():
 
 
 def test_no_clips_and_missing_ids():
-    assert metrics.per_machine_id([], [], [], []) == []
+    assert per_machine_id([], [], [], []) == []
     with pytest.raises(ValueError, match=r"zip\(\)"):
-        metrics.per_machine_id(["fan"], ["id_00"], [0, 1], [0.0, 1.0])
+        per_machine_id(["fan"], ["id_00"], [0, 1], [0.0, 1.0])
 
 
 # --- on disk ---------------------------------------------------------------------------------------------------------
 def test_results_survive_the_file_exactly(tmp_path):
-    results = [*metrics.per_machine_id(*scored(("fan", ["id_00", "id_02"]))), Result("a,b", 'i"d', "auc", math.nan)]
+    results = [*per_machine_id(*scored(("fan", ["id_00", "id_02"]))), Result("a,b", 'i"d', "auc", math.nan)]
     path = tmp_path / "results.csv"
     path.write_text("an older run")
-    metrics.write_results(path, results)
+    write_results(path, results)
     assert path.read_text().startswith("machine,id,metric,value\nfan,id_00,auc,0.")
     assert path.read_text().endswith(",nan\n")
-    assert [tuple(map(repr, result)) for result in metrics.read_results(path)] == [tuple(map(repr, r)) for r in results]
+    assert [tuple(map(repr, result)) for result in read_results(path)] == [tuple(map(repr, r)) for r in results]
     assert [file.name for file in tmp_path.iterdir()] == ["results.csv"]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "results.csv"
-    metrics.write_results(path, [Result("fan", "id_00", "auc", 0.5)])
+    write_results(path, [Result("fan", "id_00", "auc", 0.5)])
     with pytest.raises(ValueError, match="could not convert"):
-        metrics.write_results(path, [Result("fan", "id_00", "auc", 0.6), Result("fan", "id_00", "pauc", "high")])
-    assert metrics.read_results(path) == [Result("fan", "id_00", "auc", 0.5)]
+        write_results(path, [Result("fan", "id_00", "auc", 0.6), Result("fan", "id_00", "pauc", "high")])
+    assert read_results(path) == [Result("fan", "id_00", "auc", 0.5)]
     assert [file.name for file in tmp_path.iterdir()] == ["results.csv"]
 
 
@@ -215,7 +257,7 @@ def test_another_csv_is_refused(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("id,AUC\n00,0.5\n")
     with pytest.raises(ValueError, match=r"results\.csv: expected the columns machine, id, metric, value"):
-        metrics.read_results(path)
+        read_results(path)
 
 
 def test_import_is_light():
@@ -247,7 +289,7 @@ def test_published_dcase2020(shared, folder, machine):
         ids += [re.search(r"id_\d+", path.stem)[0]] * len(one[0])
         labels.append(one[0])
         scores.append(one[1])
-    results = metrics.per_machine_id([machine] * len(ids), ids, np.concatenate(labels), np.concatenate(scores))
+    results = per_machine_id([machine] * len(ids), ids, np.concatenate(labels), np.concatenate(scores))
     value = {(result.id, result.metric): result.value for result in results}
     table = published(shared / "reference" / folder / "result.csv")
     assert len(table) == 5

@@ -1,17 +1,23 @@
 """Judging a finished run again by other back ends."""
 
+import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import world
+from omegaconf import OmegaConf
 
 import mimii_pl
 from mimii_pl import _config, _run_dir
+from mimii_pl.decide import decide
 from mimii_pl.errors import InputError
 from mimii_pl.rescore import rescore
+from mimii_pl.results import read_results
 from mimii_pl.run import run
+from mimii_pl.scores import read_scores
 
 pytestmark = pytest.mark.slow
 
@@ -78,3 +84,27 @@ def test_a_sweep_over_back_ends_from_the_command_line(trained, tmp_path):
     board = next(tmp_path.rglob("leaderboard.csv")).read_text()
     assert [board.count(name) for name in ("knn", "gmm", "mahalanobis")] == [2, 2, 2]  # column and name of the run
     assert (tmp_path / "mlruns" / "mlflow.db").is_file()
+
+
+def test_other_thresholds_change_decisions_and_nothing_else(trained, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained, run_dir)
+    before = read_scores(run_dir / "scores.csv")
+    decide(_config.compose([f"run={run_dir}", "threshold=youden"], name="decide"))
+    after = read_scores(run_dir / "scores.csv")
+    assert [clip[:6] for clip in after] == [clip[:6] for clip in before]
+    state = json.loads((run_dir / "thresholds.json").read_text())
+    assert state["origin"].startswith("oracle")
+    assert "oracle" in (run_dir / "report.html").read_text()
+    for clip in after:
+        limit = state["thresholds"].get(f"{clip.machine}/{clip.id}", state["thresholds"]["all"])
+        assert clip.decision == (clip.score > limit)
+    assert OmegaConf.load(run_dir / "config.yaml").choices.threshold == "youden"
+    scorer = mimii_pl.load(run_dir, device="cpu")
+    decisions = scorer.decide([clip.file for clip in after], machine_id=[clip.id for clip in after])
+    assert decisions.anomalous.tolist() == [clip.decision == 1 for clip in after]
+    value = {(r.id, r.metric): r.value for r in read_results(run_dir / "results.csv")}
+    own = [clip for clip in after if clip.id == "id_00"]
+    assert value["id_00", "accuracy"] == np.mean([clip.label == clip.decision for clip in own])
+    unchanged = {r for r in read_results(trained / "results.csv") if "auc" in r.metric}
+    assert unchanged <= set(read_results(run_dir / "results.csv"))

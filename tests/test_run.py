@@ -16,7 +16,7 @@ import world
 import mimii_pl
 from mimii_pl import _config
 from mimii_pl.errors import InputError
-from mimii_pl.metrics import LEVEL, per_machine_id, read_results
+from mimii_pl.results import LEVEL, per_machine_id, read_results
 from mimii_pl.run import resumed, run
 
 ROOT = _config.CONF.parent
@@ -68,8 +68,10 @@ def test_the_run_directory_holds_what_it_should(finished):
 def test_results_are_the_metrics_of_the_scores(finished):
     for run_dir in finished.values():
         rows = scores_of(run_dir)
-        columns = [np.array([row[name] for row in rows]) for name in ("machine", "id", "label", "score")]
-        expected = per_machine_id(columns[0], columns[1], columns[2].astype(int), columns[3].astype(float))
+        names = ("machine", "id", "label", "score", "decision")
+        machine, ids, label, score, decision = (np.array([row[name] for row in rows]) for name in names)
+        numbers = label.astype(int), score.astype(float)
+        expected = per_machine_id(machine, ids, *numbers, decisions=decision.astype(int))
         results = read_results(run_dir / "results.csv")
         assert [r for r in results if r.metric != LEVEL] == expected
 

@@ -129,16 +129,20 @@ class MachineSounds(pl.LightningDataModule):
     def rows(self, split: str) -> np.ndarray:
         """Rows of the audio cache that belong to a split; of training and validation the normal clips only."""
         learned = split in ("train", "validation")
-        rows = [
-            row
-            for row, clip in enumerate(self.clips)
-            if clip.split == split and not (learned and clip.condition == "anomaly")
-        ]
-        return np.array(rows, dtype=int)
+        return self._rows(lambda clip: clip.split == split and not (learned and clip.condition == "anomaly"))
 
     def of(self, split: str) -> tuple[_cache.ClipRows, np.ndarray]:
         """Clips of a split, read where they are sliced, and the numbers of their machine IDs [N]."""
-        rows = self.rows(split)
+        return self._of(self.rows(split))
+
+    def anomalies_beside_validation(self) -> tuple[_cache.ClipRows, np.ndarray]:
+        """Labelled anomalies that a protocol keeps for choosing thresholds, and the numbers of their machine IDs."""
+        return self._of(self._rows(lambda clip: clip.split == "validation" and clip.condition == "anomaly"))
+
+    def _rows(self, wanted: Callable[[Clip], bool]) -> np.ndarray:
+        return np.array([row for row, clip in enumerate(self.clips) if wanted(clip)], dtype=int)
+
+    def _of(self, rows: np.ndarray) -> tuple[_cache.ClipRows, np.ndarray]:
         return _cache.ClipRows(self.waves, rows), self.machine_id[rows]
 
     # --- features and statistics -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -61,6 +62,12 @@ class Spectral(nn.Module):
     def bins(self) -> int:
         """Frequency bins F of the representation."""
         return self.n_fft // 2 + 1
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Edges of the frequency bins in Hz, [F + 1], rising."""
+        width = self.sample_rate / self.n_fft
+        return np.clip((np.arange(self.bins + 1) - 0.5) * width, 0, self.sample_rate / 2)
 
     def frames(self, samples: int) -> int:
         """Frames N of a clip of `samples` samples."""

@@ -33,12 +33,18 @@ class LogMel(Spectral):
     ) -> None:
         super().__init__(**spectral)
         self.n_mels, self.power, self.eps = n_mels, power, eps
-        bank = slaney_bank(self.sample_rate, self.n_fft, n_mels, f_min, f_max or self.sample_rate / 2)
+        self.f_min, self.f_max = f_min, f_max or self.sample_rate / 2
+        bank = slaney_bank(self.sample_rate, self.n_fft, n_mels, self.f_min, self.f_max)
         self.register_buffer("bank", torch.from_numpy(bank.T).float().contiguous(), persistent=False)
 
     @property
     def bins(self) -> int:
         return self.n_mels
+
+    @property
+    def edges(self) -> np.ndarray:
+        middle = np.linspace(_hz_to_mel(self.f_min), _hz_to_mel(self.f_max), 2 * self.n_mels + 3)[1:-1:2]
+        return _mel_to_hz(middle)  # half-way between the centres of neighbouring bands
 
     def represent(self, spectrum: Tensor) -> Tensor:
         frames = magnitude(spectrum, self.power).transpose(1, 2)  # [B, N, n_fft/2+1], as the FFT wrote it

@@ -42,6 +42,14 @@ class Detector(pl.LightningModule):
         """Embedding of each clip [B, D], or of each of its windows [B, W, D], which back ends pool."""
         raise NotImplementedError(f"{type(self).__name__} has no embedding")
 
+    def error_map(self, batch: "Batch") -> Tensor:
+        """Where a clip is rebuilt badly: squared errors [B, F, N]; [B, 1, N] where frequencies are not told apart."""
+        raise NotImplementedError(f"{type(self).__name__} rebuilds nothing")
+
+    def identify(self, batch: "Batch") -> Tensor:
+        """The machine ID that each clip is taken for, [B]."""
+        raise NotImplementedError(f"{type(self).__name__} does not tell machine IDs apart")
+
     @property
     def name(self) -> str:
         """Name on the command line: that of its module."""
@@ -50,7 +58,11 @@ class Detector(pl.LightningModule):
     @property
     def has_embedding(self) -> bool:
         """Whether a back end can be fitted on this detector."""
-        return type(self).embed is not Detector.embed
+        return self.offers("embed")
+
+    def offers(self, method: str) -> bool:
+        """Whether it has a method that not every detector has: `embed`, `error_map`, `identify`."""
+        return getattr(type(self), method) is not getattr(Detector, method)
 
     def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
         loss = self.loss(batch)
@@ -79,5 +91,26 @@ def cover(spec: Tensor, frames: int, hop: int) -> Tensor:
         hop: frames from one window to the next.
     """
     frames = min(frames, spec.shape[3])
-    starts = [*range(0, spec.shape[3] - frames, hop), spec.shape[3] - frames]
-    return torch.stack([spec[..., start : start + frames] for start in starts], dim=1)
+    return torch.stack([spec[..., start : start + frames] for start in _starts(spec.shape[3], frames, hop)], dim=1)
+
+
+def uncover(windows: Tensor, frames: int, hop: int) -> Tensor:
+    """What windows say of a clip of `frames` frames, averaged where they overlap: the way back from `cover`.
+
+    Args:
+        windows: [B, W, F, frames of a window], with the hop that `cover` had.
+
+    Returns:
+        [B, F, frames].
+    """
+    width = windows.shape[3]
+    total = windows.new_zeros(windows.shape[0], windows.shape[2], frames)
+    count = windows.new_zeros(frames)
+    for window, start in zip(windows.unbind(1), _starts(frames, width, hop), strict=True):
+        total[..., start : start + width] += window
+        count[start : start + width] += 1
+    return total / count
+
+
+def _starts(total: int, frames: int, hop: int) -> list[int]:
+    return [*range(0, total - frames, hop), total - frames]

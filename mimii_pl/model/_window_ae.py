@@ -2,11 +2,12 @@
 
 from itertools import pairwise
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.errors import InputError
-from mimii_pl.model._detector import Detector
+from mimii_pl.model._detector import Detector, uncover
 
 
 class WindowAE(Detector):
@@ -62,17 +63,28 @@ class WindowAE(Detector):
         """Windows as the network rebuilds them, [M, width] -> [M, width]."""
         return self.decoder(self.encoder(x))
 
-    def errors(self, batch: Batch) -> Tensor:
-        """Mean squared error of each window, [B, W]."""
+    def squared(self, batch: Batch) -> Tensor:
+        """Squared error of what is rebuilt of each window, frame by frame in a row, [B, W, frames * F]."""
         windows = self.windows(batch)
         flat = windows.flatten(0, 1)
-        return (self.reconstruction(flat) - flat).square().mean(dim=1).view(windows.shape[:2])
+        return (self.reconstruction(flat) - flat).square().view(*windows.shape[:2], -1)
+
+    def errors(self, batch: Batch) -> Tensor:
+        """Mean squared error of each window, [B, W]."""
+        return self.squared(batch).mean(dim=2)
 
     def loss(self, batch: Batch) -> Tensor:
         return self.errors(batch).mean()
 
     def score(self, batch: Batch) -> Tensor:
         return self.errors(batch).mean(dim=1)
+
+    def error_map(self, batch: Batch) -> Tensor:
+        squared = self.squared(batch).unflatten(2, (-1, self.bins)).transpose(2, 3)  # [B, W, F, frames rebuilt]
+        before = (self.frames - squared.shape[3]) // 2  # where only the middle of a window is rebuilt
+        before += self.hparams.frame_range[0] if self.hparams.frame_range else 0
+        heard = uncover(squared, squared.shape[1] + squared.shape[3] - 1, 1)
+        return F.pad(heard, (before, batch.spec.shape[3] - before - heard.shape[2]))
 
     def embed(self, batch: Batch) -> Tensor:
         """Bottleneck of each window, [B, W, D]."""

@@ -82,16 +82,24 @@ class ComplexSSL(Detector):
         branches = zip(*(self.logits(part) for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE)), strict=True)
         return sum(F.cross_entropy(torch.cat(logits).float(), target) for logits in branches)
 
-    def score(self, batch: Batch) -> Tensor:
+    def posterior(self, batch: Batch) -> Tensor:
+        """Logarithm of each window's posterior over machine IDs, fused branch, [B, W, n_ids]."""
         windows = self.windows(batch.spec)
         logits = torch.cat([self.logits(part)[2] for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE)])
-        posterior = logits.float().log_softmax(dim=1).view(*windows.shape[:2], -1)  # [B, W, n_ids]
+        return logits.float().log_softmax(dim=1).view(*windows.shape[:2], -1)
+
+    def identify(self, batch: Batch) -> Tensor:
+        return self.posterior(batch).mean(dim=1).argmax(dim=1)
+
+    def score(self, batch: Batch) -> Tensor:
+        posterior = self.posterior(batch)
         if self.hparams.score == "entropy":
             return -(posterior.exp() * posterior).sum(dim=2).mean(dim=1)
         best = posterior.max(dim=2).values
         if self.hparams.score == "max_probability":
             return (1 - best.exp()).mean(dim=1)
-        own = posterior.gather(2, batch.machine_id.clamp(min=0)[:, None, None].expand(-1, windows.shape[1], 1))[..., 0]
+        numbers = batch.machine_id.clamp(min=0)[:, None, None].expand(-1, posterior.shape[1], 1)
+        own = posterior.gather(2, numbers)[..., 0]
         return -torch.where(batch.machine_id[:, None] >= 0, own, best).mean(dim=1)
 
     def embed(self, batch: Batch) -> Tensor:

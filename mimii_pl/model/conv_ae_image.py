@@ -59,8 +59,11 @@ class ConvAEImage(Detector):
         return (errors + self.hparams.beta * divergence(mean, log_variance) / batch.spec[0].numel()).mean()
 
     def score(self, batch: Batch) -> Tensor:
+        return self.error_map(batch).mean(dim=(1, 2))
+
+    def error_map(self, batch: Batch) -> Tensor:
         hidden = self.encoder(batch.spec)[0]
-        return self.errors(batch, hidden if self.hparams.latent is None else self.back(self.mean(hidden.flatten(1))))
+        return self.squared(batch, hidden if self.hparams.latent is None else self.back(self.mean(hidden.flatten(1))))
 
     def embed(self, batch: Batch) -> Tensor:
         """The latent, flattened, [B, D]."""
@@ -69,4 +72,8 @@ class ConvAEImage(Detector):
 
     def errors(self, batch: Batch, latent: Tensor) -> Tensor:
         """Mean squared error of the images rebuilt from their last level [B, C, F', N'], [B]."""
-        return (self.decoder(latent, self.sizes) - batch.spec).square().mean(dim=(1, 2, 3))
+        return self.squared(batch, latent).mean(dim=(1, 2))
+
+    def squared(self, batch: Batch, latent: Tensor) -> Tensor:
+        """Squared error of the same, [B, F, N]."""
+        return (self.decoder(latent, self.sizes) - batch.spec)[:, 0].square()

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mimii_pl.dataset._clip import Batch
+from mimii_pl.model._detector import uncover
 from mimii_pl.model._gan import GAN, Discriminator
 
 
@@ -24,8 +25,12 @@ class FAnoGAN(GAN):
         super().__init__(in_shape, n_ids, **gan)
         self.encoder = Discriminator(self.hparams.width, self.image, self.hparams.latent)
 
+    def rebuilt(self, crops: Tensor) -> Tensor:
+        """Crops as the generator makes them from their latents, [M, 1, F, N]."""
+        return self.generator(self.encoder(crops)[0])
+
     def unexplained(self, crops: Tensor) -> Tensor:
-        rebuilt = self.generator(self.encoder(crops)[0])
+        rebuilt = self.rebuilt(crops)
         image = (crops - rebuilt).square().flatten(1).mean(dim=1)
         features = (self.discriminator(crops)[1] - self.discriminator(rebuilt)[1]).square().mean(dim=1)
         return image + self.hparams.kappa * features
@@ -40,6 +45,12 @@ class FAnoGAN(GAN):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [*super().configure_optimizers(), self.adam(self.encoder)]
+
+    def error_map(self, batch: Batch) -> Tensor:
+        crops = self.crops(batch)
+        flat = crops.flatten(0, 1)
+        squared = (flat - self.rebuilt(flat)).square().view(crops.shape)[:, :, 0]
+        return uncover(squared, batch.spec.shape[3], self.hparams.frames)
 
     def embed(self, batch: Batch) -> Tensor:
         """Latent of each crop, [B, W, D]."""

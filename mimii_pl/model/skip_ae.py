@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.model._conv import ConvDecoder, ConvEncoder
-from mimii_pl.model._detector import Detector, cover
+from mimii_pl.model._detector import Detector, cover, uncover
 
 
 class SkipAE(Detector):
@@ -58,11 +58,15 @@ class SkipAE(Detector):
         """Crops that cover each clip, [B, W, 1, F, frames]."""
         return cover(batch.spec, self.hparams.frames, self.hparams.frames)
 
-    def errors(self, spec: Tensor) -> Tensor:
-        """Mean squared error of each crop, [M, 1, F, N] -> [M]."""
+    def squared(self, spec: Tensor) -> Tensor:
+        """Squared error of crops, [M, 1, F, N] -> [M, 1, F, N]."""
         latent, before = self.encoder(spec)
         rebuilt = self.decoder(self.expand(self.squeeze(latent)), self.sizes, before)
-        return (rebuilt - spec).square().mean(dim=(1, 2, 3))
+        return (rebuilt - spec).square()
+
+    def errors(self, spec: Tensor) -> Tensor:
+        """Mean squared error of each crop, [M, 1, F, N] -> [M]."""
+        return self.squared(spec).mean(dim=(1, 2, 3))
 
     def loss(self, batch: Batch) -> Tensor:
         crops = self.crops(batch)
@@ -71,6 +75,11 @@ class SkipAE(Detector):
     def score(self, batch: Batch) -> Tensor:
         crops = self.crops(batch)
         return self.errors(crops.flatten(0, 1)).view(crops.shape[:2]).mean(dim=1)
+
+    def error_map(self, batch: Batch) -> Tensor:
+        crops = self.crops(batch)
+        squared = self.squared(crops.flatten(0, 1)).view(crops.shape)[:, :, 0]
+        return uncover(squared, batch.spec.shape[3], self.hparams.frames)
 
     def embed(self, batch: Batch) -> Tensor:
         """The bottleneck of each crop (without one: the last level), [B, W, D]."""

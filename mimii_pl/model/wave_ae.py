@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.model._detector import Detector
+from mimii_pl.model._detector import Detector, uncover
 
 KERNEL = 3
 
@@ -66,15 +66,24 @@ class WaveAE(Detector):
         starts = [*range(0, scaled.shape[1] - length, length), scaled.shape[1] - length]
         return torch.stack([scaled[:, start : start + length] for start in starts], dim=1)
 
+    def squared(self, x: Tensor) -> Tensor:
+        """Squared error of excerpts, [M, T] -> [M, T]."""
+        return (self.rebuilt(self.latent(x[:, None]))[:, 0] - x).square()
+
     def errors(self, x: Tensor) -> Tensor:
         """Mean squared error of each excerpt, [M, T] -> [M]."""
-        return (self.rebuilt(self.latent(x[:, None]))[:, 0] - x).square().mean(dim=1)
+        return self.squared(x).mean(dim=1)
 
     def loss(self, batch: Batch) -> Tensor:
         return self.errors(self.excerpts(batch).flatten(0, 1)).mean()
 
     def score(self, batch: Batch) -> Tensor:
         return torch.stack([self.errors(part) for part in self.excerpts(batch).unbind(1)], dim=1).mean(dim=1)
+
+    def error_map(self, batch: Batch) -> Tensor:
+        squared = torch.stack([self.squared(part) for part in self.excerpts(batch).unbind(1)], dim=1)  # [B, W, T']
+        whole = uncover(squared[:, :, None], batch.wave.shape[1], squared.shape[2])  # [B, 1, T]
+        return F.adaptive_avg_pool1d(whole, batch.spec.shape[3])
 
     def embed(self, batch: Batch) -> Tensor:
         """The latent of each excerpt, averaged over time, [B, W, D]."""

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from mimii_pl.metrics import SUMMARIES, Result, arithmetic_mean, read_results
+from mimii_pl.metrics import SUMMARIES, arithmetic_mean
 from mimii_pl.report._grid import Grid
 from mimii_pl.report._published import Published, published
-from mimii_pl.report._tables import COLUMNS, SUMMARY_NAMES, number
+from mimii_pl.report._tables import DECISIONS, RANKING, SUMMARY_NAMES, number
+from mimii_pl.results import Result, read_results
 
 HEADS = ("machine ID", "metric", "Published", "Here", "difference", "source")
-METRICS = COLUMNS | {"accuracy": "accuracy", "f1": "F1"}
+METRICS = RANKING.metrics | DECISIONS.metrics
 NAMES = SUMMARY_NAMES | {"max": "maximum"}
 NONE = "-"
 

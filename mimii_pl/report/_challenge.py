@@ -4,29 +4,18 @@ import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from mimii_pl._run_dir import write_text
+from mimii_pl.scores import Scored
 
 
-class Decided(NamedTuple):
-    """One test clip."""
-
-    machine: str
-    id: str
-    domain: str
-    file: str
-    score: float
-    decision: int
-
-
-def write_challenge(folder: Path, clips: Iterable[Decided], official: str) -> list[Path]:
+def write_challenge(folder: Path, clips: Iterable[Scored], official: str) -> list[Path]:
     """Write both files for each machine ID (2021: and domain), one row per clip, sorted by its distributed name.
 
     Names: `anomaly_score_fan_id_00.csv` (2020), `anomaly_score_fan_section_00_source_test.csv` (2021),
     `anomaly_score_fan_section_00_test.csv` (since 2022). No header; rows `name.wav,value`; 1 is called anomalous.
     """
-    groups: dict[str, list[Decided]] = {}
+    groups: dict[str, list[Scored]] = {}
     for clip in clips:
         ending = {"dcase2020": "", "dcase2021": f"_{clip.domain}_test"}.get(official, "_test")
         groups.setdefault(f"{clip.machine}_{clip.id}{ending}", []).append(clip)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimii_pl._bootstrap import Interval, interval, resampled_auc
-from mimii_pl.metrics import SUMMARIES, UNDEFINED, Result
+from mimii_pl.metrics import SUMMARIES, UNDEFINED
+from mimii_pl.results import Result
 from mimii_pl.tracking._repeats import averages, differences, divided
 from mimii_pl.tracking._store import Recorded
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from mimii_pl.report._figures import Image, as_image
 from mimii_pl.report._grid import Grid
-from mimii_pl.report._page import Image, _image, template
 from mimii_pl.report._published import Published
 from mimii_pl.report._ranking import Ranking
 from mimii_pl.report._ranking_tables import cost_grid, overviews, pairs_grid, ranking_grid
 from mimii_pl.report._tables import number
+from mimii_pl.report._template import template
 
 CELL = (0.78, 0.34)  # inches of a cell of the heat map
 
@@ -54,7 +55,8 @@ def heat_map(ranking: Ranking) -> Image | None:
     axes.grid(which="minor", color="#b5bac1", linewidth=1)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
-    return _image(figure, f"Heat map of the AUC per machine ID. {_words(ranking, names)}")
+    words = f"Heat map of the AUC per machine ID. {_words(ranking, names)}"
+    return as_image(figure, words, "svg", "image/svg+xml", metadata={"Date": None})
 
 
 def _words(ranking: Ranking, names: Sequence[str]) -> str:

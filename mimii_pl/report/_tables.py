@@ -1,35 +1,60 @@
 """Results as tables: on the terminal, in markdown and (through `rows`) in the report; the scores behind it."""
 
-import csv
 import math
 import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from mimii_pl.errors import InputError
-from mimii_pl.metrics import LEVEL, METRICS, SUMMARIES, Result
+from mimii_pl.metrics import SUMMARIES
+from mimii_pl.results import LEVEL, Result
 
-COLUMNS = {"auc": "AUC", "pauc": "pAUC", "pr_auc": "PR-AUC", LEVEL: "level"}
-OF_DOMAINS = {  # only where the clips have domains
-    "auc_source": "AUC source", "pauc_source": "pAUC source", "auc_target": "AUC target", "pauc_target": "pAUC target",
-}  # fmt: skip
 SUMMARY_NAMES = {"mean": "mean", "hmean": "harmonic mean", "min": "minimum"}
-COUNTS = {"n_normal": "normal", "n_anomalous": "anomalous"}
 OFFICIAL = {
     "official_2020": "DCASE 2020 score, mean of AUC and pAUC over IDs",
     "official_2021": "DCASE 2021 score, harmonic mean of AUC and pAUC of each domain by itself",
     "official_2022": "DCASE score since 2022, harmonic mean of AUC source, AUC target (anomalies of both) and pAUC",
 }
 UNDEFINED = "undefined"
-NOTE = (
-    "pAUC: false-positive rate up to .1, chance .5; level: AUC of the clip's level alone, to be beaten; "
-    "mean: arithmetic mean over IDs; undefined values are left out."
+
+
+class Sheet(NamedTuple):
+    """What a table shows: heads of metrics, of those only some results have, of counts; which summaries; its note."""
+
+    metrics: dict[str, str]
+    optional: dict[str, str]
+    counts: dict[str, str]
+    summaries: tuple[str, ...]
+    note: str
+
+
+RANKING = Sheet(
+    metrics={"auc": "AUC", "pauc": "pAUC", "pr_auc": "PR-AUC", LEVEL: "level"},
+    optional={
+        f"{name}_{domain}": f"{head} {domain}"
+        for domain in ("source", "target")
+        for name, head in (("auc", "AUC"), ("pauc", "pAUC"))
+    },
+    counts={"n_normal": "normal", "n_anomalous": "anomalous"},
+    summaries=("mean", "hmean", "min"),
+    note="pAUC: false-positive rate up to .1, chance .5; level: AUC of the clip's level alone, to be beaten; "
+    "mean: arithmetic mean over IDs; undefined values are left out.",
 )
+DECISIONS = Sheet(
+    metrics={
+        "accuracy": "acc.", "balanced_accuracy": "bal.", "precision": "prec.", "recall": "rec.",
+        "f1": "F1", "specificity": "spec.",
+    },
+    optional={},
+    counts={"n_tp": "TP", "n_fn": "FN", "n_fp": "FP", "n_tn": "TN"},
+    summaries=("mean",),
+    note="acc.: accuracy; bal.: balanced accuracy, the mean of recall and specificity; prec.: precision; TP: anomalies "
+    "found, FN: missed, FP: false alarms, TN: normal clips called normal; mean: arithmetic mean over IDs; "
+    "undefined values are left out.",
+)  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -40,41 +65,13 @@ class Row(NamedTuple):
     ends_section: bool
 
 
-class Scored(NamedTuple):
-    """One line of `scores.csv`; label 1 anomalous, 0 normal, -1 not known."""
-
-    machine: str
-    id: str
-    domain: str
-    file: str
-    label: int
-    score: float
-
-
-def read_scores(path: Path) -> list[Scored]:
-    """Clips of `scores.csv`, in its order."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing: a report is made of a run that has scored its test clips")
-    clips = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for line, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                names = (row[name] for name in Scored._fields[:4])
-                clips.append(Scored(*names, int(row["label"]), float(row["score"])))
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(f"{path}, line {line}: {error!r}; expected {', '.join(Scored._fields)}") from error
-            if math.isnan(clips[-1].score) or clips[-1].label not in (0, 1, -1):
-                raise InputError(f"{path}, line {line}: the label is not 0, 1 or -1, or the score is NaN")
-    return clips
-
-
-def short_names(clips: list[Scored]) -> list[Scored]:
-    """The same clips, their files relative to the deepest folder that holds them all."""
+def short_names(files: Sequence[str]) -> dict[str, str]:
+    """Each file relative to the deepest folder that holds them all: whose computer it was is nobody's business."""
     try:
-        folder = os.path.commonpath([os.path.dirname(clip.file) for clip in clips])
-    except ValueError:  # no clips, or absolute and relative paths
+        folder = os.path.commonpath([os.path.dirname(file) for file in files])
+    except ValueError:  # no files, or absolute and relative paths
         folder = ""
-    return [clip._replace(file=os.path.relpath(clip.file, folder)) for clip in clips] if folder else clips
+    return {file: os.path.relpath(file, folder) if folder else file for file in files}
 
 
 def headlines(results: Iterable[Result]) -> list[dict]:
@@ -95,66 +92,68 @@ def number(value: float) -> str:
     return UNDEFINED if math.isnan(value) else f"{value:.3f}".removeprefix("0")
 
 
-def columns(results: Iterable[Result]) -> list[str]:
+def columns(results: Iterable[Result], sheet: Sheet = RANKING) -> list[str]:
     """Heads of the table that these results fill."""
-    return ["machine ID", *_metrics(results).values(), *COUNTS.values()]
+    return ["machine ID", *_metrics(results, sheet).values(), *sheet.counts.values()]
 
 
-def _metrics(results: Iterable[Result]) -> dict[str, str]:
+def _metrics(results: Iterable[Result], sheet: Sheet) -> dict[str, str]:
     found = {result.metric for result in results}
-    return COLUMNS | {name: head for name, head in OF_DOMAINS.items() if name in found}
+    return sheet.metrics | {name: head for name, head in sheet.optional.items() if name in found}
 
 
-def rows(results: Iterable[Result]) -> list[Row]:
-    """Lines of the table in the order of the results: the IDs of a machine type, then its summary."""
+def rows(results: Iterable[Result], sheet: Sheet = RANKING) -> list[Row]:
+    """Lines of the table in the order of the results: the IDs of a machine type, then its summary; none without any of
+    the table's metrics."""
     results = list(results)
-    metrics = _metrics(results)
+    metrics = _metrics(results, sheet)
     grouped: dict[tuple[str, str], dict[str, float]] = {}
     for result in results:
-        grouped.setdefault((result.machine, result.id), {})[result.metric] = result.value
-    keys = list(grouped)
-    kinds = [(machine, name in SUMMARIES) for machine, name in keys]
+        shown = result.metric in metrics or result.metric in sheet.counts
+        if shown and (result.id not in SUMMARIES or result.id in sheet.summaries):
+            grouped.setdefault((result.machine, result.id), {})[result.metric] = result.value
+    kinds = [(machine, name in SUMMARIES) for machine, name in grouped]
     return [
-        Row(_cells(*key, grouped[key], metrics), kind[1], following != kind)
-        for key, kind, following in zip(keys, kinds, [*kinds, None][1:], strict=True)
+        Row(_cells(*key, grouped[key], metrics, sheet), kind[1], following != kind)
+        for key, kind, following in zip(grouped, kinds, [*kinds, None][1:], strict=True)
     ]
 
 
-def note(results: Iterable[Result], caption: str = "") -> str:
-    """What the numbers are; `caption` adds what the caller knows: selection rule, seed."""
+def note(results: Iterable[Result], caption: str = "", sheet: Sheet = RANKING) -> str:
+    """What the numbers are; `caption` adds what the caller knows: selection rule, seed, origin of the threshold."""
     official = [(r.metric, f"{r.machine} {number(r.value)}") for r in results if r.metric in OFFICIAL]
     scores = f"{OFFICIAL[official[0][0]]}: {', '.join(text for _, text in official)}." if official else ""
-    return " ".join(part for part in (NOTE, scores, caption) if part)
+    return " ".join(part for part in (sheet.note, scores if sheet is RANKING else "", caption) if part)
 
 
-def results_table(results: Iterable[Result], title: str, caption: str = "") -> Table:
+def results_table(results: Iterable[Result], title: str, caption: str = "", sheet: Sheet = RANKING) -> Table:
     """Table for the terminal: one row per machine ID, the summary of each machine type set apart."""
     results = list(results)
-    table = Table(title=escape(title), caption=escape(note(results, caption)), box=SIMPLE_HEAD, caption_justify="left")
-    for position, column in enumerate(columns(results)):
+    text = escape(note(results, caption, sheet))
+    table = Table(title=escape(title), caption=text, box=SIMPLE_HEAD, caption_justify="left")
+    for position, column in enumerate(columns(results, sheet)):
         table.add_column(column, justify="right" if position else "left", no_wrap=not position)
-    for row in rows(results):
+    for row in rows(results, sheet):
         bold = "bold" if row.is_summary else None
         cells = ("-" if cell == UNDEFINED else cell for cell in row.cells)  # the terminal may be narrow
         table.add_row(*(escape(cell) for cell in cells), style=bold, end_section=row.ends_section)
     return table
 
 
-def to_markdown(results: Iterable[Result], caption: str = "") -> str:
+def to_markdown(results: Iterable[Result], caption: str = "", sheet: Sheet = RANKING) -> str:
     """The same table in markdown, summary rows in bold, followed by the note."""
     results = list(results)
-    heads = columns(results)
+    heads = columns(results, sheet)
     lines = [heads, (":--", *["--:"] * (len(heads) - 1))]
-    for row in rows(results):
+    for row in rows(results, sheet):
         cells = (cell.replace("|", r"\|") for cell in row.cells)
         lines.append([f"**{cell}**" if cell and row.is_summary else cell for cell in cells])
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", note(results, caption), ""])
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", note(results, caption, sheet), ""])
 
 
-def _cells(machine: str, name: str, values: dict[str, float], metrics: Iterable[str]) -> tuple[str, ...]:
+def _cells(machine: str, name: str, values: dict[str, float], metrics: Iterable[str], sheet: Sheet) -> tuple[str, ...]:
     label = "all types" if name in SUMMARIES and machine == "all" else machine
-    cells = (
-        number(values.get(metric, math.nan)) if metric in values or metric in METRICS else "" for metric in metrics
-    )
-    counts = (f"{values[count]:.0f}" if count in values else "" for count in COUNTS)
+    known = (metric in values or (metric in sheet.metrics and metric != LEVEL) for metric in metrics)
+    cells = (number(values.get(metric, math.nan)) if one else "" for metric, one in zip(metrics, known, strict=True))
+    counts = (f"{values[count]:.0f}" if count in values else "" for count in sheet.counts)
     return f"{label} {SUMMARY_NAMES.get(name, name)}", *cells, *counts

@@ -1,53 +1,87 @@
-"""What thresholds share, and the thresholds of a run: one per machine ID, from held-out normal clips."""
+"""What thresholds share, and the thresholds of a run: one per machine ID."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+log = logging.getLogger(__name__)
 POOLED = "all"  # every machine ID together: for IDs with too few held-out clips, and machines never heard
 LEAST = 5  # held-out clips an ID needs for a threshold of its own
 
 
 class Threshold:
-    """Base of the rules that find a threshold on scores of normal clips: scores above it are called anomalous.
+    """Base of the rules that find a threshold: scores above it are called anomalous.
 
     Args:
         quantile: share of normal clips to be called normal.
     """
 
+    oracle = False  # whether it is chosen with labelled anomalies: every table of its decisions says so
+
     def __init__(self, *, quantile: float = 0.9) -> None:
         self.quantile = quantile
 
     def __call__(self, normal: np.ndarray) -> float:
-        """Threshold from the scores [N] of normal clips, N >= 1."""
+        """Threshold from the scores [N] of held-out normal clips, N >= 1."""
         raise NotImplementedError
+
+    def of_labelled(self, scores: np.ndarray, anomalous: np.ndarray) -> float:
+        """An oracle's threshold from scores [M] of clips whose labels [M] (0, 1; both there) are known."""
+        raise NotImplementedError
+
+    @property
+    def origin(self) -> str:
+        """Where the threshold comes from, in the words of the tables."""
+        return f"{type(self).__name__.lower()} {self.quantile:g} of held-out normal clips"
 
 
 class Thresholds:
     """Thresholds of a run, and the held-out normal scores they come from.
 
     Args:
-        thresholds: `<machine>/<id>` (and `all`) -> threshold.
-        normal: the same -> sorted scores of the held-out normal clips.
+        normal: `<machine>/<id>` (and `all`) -> sorted scores of the held-out normal clips.
         labels: machine IDs by number.
+        thresholds: the same names as in `normal` -> threshold; empty before `choose`.
+        origin: which rule they were chosen by.
     """
 
     def __init__(
-        self, thresholds: Mapping[str, float], normal: Mapping[str, Sequence[float]], labels: Sequence[str]
+        self,
+        normal: Mapping[str, Sequence[float]],
+        labels: Sequence[str],
+        thresholds: Mapping[str, float] | None = None,
+        origin: str = "",
     ) -> None:
-        self.thresholds = dict(thresholds)
         self.normal = {name: np.asarray(scores, float) for name, scores in normal.items()}
-        self.labels = list(labels)
+        self.labels, self.thresholds, self.origin = list(labels), dict(thresholds or {}), origin
 
     @classmethod
-    def fit(cls, rule: Threshold, scores: np.ndarray, ids: np.ndarray, labels: Sequence[str]) -> "Thresholds":
-        """From scores [N] of held-out normal clips and the numbers [N] of their machine IDs."""
-        groups = {POOLED: np.sort(scores)}
-        for number, label in enumerate(labels):
-            own = np.sort(scores[ids == number])
-            if len(own) >= LEAST:
-                groups[label] = own
-        return cls({name: float(rule(own)) for name, own in groups.items()}, groups, labels)
+    def hold(cls, scores: np.ndarray, ids: np.ndarray, labels: Sequence[str]) -> "Thresholds":
+        """From scores [N] of held-out normal clips and the numbers [N] of their machine IDs; nothing chosen yet."""
+        own = {label: np.sort(scores[ids == number]) for number, label in enumerate(labels)}
+        return cls({POOLED: np.sort(scores)} | {label: one for label, one in own.items() if len(one) >= LEAST}, labels)
+
+    def choose(self, rule: Threshold, labelled: Sequence[np.ndarray] = ()) -> "Thresholds":
+        """Find the thresholds by a rule.
+
+        Args:
+            rule: one per machine ID; an oracle falls back to held-out normal clips where it has not both classes.
+            labelled: for an oracle: scores, ID numbers and labels (0, 1) of clips, each [M].
+        """
+        found = {}
+        for name, normal in self.normal.items():
+            scores, anomalous = self._own(name, *labelled) if rule.oracle and labelled else (normal, np.empty(0))
+            both = len(np.unique(anomalous)) == 2
+            found[name] = float(rule.of_labelled(scores, anomalous) if both else rule(normal))
+            if rule.oracle and not both:
+                log.warning("%s has not both classes to choose a threshold by: held-out normal clips stand in", name)
+        self.thresholds, self.origin = found, rule.origin
+        return self
+
+    def _own(self, name: str, scores: np.ndarray, ids: np.ndarray, anomalous: np.ndarray) -> tuple:
+        rows = slice(None) if name == POOLED else ids == self.labels.index(name)
+        return scores[rows], anomalous[rows]
 
     def decide(self, scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """[N] 1: called anomalous (above the threshold of its machine ID), 0: called normal."""
@@ -60,11 +94,19 @@ class Thresholds:
         groups = ((score, self.normal[self._group(number)]) for score, number in pairs)
         return np.array([np.searchsorted(own, score, side="left") / len(own) for score, own in groups])
 
+    def number(self, label: str) -> int:
+        """Number of a machine ID by name; -1 for one never heard in training."""
+        return self.labels.index(label) if label in self.labels else -1
+
+    def of(self, label: str) -> float:
+        """Threshold of a machine ID by name; that of all together where it has none of its own."""
+        return self.thresholds.get(label, self.thresholds[POOLED])
+
     def _group(self, number: int) -> str:
         label = self.labels[number] if number >= 0 else POOLED
-        return label if label in self.thresholds else POOLED
+        return label if label in self.normal else POOLED
 
     def state(self) -> dict:
         """Plain numbers for a json file; `Thresholds(**state)` is the same again."""
         normal = {name: scores.tolist() for name, scores in self.normal.items()}
-        return {"thresholds": self.thresholds, "normal": normal, "labels": self.labels}
+        return {"thresholds": self.thresholds, "normal": normal, "labels": self.labels, "origin": self.origin}

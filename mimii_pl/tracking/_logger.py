@@ -15,11 +15,11 @@ from mimii_pl import _run_dir
 from mimii_pl.tracking._store import reach
 
 if TYPE_CHECKING:
-    from mimii_pl.metrics import Result
+    from mimii_pl.results import Result
 
 ARTIFACTS = (
     "config.yaml", "run.json", "scores.csv", "results.csv", "history.csv", "skipped.csv", "report.html", "features.npz",
-    "backend.npz",
+    "backend.npz", "thresholds.json", "identified.csv",
 )  # fmt: skip
 MAX_PARAM = 500  # characters: what every MLflow store takes
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mimii_pl import _run_dir
 from mimii_pl.errors import InputError
-from mimii_pl.metrics import Result, read_results
-from mimii_pl.report._tables import Scored, read_scores
+from mimii_pl.results import Result, read_results
+from mimii_pl.scores import Scored, read_scores
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -97,10 +97,10 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
     from rich.console import Console
     from rich.table import Table
 
-    from mimii_pl.metrics import read_results
     from mimii_pl.report import _beside
     from mimii_pl.report._grid import to_rich
     from mimii_pl.report._tables import results_table
+    from mimii_pl.results import read_results
 
     console = Console()
     varied = [name for name in ("backend", "overrides") if len({row[name] for row in rows}) > 1]
@@ -139,7 +139,7 @@ def _cell(column: str, value: Any) -> str:
 
 
 def _row(child: Path) -> dict:
-    from mimii_pl.metrics import read_results
+    from mimii_pl.results import read_results
 
     cfg, facts = OmegaConf.load(child / "config.yaml"), facts_of(child)
     values = {

@@ -9,8 +9,8 @@ import torch
 import world
 
 from mimii_pl import _check, _config
-from mimii_pl.metrics import read_results
 from mimii_pl.model._training_free import TrainingFree
+from mimii_pl.results import read_results
 from mimii_pl.run import run
 from mimii_pl.scorer import Scorer
 

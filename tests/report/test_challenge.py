@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from mimii_pl import metrics
-from mimii_pl.report._challenge import Decided, write_challenge
+from mimii_pl.report._challenge import write_challenge
+from mimii_pl.results import per_machine_id
+from mimii_pl.scores import Scored
 
 
 def read(path):
@@ -31,7 +32,7 @@ def columns(clips):
 
 def official(clips, name):
     machine, one, domain, label, score = columns(clips)
-    results = metrics.per_machine_id(machine, one, label, score, domain, name)
+    results = per_machine_id(machine, one, label, score, domain, name)
     return {(r.machine, r.id, r.metric): r.value for r in results}
 
 
@@ -91,7 +92,7 @@ def test_published_scores_of_2021_give_the_published_score_and_the_same_files(sh
         for (name, score), (same, decision) in zip(read(path), decisions, strict=True):
             assert name == same
             clips.append(("fan", section, domain, int("anomaly" in name), float(score)))
-            decided.append(Decided("fan", section, domain, name, float(score), int(decision)))
+            decided.append(Scored("fan", section, domain, name, -1, float(score), int(decision)))
     published = [row for row in read(folder / "result.csv") if row and row[0].isdigit()]
     expected = stats.hmean([float(value) for row in published for value in row[2:4]])
     assert official(clips, "dcase2021")["fan", "hmean", "official_2021"] == pytest.approx(expected, abs=1e-12)
@@ -108,7 +109,7 @@ def test_published_scores_of_2021_give_the_published_score_and_the_same_files(sh
     [("dcase2020", "fan_id_00"), ("dcase2021", "fan_id_00_source_test"), ("dcase2022", "fan_id_00_test")],
 )
 def test_names_and_rows(tmp_path, official_, name):
-    clips = [Decided("fan", "id_00", "source", f"b{n}.flac", 1 / 3, n) for n in (1, 0)]
+    clips = [Scored("fan", "id_00", "source", f"b{n}.flac", -1, 1 / 3, n) for n in (1, 0)]
     write_challenge(tmp_path / "c", clips, official_)
     assert (tmp_path / "c" / f"anomaly_score_{name}.csv").read_text() == f"b0.wav,{1 / 3!r}\nb1.wav,{1 / 3!r}\n"
     assert (tmp_path / "c" / f"decision_result_{name}.csv").read_text() == "b0.wav,0\nb1.wav,1\n"

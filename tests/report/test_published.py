@@ -6,10 +6,10 @@ import statistics
 import pytest
 
 from mimii_pl.errors import InputError
-from mimii_pl.metrics import Result, write_results
 from mimii_pl.report import _beside
 from mimii_pl.report._page import write_report
 from mimii_pl.report._published import everything, published
+from mimii_pl.results import Result, write_results
 
 
 def test_every_figure_is_a_fraction_and_stands_once():

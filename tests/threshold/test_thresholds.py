@@ -10,6 +10,7 @@ from mimii_pl._config import CONF, build, compose
 from mimii_pl.threshold._threshold import Thresholds
 from mimii_pl.threshold.gamma import Gamma
 from mimii_pl.threshold.percentile import Percentile
+from mimii_pl.threshold.youden import Youden
 
 RULES = sorted(path.stem for path in (CONF / "threshold").glob("[!_]*.yaml"))
 
@@ -45,7 +46,7 @@ def test_an_unstable_fit_falls_back_and_says_so(scores, caplog):
 def test_each_id_has_its_own_and_small_ones_the_common_one():
     scores = np.concatenate([np.arange(10.0), 100 + np.arange(10.0), [5000.0]])
     ids = np.array([0] * 10 + [1] * 10 + [2])
-    found = Thresholds.fit(Percentile(quantile=0.9), scores, ids, ["fan/a", "fan/b", "fan/c"])
+    found = Thresholds.hold(scores, ids, ["fan/a", "fan/b", "fan/c"]).choose(Percentile(quantile=0.9))
     assert found.thresholds.keys() == {"fan/a", "fan/b", "all"}
     assert found.decide(np.array([50.0, 50.0, 50.0, 50.0, 5000.0]), np.array([0, 1, 2, -1, 2])).tolist() == [
         1,
@@ -60,5 +61,41 @@ def test_each_id_has_its_own_and_small_ones_the_common_one():
 
 
 def test_the_threshold_itself_is_normal():
-    found = Thresholds.fit(Percentile(quantile=1.0), np.arange(8.0), np.zeros(8, int), ["fan/a"])
+    found = Thresholds.hold(np.arange(8.0), np.zeros(8, int), ["fan/a"]).choose(Percentile(quantile=1.0))
     assert found.decide(np.array([7.0, np.nextafter(7.0, 8)]), np.zeros(2, int)).tolist() == [0, 1]
+
+
+# --- an oracle -------------------------------------------------------------------------------------------------------
+def cases():
+    rng = np.random.default_rng(0)
+    for size in (2, 5, 40):
+        labels = rng.permutation(np.arange(size) % 2)
+        yield labels, rng.normal(size=size) + labels
+        yield labels, -(rng.normal(size=size) + 3 * labels)  # worse than guessing
+        yield labels, np.round(rng.normal(size=size) + labels)
+        yield labels, np.full(size, 3.25)
+        yield labels, np.where(labels == 1, np.inf, -np.inf)
+        yield labels, np.where(labels == 1, np.nextafter(1.0, 2), 1.0)
+
+
+@pytest.mark.parametrize(("labels", "scores"), list(cases()))
+def test_youden_is_the_best_of_all_thresholds(labels, scores):
+    def found_less_alarms(limit):
+        return (scores[labels == 1] > limit).mean() - (scores[labels == 0] > limit).mean()
+
+    limit = Youden().of_labelled(scores, labels)
+    every = [-np.inf, *np.nextafter(scores, -np.inf), *scores, np.inf]
+    assert found_less_alarms(limit) == pytest.approx(max(found_less_alarms(one) for one in every))
+
+
+def test_an_oracle_says_so_and_the_percentile_stands_in_without_anomalies(caplog):
+    normal, ids = np.arange(20.0), np.repeat([0, 1], 10)
+    held = Thresholds.hold(normal, ids, ["fan/a", "fan/b"])
+    labelled = np.array([0.0, 30, 40, 5]), np.array([0, 0, 0, 1]), np.array([0, 1, 1, 0])
+    held.choose(Youden(), labelled)
+    assert held.origin.startswith("oracle")
+    assert Thresholds(**json.loads(json.dumps(held.state()))).origin == held.origin
+    assert held.thresholds["fan/a"] == 15  # half-way between the normal clip and the first anomaly
+    assert held.thresholds["fan/b"] == np.quantile(normal[10:], 0.9)
+    assert "fan/b has not both classes" in caplog.text
+    assert not held.choose(Percentile(), labelled).origin.startswith("oracle")

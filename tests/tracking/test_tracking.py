@@ -16,7 +16,7 @@ import world
 
 from mimii_pl import _config, _run_dir
 from mimii_pl.errors import InputError
-from mimii_pl.metrics import read_results
+from mimii_pl.results import read_results
 from mimii_pl.run import run
 from mimii_pl.tracking import _repeats, _sweep
 
@@ -120,7 +120,7 @@ def finished_child(sweep_dir, number, model, machine, criterion, auc):
     """A child's directory, written with the project's own functions."""
     from omegaconf import OmegaConf
 
-    from mimii_pl.metrics import Result, write_results
+    from mimii_pl.results import Result, write_results
 
     child = sweep_dir / f"{number}-{model}-{machine}"
     child.mkdir(parents=True)

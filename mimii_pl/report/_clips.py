@@ -1,0 +1,123 @@
+"""Clips to look at and to listen to: spectrogram, where the anomaly was found, sound."""
+
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import torch
+from matplotlib.figure import Figure
+
+from mimii_pl.dataset._audio import FULL_SCALE
+from mimii_pl.errors import InputError
+from mimii_pl.features.log_mel import LogMel
+from mimii_pl.report._figures import Image, as_image, data_uri
+from mimii_pl.report._where import Where, where
+from mimii_pl.scorer import Scorer
+from mimii_pl.scores import Scored
+
+log = logging.getLogger(__name__)
+BANDS = 96  # mel bands of the pictures
+COLUMNS = 300  # frames of the pictures, about
+USUAL = 8  # clips with the lowest scores, that others are compared with
+PEAK = 0.7  # of the loudest clip that is played, full scale 1
+RANGE = 70  # dB that the spectrogram shows
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+
+
+class Shown(NamedTuple):
+    """A clip as the page shows it: pictures, an address with its sound, and in words where the anomaly was found."""
+
+    picture: Image
+    sound: str
+    words: str
+
+
+def show(scorer: Scorer, clips: Sequence[Scored], chosen: Sequence[Scored], seconds: float) -> dict[str, Shown]:
+    """Pictures and sounds of chosen clips of one machine ID, by file; one whose file is gone is left out.
+
+    Args:
+        scorer: the run's.
+        clips: all test clips of this machine ID, highest score first.
+        chosen: those to show.
+        seconds: length at most.
+    """
+    waves = {clip.file: wave for clip in chosen if (wave := _read(scorer, clip)) is not None}
+    usual = [wave for clip in clips[: -USUAL - 1 : -1] if (wave := _read(scorer, clip)) is not None]
+    if not waves or not usual:
+        return {}
+    number = scorer.thresholds.number(f"{chosen[0].machine}/{chosen[0].id}")
+    gain = PEAK * FULL_SCALE / max(1, *(int(np.abs(wave.astype(int)).max()) for wave in waves.values()))
+    heard = round(seconds * scorer.sample_rate)
+    shown = {}
+    for file, wave in waves.items():
+        found = where(scorer, wave, number, np.stack(usual))
+        shown[file] = _shown(wave, found, scorer.sample_rate, gain, heard, Path(file).name)
+    return shown
+
+
+def _read(scorer: Scorer, clip: Scored) -> np.ndarray | None:
+    try:
+        return scorer.read(Path(clip.file))
+    except InputError as reason:
+        log.warning("not shown in the report: %s", reason)
+        return None
+
+
+def _shown(wave: np.ndarray, found: Where | None, rate: int, gain: float, heard: int, name: str) -> Shown:
+    length = len(wave) / rate
+    words = _words(found, length) if found else "looking for the place of the anomaly would have taken too long"
+    alt = f"Spectrogram of {name}, {length:.1f} s: {words}."
+    return Shown(spectrogram(wave, rate, found, alt), sound(wave[:heard] / FULL_SCALE * gain, rate), words)
+
+
+def _words(found: Where, length: float) -> str:
+    """The row, and where one stands out the column, that add most to the score."""
+    rows, columns = found.amount.mean(axis=1), found.amount.mean(axis=0)
+    words = []
+    if len(rows) > 1:
+        words.append(f"near {found.hertz[rows.argmax() : rows.argmax() + 2].mean() / 1000:.2g} kHz")
+    usual, spread = np.median(columns), np.subtract(*np.quantile(columns, (0.75, 0.25)))
+    if columns.max() > usual + 4 * spread:
+        words.append(f"at {(columns.argmax() + 0.5) / len(columns) * length:.1f} s")
+    return f"most striking {', '.join(words)}" if words else "nothing stands out"
+
+
+def sound(wave: np.ndarray, rate: int) -> str:
+    """A waveform, full scale 1, as an address to play it: MP3 where the rate allows, else FLAC."""
+    kind, mime = ("MP3", "audio/mpeg") if rate in MP3_RATES else ("FLAC", "audio/flac")
+    content = io.BytesIO()
+    soundfile.write(content, wave, rate, format=kind)
+    return data_uri(content.getvalue(), mime)
+
+
+def spectrogram(wave: np.ndarray, rate: int, found: Where | None = None, alt: str = "Spectrogram.") -> Image:
+    """Log-mel spectrogram of a waveform int16 [T], above a map of the same axes of where the anomaly was found."""
+    n_fft = min(1024, 2 * (len(wave) // 2 - 1))
+    features = LogMel(sample_rate=rate, n_fft=n_fft, hop=max(1, len(wave) // COLUMNS), n_mels=BANDS, eps=1e-10)
+    level = features(torch.from_numpy(wave[None].astype(np.float32) / FULL_SCALE))[0, 0].numpy()  # [BANDS, N]
+    height = 3.4 if found else 1.9  # inches; a fixed layout, as finding one takes half of the time
+    figure = Figure(figsize=(4.8, height), dpi=90)
+    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.42 / height, top=1 - 0.25 / height, hspace=0.42)
+    panels = [figure.add_subplot(2 if found else 1, 1, 1)]
+    extent = (0, len(wave) / rate, 0, BANDS)
+    look = {"origin": "lower", "aspect": "auto", "extent": extent, "interpolation": "nearest"}
+    panels[0].imshow(level, cmap="magma", vmin=level.max() - RANGE, **look)
+    panels[0].set_title("what was heard", fontsize=9, loc="left")
+    centres = (features.edges[:-1] + features.edges[1:]) / 2
+    if found:
+        panels.append(figure.add_subplot(2, 1, 2))
+        rows = np.clip(np.searchsorted(found.hertz, centres) - 1, 0, len(found.amount) - 1)
+        amount = found.amount[rows]
+        panels[1].imshow(amount, cmap="gray_r", vmin=0, vmax=max(np.quantile(amount, 0.998), 1e-12), **look)
+        panels[1].set_title(f"where: {found.method}", fontsize=9, loc="left")
+    ticks = [hertz for hertz in (250, 500, 1000, 2000, 4000, 8000, 16000) if hertz <= rate / 2]
+    for panel in panels:
+        panel.set_yticks(np.interp(ticks, centres, np.arange(BANDS) + 0.5), [f"{hertz / 1000:g}" for hertz in ticks])
+        panel.tick_params(labelsize=8)
+        panel.set_ylabel("kHz", fontsize=8)
+    panels[-1].set_xlabel("s", fontsize=8)
+    return as_image(figure, alt, "webp", "image/webp", pil_kwargs={"quality": 80})
