@@ -39,6 +39,11 @@ def decide() -> None:
     _main(_decide, "decide")
 
 
+def listen() -> None:
+    """`python listen.py`, `mimii-listen`: clips of a split to see and to hear."""
+    _main(_listen, "listen")
+
+
 def download() -> None:
     """`python download.py`, `mimii-download`: fetch, verify and unpack a data set."""
     _main(_download, "download")
@@ -134,6 +139,13 @@ def _decide(cfg: DictConfig) -> None:
 
     with _told():
         decide(_chosen(cfg))
+
+
+def _listen(cfg: DictConfig) -> None:
+    from mimii_pl.listen import listen
+
+    with _told():
+        listen(_chosen(cfg))
 
 
 def _download(cfg: DictConfig) -> None:

@@ -44,10 +44,12 @@ def test_train_commands_compose(command):
         check(_config.compose(overrides))
 
 
-@pytest.mark.parametrize("command", commands("download"))
-def test_download_commands_compose(command):
+@pytest.mark.parametrize(
+    ("entry", "command"), [(entry, one) for entry in ("download", "listen", "decide") for one in commands(entry)]
+)
+def test_commands_of_other_entries_compose(entry, command):
     for overrides in runs(command):
-        check(_config.compose(overrides, "download"))
+        check(_config.compose(overrides, entry))
 
 
 @pytest.mark.parametrize("command", commands("score"))

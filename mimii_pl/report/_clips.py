@@ -50,13 +50,18 @@ def show(scorer: Scorer, clips: Sequence[Scored], chosen: Sequence[Scored], seco
     if not waves or not usual:
         return {}
     number = scorer.thresholds.number(f"{chosen[0].machine}/{chosen[0].id}")
-    gain = PEAK * FULL_SCALE / max(1, *(int(np.abs(wave.astype(int)).max()) for wave in waves.values()))
+    gain = gain_of(list(waves.values()))
     heard = round(seconds * scorer.sample_rate)
     shown = {}
     for file, wave in waves.items():
         found = where(scorer, wave, number, np.stack(usual))
         shown[file] = _shown(wave, found, scorer.sample_rate, gain, heard, Path(file).name)
     return shown
+
+
+def gain_of(waves: Sequence[np.ndarray]) -> float:
+    """One gain for clips int16 [T] that are played side by side: their loudest is loud, and their levels compare."""
+    return PEAK * FULL_SCALE / max(1, *(int(np.abs(wave.astype(int)).max()) for wave in waves))
 
 
 def _read(scorer: Scorer, clip: Scored) -> np.ndarray | None:
