@@ -7,31 +7,28 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mimii_pl.report._figures import Image, as_image
-from mimii_pl.report._grid import Grid
-from mimii_pl.report._published import Published
 from mimii_pl.report._ranking import Ranking
-from mimii_pl.report._ranking_tables import cost_grid, overviews, pairs_grid, ranking_grid
+from mimii_pl.report._ranking_tables import Tables
 from mimii_pl.report._tables import number
 from mimii_pl.report._template import template
 
 CELL = (0.78, 0.34)  # inches of a cell of the heat map
 
 
-def page(
-    rankings: Sequence[Ranking], published: Sequence[Published], left_out: Sequence[tuple[str, str]], resamples: int
-) -> str:
-    """HTML of the rankings with the heat map of each, the table over machine types, and what was left out and why."""
+def page(rankings: Sequence[Ranking], tables: Tables, left_out: Sequence[tuple[str, str]]) -> str:
+    """HTML of the rankings with the heat map of each, the tables over machine types, and what was left out and why."""
     shown = [
         {
-            "grid": ranking_grid(ranking, published, resamples), "cost": cost_grid(ranking),
-            "pairs": pairs_grid(ranking) if len(ranking.entries) > 1 else None, "heat_map": heat_map(ranking),
+            "grid": grid,
+            "cost": cost,
+            "pairs": pairs if len(ranking.entries) > 1 else None,
+            "heat_map": heat_map(ranking),
         }
-        for ranking in rankings
-    ]  # fmt: skip
+        for ranking, grid, cost, pairs in zip(rankings, tables.rankings, tables.costs, tables.pairs, strict=True)
+    ]
     runs = sum(len(entry.runs) for ranking in rankings for entry in ranking.entries)
-    over: list[Grid] = overviews(rankings, published)
     return template("compare.html.j2").render(
-        title="Comparison of detectors", runs=runs, rankings=shown, overviews=over, left_out=left_out
+        title="Comparison of detectors", runs=runs, rankings=shown, overviews=tables.overviews, left_out=left_out
     )
 
 

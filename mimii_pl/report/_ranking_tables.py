@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from mimii_pl._bootstrap import Interval
 from mimii_pl.metrics import arithmetic_mean
@@ -21,6 +22,34 @@ HEADS = {
 UNITS = {"size_bytes": 1e-6, "peak_memory_bytes": 1e-6}
 NONE = "-"
 PUBLISHED_NOTE = "Published figures stand for the data and the protocol of their source and are not ranked among ours:"
+
+
+class Tables(NamedTuple):
+    """Everything that is shown of rankings; `rankings`, `costs` and `pairs` have one per ranking.
+
+    `note` and `sources` say what the numbers are and where published ones come from, for all of them at once.
+    """
+
+    overviews: list[Grid]
+    rankings: list[Grid]
+    costs: list[Grid]
+    pairs: list[Grid]
+    note: str
+    sources: str
+
+
+def tables_of(rankings: Sequence[Ranking], published: Sequence[Published], resamples: int) -> Tables:
+    """Tables of rankings, with published figures of the machine types compared set apart."""
+    machines = {ranking.machine for ranking in rankings}
+    figures = [figure for figure in published if figure.machine in machines]
+    return Tables(
+        overviews(rankings, figures),
+        [ranking_grid(ranking, figures, resamples) for ranking in rankings],
+        [cost_grid(ranking) for ranking in rankings],
+        [pairs_grid(ranking) for ranking in rankings],
+        caption(rankings, resamples),
+        sources(figures),
+    )
 
 
 def ranking_grid(ranking: Ranking, published: Sequence[Published], resamples: int) -> Grid:
