@@ -26,11 +26,8 @@ with workplace() as place:
     rows = []
     for seed in SEEDS:
         folder = Path(place) / str(seed)
-        cfg = _config.compose(
-            ["model=dense_ae", "logger=none", "trainer=cpu", "report=brief", "training.epochs=8", f"seed={seed}",
-             f"dataset.root={place}/synthetic", f"dataset.cache_dir={place}/cache", f"dataset.world_seed={seed}", *WORLD]
-        )  # fmt: skip
-        run(cfg, folder)
+        own = [f"dataset.root={place}/synthetic", f"dataset.cache_dir={place}/cache", f"dataset.world_seed={seed}"]
+        run(_config.compose([*WORLD, *own, f"seed={seed}"]), folder)
         normal = [clip for clip in read_scores(folder / "scores.csv") if clip.label == 0]
         scores = np.array([clip.score for clip in normal])
         held = Thresholds(**json.loads((folder / "thresholds.json").read_text()))

@@ -8,6 +8,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mimii_pl.errors import InputError
+from mimii_pl.report._published import published
 
 TOP_LEVEL = {
     "seed": int, "training.epochs": int, "training.patience": int, "efficiency.seconds": float, "resume": str | None,
@@ -19,6 +20,7 @@ def check(cfg: DictConfig) -> None:
     for key, kind in TOP_LEVEL.items():
         if key.split(".")[0] in cfg:
             _check_value(key, OmegaConf.select(cfg, key), kind)
+    published(cfg.get("published"))
     for key, node in _targets(cfg, ""):
         accepted = parameters(node["_target_"])
         for name in node:

@@ -16,6 +16,7 @@ AGAIN = {  # how to go on after Ctrl-C
     "train": "`python train.py resume=latest` goes on from the last checkpoint",
     "download": "the same command goes on where it was",
 }
+GROUPS = ("machine", "dataset", "protocol", "features", "model", "backend")  # that runs are picked by
 
 
 def train() -> None:
@@ -46,6 +47,13 @@ def listen() -> None:
 def download() -> None:
     """`python download.py`, `mimii-download`: fetch, verify and unpack a data set."""
     _main(_download, "download")
+
+
+def compare() -> None:
+    """`python compare.py`, `mimii-compare`: compare finished runs."""
+    # `machine=fan` would name a file of conf/machine: here it says which runs
+    sys.argv[1:] = [f"only.{item}" if item.partition("=")[0] in GROUPS else item for item in sys.argv[1:]]
+    _main(_compare, "compare")
 
 
 def _main(task: Callable[[DictConfig], float | None], config_name: str) -> None:
@@ -160,3 +168,10 @@ def _told() -> Iterator[None]:
         yield
     except InputError as error:
         sys.exit(f"error: {error}")
+
+
+def _compare(cfg: DictConfig) -> None:
+    from mimii_pl.compare import compare
+
+    with _told():
+        compare(**OmegaConf.to_container(cfg, resolve=True))

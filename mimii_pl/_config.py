@@ -57,6 +57,8 @@ def with_choices(cfg: DictConfig, choices: DictConfig) -> DictConfig:
     """Write down which file was chosen in each group, Hydra's own groups left out."""
     chosen = OmegaConf.to_container(choices)
     cfg.choices = {str(group).split("@")[0]: choice for group, choice in chosen.items() if "hydra" not in str(group)}
+    if cfg.choices.get("backend") == "none":  # whatever options an experiment has for the one it would have chosen
+        cfg.backend = None
     return cfg
 
 

@@ -148,7 +148,8 @@ def report(cfg: DictConfig, scorer: "Scorer", results: list["Result"], criterion
     """Write the page and show the tables."""
     from rich.console import Console
 
-    from mimii_pl.report import _efficiency
+    from mimii_pl.report import _beside, _efficiency
+    from mimii_pl.report._grid import to_rich
     from mimii_pl.report._page import write_report
     from mimii_pl.report._tables import DECISIONS, results_table
 
@@ -160,6 +161,8 @@ def report(cfg: DictConfig, scorer: "Scorer", results: list["Result"], criterion
     facts = _run_dir.facts_of(run_dir)
     origin = f"Threshold per ID: {facts['threshold']}"
     console.print(results_table(results, title="Decisions", caption=f"{origin}.", sheet=DECISIONS))
+    if beside := _beside.of_run(run_dir, results):
+        console.print(to_rich(beside))
     console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
     (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
     called = f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"

@@ -77,6 +77,13 @@ def test_augmentations_combine():
     assert len(_config.compose(["model=dense_ae"]).augmentation) == 0
 
 
+@pytest.mark.parametrize("experiment", ["mimii_framework", "latent_lof", "eurecom_cae"])
+def test_the_command_line_wins_over_an_experiment(experiment):
+    cfg = _config.compose([f"experiment={experiment}", "dataset=synthetic", "machine=pump", "backend=none", "seed=7"])
+    check(cfg)
+    assert (cfg.choices.dataset, cfg.machine.name, cfg.backend, cfg.seed) == ("synthetic", "pump", None, 7)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -88,6 +95,7 @@ def test_augmentations_combine():
         (["dataset.strict=maybe"], "dataset.strict=maybe: should be a valid boolean"),
         (["augmentation.noise.p=often"], "augmentation.noise.p=often: should be a valid number"),
         (["dataset=mimii", "dataset.snr=3"], "dataset.snr=3: should be -6, 0 or 6"),
+        (["published=[kim2012]"], "published=kim2012: no such key"),
     ],
 )
 def test_wrong_types_and_values_are_named(overrides, message, tmp_path):

@@ -7,14 +7,18 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mimii_pl import _config
 from mimii_pl._check import check
+from mimii_pl._cli import GROUPS
 from mimii_pl._config import CONF
 from mimii_pl._score_files import score_files
+from mimii_pl.compare import compare
+from mimii_pl.report._published import published
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", CONF / "hydra" / "help" / "train.yaml", ROOT / "Makefile"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "Makefile", *CONF.glob("hydra/help/*.yaml")]
 
 
 def commands(entry: str) -> list[str]:
@@ -54,9 +58,17 @@ def test_score_commands_name_its_options(command):
     assert all(word.split("=")[0] in options for word in shlex.split(command))
 
 
+@pytest.mark.parametrize("command", commands("compare"))
+def test_compare_commands_name_its_options_and_published_figures(command):
+    options = dict(word.split("=", 1) for word in shlex.split(command))
+    assert options.keys() <= {*inspect.signature(compare).parameters, *GROUPS}
+    published(yaml.safe_load(options.get("published", "null")))
+
+
 def test_the_documents_show_commands():
     assert len(commands("train")) > 6
     assert commands("score")
+    assert len(commands("compare")) > 2
     assert len(commands("download")) > 3
 
 

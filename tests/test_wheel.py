@@ -24,7 +24,9 @@ def wheel(tmp_path_factory):
 def test_every_config_and_template_is_inside(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"mimii_pl/conf/{path.relative_to(_config.CONF)}" for path in _config.CONF.rglob("*.yaml")} <= names
-    assert "mimii_pl/report/page.html.j2" in names
+    assert {
+        f"mimii_pl/report/{name}" for name in ("page.html.j2", "table.html.j2", "compare.html.j2", "published.csv")
+    } <= names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "data/", "outputs/"))]
 
 

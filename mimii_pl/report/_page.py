@@ -9,7 +9,7 @@ import numpy as np
 from rich.progress import track
 
 from mimii_pl import _run_dir, metrics
-from mimii_pl.report import _efficiency, _embedding, _figures, _tables
+from mimii_pl.report import _beside, _efficiency, _embedding, _figures, _tables
 from mimii_pl.report._tables import DECISIONS, RANKING
 from mimii_pl.report._template import template
 from mimii_pl.results import Result, read_results
@@ -56,8 +56,8 @@ def write_report(
         tables.append(_table("Decisions", results, origin, DECISIONS))
     page = template("page.html.j2").render(
         title=title or run_dir.resolve().name, caption=caption, headlines=_tables.headlines(results), tables=tables,
-        machines=machines, efficiency=_efficiency.rows(_run_dir.facts_of(run_dir)), efficiency_note=_efficiency.NOTE,
-        identified=_identified(run_dir / "identified.csv"),
+        beside=_beside.of_run(run_dir, results), machines=machines, identified=_identified(run_dir / "identified.csv"),
+        efficiency=_efficiency.rows(_run_dir.facts_of(run_dir)), efficiency_note=_efficiency.NOTE,
         training=_training(run_dir / "history.csv"), config=config.read_text("utf-8") if config.is_file() else "",
     )  # fmt: skip
     path = run_dir / "report.html"

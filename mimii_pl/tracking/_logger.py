@@ -1,7 +1,6 @@
 """A run in MLflow: where it is recorded, what is recorded at its start and at its end."""
 
 import json
-import logging
 import math
 import time
 from collections.abc import Iterable
@@ -13,8 +12,8 @@ from pytorch_lightning.loggers import MLFlowLogger
 
 import mimii_pl
 from mimii_pl import _run_dir
-from mimii_pl.errors import InputError
 from mimii_pl.report._efficiency import FIGURES
+from mimii_pl.tracking._store import reach
 
 if TYPE_CHECKING:
     from mimii_pl.results import Result
@@ -50,10 +49,7 @@ def open_store(tracking_uri: str, experiment_name: str) -> str:
     Raises:
         InputError: the server does not answer.
     """
-    if tracking_uri.startswith("http"):
-        _knock(tracking_uri)
-    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    reach(tracking_uri)
     import mlflow
 
     location = None
@@ -73,22 +69,6 @@ def open_store(tracking_uri: str, experiment_name: str) -> str:
         except Exception:  # two processes make the database at once: the other one has it done in a moment
             time.sleep(pause)
     return experiment_id()
-
-
-def _knock(server: str) -> None:
-    """See at once whether a server answers; MLflow itself would try for minutes."""
-    import urllib.error
-    import urllib.request
-
-    try:
-        urllib.request.urlopen(f"{server.rstrip('/')}/health", timeout=10).close()
-    except urllib.error.HTTPError:
-        pass  # it answers, if only to ask who is there
-    except OSError as error:
-        raise InputError(
-            f"no answer from the MLflow server at {server}: {error}. "
-            "Start it, set trainer.logger.tracking_uri, or run with logger=none"
-        ) from None
 
 
 def start_run(cfg: DictConfig, logger: Any, run_dir: Path, sweep_dir: Path | None) -> None:

@@ -1,8 +1,8 @@
-"""Runs of a sweep that repeat one another, over seeds, folds or IDs left out: their mean and deviation."""
+"""Runs that repeat one another, over seeds, folds or IDs left out: which they are, their mean and deviation."""
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig
@@ -17,6 +17,11 @@ HEADS = {
 REPEATS = ("seed", "fold", "left_out")  # last parts of the options that repeat a run rather than change it
 AVERAGED = ("pseudo_auc", "auc", "pauc", "min_auc", "level_auc")
 COST = [name for name in FIGURES if name != "best_batch"]  # a mean batch size would be none that was timed
+WHERE = (  # options that say where and how a run is run, not what it is; so does `trainer` but for its OF_TRAINER
+    "run_dir", "resume", "published", "report", "efficiency", "logger", "experiment", "trainer", "dataset.num_workers",
+    "dataset.cache_dir", "dataset.download", "dataset.mirrors", "dataset.keep_archives", "dataset.archives",
+)  # fmt: skip
+OF_TRAINER = ("max_epochs", "max_time", "limit_train_batches", "precision")
 
 
 def summarise(rows: list[dict]) -> list[dict]:
@@ -35,14 +40,19 @@ def summarise(rows: list[dict]) -> list[dict]:
         options = [item for item in runs[0]["overrides"].split() if not _repeats(item.split("=")[0])]
         line = {"machine": machine, "model": model, "backend": backend, "overrides": " ".join(options)}
         line["runs"] = len(runs)
-        for name in AVERAGED:
-            values = [run[name] for run in runs if math.isfinite(run[name])]
-            line[name] = statistics.fmean(values) if values else math.nan
-            line[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else math.nan
-        for name in COST:
-            line[name] = statistics.fmean(run[name] for run in runs)
-        summary.append(line)
+        costs = {name: statistics.fmean(run[name] for run in runs) for name in COST}
+        summary.append(line | averages(runs, AVERAGED) | costs)
     return sorted(summary, key=lambda line: (line["machine"], -line["pseudo_auc"]))
+
+
+def averages(runs: Sequence[Mapping[str, float]], names: Iterable[str]) -> dict[str, float]:
+    """`name`: mean over the runs that have it; `name_std`: standard deviation of a sample, NaN for one run."""
+    line = {}
+    for name in names:
+        values = [run[name] for run in runs if math.isfinite(run.get(name, math.nan))]
+        line[name] = statistics.fmean(values) if values else math.nan
+        line[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else math.nan
+    return line
 
 
 def _repeats(key: str) -> bool:
@@ -50,11 +60,34 @@ def _repeats(key: str) -> bool:
 
 
 def identity(cfg: DictConfig) -> tuple:
-    """Every option but those that repeat a run, or that say where and how it is run."""
+    """What a run is: its choices and values, see `divided`."""
     from mimii_pl.tracking._logger import flat
 
-    own = ("run_dir", "trainer.", "efficiency.", "dataset.num_workers", "dataset.cache_dir")
-    return tuple(item for item in sorted(flat(cfg).items()) if not item[0].startswith(own) and not _repeats(item[0]))
+    return tuple(divided({**flat(cfg), **cfg.choices})[0].items())
+
+
+def divided(options: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Options by dotted key, sorted: those that make a run what it is, and those that repeat it.
+
+    Left out are those that say where and how it is run.
+    """
+    kept = {key: str(options[key]) for key in sorted(options) if not _says_where(key)}
+    return (
+        {key: value for key, value in kept.items() if not _repeats(key)},
+        {key: value for key, value in kept.items() if _repeats(key)},
+    )
+
+
+def _says_where(key: str) -> bool:
+    group, _, name = key.partition(".")
+    return key.startswith(WHERE) and not (group == "trainer" and name in OF_TRAINER)
+
+
+def differences(configs: Sequence[Mapping[str, str]]) -> list[str]:
+    """Of each configuration the options in which they differ, `model.lr=0.001 model.frames=5`."""
+    keys = dict.fromkeys(key for config in configs for key in config)
+    varied = [key for key in keys if len({config.get(key) for config in configs}) > 1]
+    return [" ".join(f"{key}={config[key]}" for key in varied if key in config) for config in configs]
 
 
 def summary_table(repeated: Sequence[dict]) -> Any:
@@ -68,11 +101,12 @@ def summary_table(repeated: Sequence[dict]) -> Any:
     for name in names:
         table.add_column(HEADS.get(name, name), justify="left" if name in TEXT else "right", overflow="fold")
     for line in repeated:
-        table.add_row(*(_spread(line, name) if name in AVERAGED else str(line[name]) for name in names))
+        table.add_row(*(spread(line, name) if name in AVERAGED else str(line[name]) for name in names))
     return table
 
 
-def _spread(line: dict, name: str) -> str:
+def spread(line: Mapping[str, float], name: str) -> str:
+    """Mean and deviation of `averages` as text, `.744±.012`; the mean alone of a single run."""
     from mimii_pl.report._tables import number
 
     deviation = line[f"{name}_std"]

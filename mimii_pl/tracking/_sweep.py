@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl._run_dir import facts_of, write_text
 from mimii_pl.report import _efficiency
-from mimii_pl.tracking._repeats import HEADS, TEXT, identity, summarise, summary_table
+from mimii_pl.tracking._repeats import HEADS, TEXT, differences, identity, summarise, summary_table
 
 COLUMNS = (
     "machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", "level_auc", "epochs",
@@ -97,6 +97,8 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
     from rich.console import Console
     from rich.table import Table
 
+    from mimii_pl.report import _beside
+    from mimii_pl.report._grid import to_rich
     from mimii_pl.report._tables import results_table
     from mimii_pl.results import read_results
 
@@ -125,6 +127,8 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
         if row["rank"] == 1:
             title = f"best on {row['machine']}: {row['model']}, run {row['run']}"
             console.print(results_table(read_results(sweep_dir / row["run"] / "results.csv"), title=title))
+    if beside := _beside.of_sweep(sweep_dir, rows):
+        console.print(to_rich(beside))
     for child, reason in failed:
         console.print(f"[bold red]failed[/] {child}: {reason}", soft_wrap=True)
     console.print(f"leaderboard: {sweep_dir / 'leaderboard.csv'}", soft_wrap=True)
@@ -166,10 +170,10 @@ def _row(child: Path) -> dict:
 
 def _name_differences(rows: list[dict]) -> None:
     """Write into each row's `overrides` the options in which runs of one detector differ."""
-    for row in rows:
-        peers = [other["config"] for other in rows if other["model"] == row["model"]]
-        varied = [key for key, value in row["config"].items() if any(peer.get(key) != value for peer in peers)]
-        row["overrides"] = " ".join(f"{key}={row['config'][key]}" for key in varied)
+    for model in {row["model"] for row in rows}:
+        peers = [row for row in rows if row["model"] == model]
+        for row, options in zip(peers, differences([row["config"] for row in peers]), strict=True):
+            row["overrides"] = options
 
 
 def _flat(cfg: DictConfig) -> dict[str, str]:

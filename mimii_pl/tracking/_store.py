@@ -1,0 +1,177 @@
+"""MLflow's store: opened quietly, and the finished runs that it holds with what they left."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mimii_pl import _run_dir
+from mimii_pl.errors import InputError
+from mimii_pl.results import Result, read_results
+from mimii_pl.scores import Scored, read_scores
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+NEEDED = ("scores.csv", "results.csv", "run.json")  # artifacts that a run is compared by
+PARENT = "mlflow.parentRunId"
+OTHER_TAGS = ("run_dir", "selection", "version")  # beside the choices, a tag per group
+BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+
+
+class Recorded(NamedTuple):
+    """A finished run.
+
+    `options`: choices and values by dotted key, as text. `selection`: how its checkpoint was chosen. `facts`: run.json.
+    """
+
+    id: str
+    name: str
+    options: dict[str, str]
+    selection: str
+    results: list[Result]
+    clips: list[Scored]
+    facts: dict[str, Any]
+
+
+def reach(tracking_uri: str) -> None:
+    """Make sure that a server answers, and that MLflow says nothing of itself.
+
+    Raises:
+        InputError: the server does not answer.
+    """
+    if tracking_uri.startswith("http"):
+        _knock(tracking_uri)
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _knock(server: str) -> None:
+    """See at once whether a server answers; MLflow itself would try for minutes."""
+    import urllib.error
+    import urllib.request
+
+    try:
+        urllib.request.urlopen(f"{server.rstrip('/')}/health", timeout=10).close()
+    except urllib.error.HTTPError:
+        pass  # it answers, if only to ask who is there
+    except OSError as error:
+        raise InputError(
+            f"no answer from the MLflow server at {server}: {error}. "
+            "Start it, set another tracking_uri (trainer.logger.tracking_uri), or run with logger=none"
+        ) from None
+
+
+def finished_runs(
+    tracking_uri: str, experiment_name: str, only: Mapping[str, Any] | None = None, sweep: str | None = None
+) -> tuple[list[Recorded], list[tuple[str, str]]]:
+    """Finished runs of an experiment, newest first, and (run, reason) of those that cannot be compared.
+
+    Args:
+        tracking_uri: of the store; nothing is made where there is none.
+        experiment_name: the experiment.
+        only: group -> the choices that are wanted, one or a list (`machine: fan`); None: all.
+        sweep: MLflow's id of the parent run whose children are wanted, or `latest`; None: all.
+
+    Raises:
+        InputError: there is no such store, experiment or sweep, or no run is left.
+    """
+    from rich.progress import track
+
+    wanted = {group: _listed(choice) for group, choice in (only or {}).items() if choice is not None}
+    client = _existing(tracking_uri)
+    found = [run for run in _search(client, tracking_uri, experiment_name) if "model" in run.data.tags]
+    if sweep is not None:
+        found = _of_sweep(found, sweep)
+    kept = [run for run in found if all(run.data.tags.get(group) in choices for group, choices in wanted.items())]
+    if not kept:
+        raise InputError(f"no finished run of {experiment_name} in {tracking_uri}{_there(found, wanted)}")
+    runs, left_out = [], []
+    with _without_bars():
+        for run in track(kept, "reading runs", transient=True):
+            try:
+                runs.append(_read(client, run))
+            except (InputError, ValueError, OSError) as error:
+                left_out.append((f"{run.info.run_name} {run.info.run_id[:8]}", str(error)))
+    return runs, left_out
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """MLflow would draw a progress bar for every file."""
+    before = os.environ.get(BARS)
+    os.environ[BARS] = "false"
+    try:
+        yield
+    finally:
+        del os.environ[BARS]
+        os.environ.update({BARS: before} if before is not None else {})
+
+
+def _listed(choice: Any) -> list[str]:
+    return [str(choice)] if isinstance(choice, str | int) else [str(one) for one in choice]
+
+
+def _existing(tracking_uri: str) -> "MlflowClient":
+    path = Path(tracking_uri.removeprefix("sqlite:///"))
+    if tracking_uri.startswith("sqlite:///") and not path.is_file():
+        raise InputError(f"{path.resolve()} is missing: train something first, or set tracking_uri to where runs are")
+    reach(tracking_uri)
+    import mlflow
+
+    return mlflow.MlflowClient(tracking_uri)
+
+
+def _search(client: "MlflowClient", tracking_uri: str, experiment_name: str) -> "Iterator[Run]":
+    """Finished runs, newest first, page by page."""
+    experiment = client.get_experiment_by_name(experiment_name)
+    if experiment is None:
+        names = ", ".join(sorted(one.name for one in client.search_experiments()))
+        raise InputError(f"experiment_name={experiment_name}: no such experiment in {tracking_uri}. There are: {names}")
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment.experiment_id], "attributes.status = 'FINISHED'", order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )  # fmt: skip
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _of_sweep(runs: "Sequence[Run]", sweep: str) -> "list[Run]":
+    parents = list(dict.fromkeys(run.data.tags[PARENT] for run in runs if PARENT in run.data.tags))  # newest first
+    if not parents or sweep not in ("latest", *parents):
+        raise InputError(f"sweep={sweep}: no finished run belongs to it. Sweeps: {', '.join(parents) or 'none'}")
+    chosen = parents[0] if sweep == "latest" else sweep
+    return [run for run in runs if run.data.tags.get(PARENT) == chosen]
+
+
+def _there(runs: "Sequence[Run]", wanted: Mapping[str, Sequence[str]]) -> str:
+    """What there is instead of what was asked for."""
+    asked = " ".join(f"{group}={','.join(choices)}" for group, choices in wanted.items())
+    there = {group: sorted({run.data.tags.get(group, "") for run in runs} - {""}) for group in wanted}
+    offered = "; ".join(f"{group}: {', '.join(names) or 'none'}" for group, names in there.items())
+    return f" is {asked}. There are {offered}" if asked else ": train something first"
+
+
+def _read(client: "MlflowClient", run: "Run") -> Recorded:
+    there = {item.path for item in client.list_artifacts(run.info.run_id)}
+    if missing := [name for name in NEEDED if name not in there]:
+        raise InputError(f"it has no {', '.join(missing)}: recorded by an older version, or its files are gone")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in NEEDED:
+            client.download_artifacts(run.info.run_id, name, folder)
+        results, clips = read_results(f"{folder}/results.csv"), read_scores(Path(folder, "scores.csv"))
+        facts = _run_dir.facts_of(Path(folder))
+    if not results:
+        raise InputError("it has no results: its test clips have no labels")
+    choices = {key: value for key, value in run.data.tags.items() if "." not in key and key not in OTHER_TAGS}
+    options = {**run.data.params, **choices}  # a choice of nothing (`backend=none`) has the value None among the params
+    selection = run.data.tags.get("selection", "")
+    return Recorded(run.info.run_id, run.info.run_name, options, selection, results, clips, facts)
