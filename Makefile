@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint check format ui bench smoke zoo clean
+.PHONY: help install demo test lint check format ui bench smoke zoo paper clean
 
 help:  ## What there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,9 @@ smoke: $(STAMP)  ## Every detector for seconds on synthetic sound
 
 zoo: $(STAMP)  ## Every detector on all synthetic machines, half a minute of training each: a table (an hour)
 	$(BIN)/python train.py -m experiment=zoo
+
+paper: zoo  ## The zoo's table for a paper: LaTeX, PDF, HTML in outputs/compare
+	$(BIN)/python compare.py sweep=latest
 
 clean:  ## Remove what is not in git except outputs and mlruns
 	rm -rf $(VENV) data/synthetic data/cache .pytest_cache .ruff_cache

@@ -27,8 +27,13 @@ from mimii_pl.errors import InputError
 
 def write_text(path: Path, text: str) -> None:
     """Write then rename, so that a reader never meets half a file."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same for bytes."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     os.replace(partial, path)
 
 

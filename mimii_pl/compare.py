@@ -9,11 +9,13 @@ from rich.console import Console
 from mimii_pl import _run_dir
 from mimii_pl.errors import InputError
 from mimii_pl.report._grid import to_latex, to_markdown, to_rich
+from mimii_pl.report._paper import to_pdf
 from mimii_pl.report._published import Published
 from mimii_pl.report._published import published as published_figures
-from mimii_pl.report._ranking import COST, MEASURES, Ranking, latest, rankings
+from mimii_pl.report._ranking import MEASURES, Ranking, latest, rankings
 from mimii_pl.report._ranking_page import page
 from mimii_pl.report._ranking_tables import Tables, csv_rows, tables_of
+from mimii_pl.tracking._repeats import COST
 from mimii_pl.tracking._store import Recorded, finished_runs
 from mimii_pl.tracking._sweep import write_table
 
@@ -35,7 +37,7 @@ def compare(
     seed: int = 0,
     output: str | Path = "outputs/compare",
 ) -> list[Ranking]:
-    """Read finished runs from MLflow, rank them, show the tables, write `compare.{csv,md,tex,html}`.
+    """Read finished runs from MLflow, rank them, show the tables, write `compare.{csv,md,tex,pdf,html}`.
 
     Args:
         tracking_uri, experiment_name: where the runs are recorded.
@@ -72,6 +74,7 @@ def side_by_side(
     write_table(folder / "compare.csv", csv_rows(found, figures), COLUMNS)
     _run_dir.write_text(folder / "compare.md", "\n".join(map(to_markdown, grids)))
     _run_dir.write_text(folder / "compare.tex", "\n".join(["% needs \\usepackage{booktabs}", *latex]))
+    _run_dir.write_bytes(folder / "compare.pdf", to_pdf(grids))
     _run_dir.write_text(folder / "compare.html", page(found, tables, left_out))
     _show(tables, left_out, folder)
     return found
@@ -88,5 +91,5 @@ def _show(tables: Tables, left_out: Sequence[tuple[str, str]], folder: Path) -> 
         console.print(note, style="italic", markup=False, highlight=False)
     for run, reason in left_out:
         console.print(f"left out: {run}: {reason}", soft_wrap=True, markup=False, highlight=False)
-    for kind in ("csv", "md", "tex", "html"):
+    for kind in ("csv", "md", "tex", "pdf", "html"):
         console.print(f"{kind:>5}: {folder / f'compare.{kind}'}", soft_wrap=True)

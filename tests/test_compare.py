@@ -96,7 +96,7 @@ def test_a_difference_is_given_with_its_interval_where_the_clips_are_the_same(co
 def test_every_file_says_the_same_and_published_figures_stand_apart(compared):
     (fan, _), folder = compared
     assert sorted(path.name for path in folder.iterdir()) == [
-        f"compare.{kind}" for kind in ("csv", "html", "md", "tex")
+        f"compare.{kind}" for kind in ("csv", "html", "md", "pdf", "tex")
     ]
     rows = list(csv.DictReader((folder / "compare.csv").open()))
     assert [row["kind"] for row in rows] == ["here"] * 5 + ["published"] * 4

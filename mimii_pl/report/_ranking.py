@@ -10,14 +10,10 @@ from numpy.typing import NDArray
 from mimii_pl._bootstrap import Interval, interval, resampled_auc
 from mimii_pl.metrics import SUMMARIES, UNDEFINED
 from mimii_pl.results import Result
-from mimii_pl.tracking._repeats import averages, differences, divided
+from mimii_pl.tracking._repeats import COST, averages, differences, divided
 from mimii_pl.tracking._store import Recorded
 
 MEASURES = ("pseudo_auc", "auc", "pauc", "pr_auc", "min_auc")
-COST = (
-    "parameters", "size_bytes", "epochs", "seconds_per_epoch", "train_seconds", "ms_per_clip", "ms_per_clip_best_batch",
-    "clips_per_second", "peak_memory_bytes",
-)  # fmt: skip
 OF_DETECTOR = ("dataset.batch_size", "dataset.channel", "dataset.sample_rate", "dataset.seconds")  # not of the clips
 
 

@@ -7,19 +7,16 @@ from typing import NamedTuple
 
 from mimii_pl._bootstrap import Interval
 from mimii_pl.metrics import arithmetic_mean
+from mimii_pl.report._efficiency import FIGURES, NOTE, cell
 from mimii_pl.report._grid import Grid
 from mimii_pl.report._published import Published
-from mimii_pl.report._ranking import COST, MEASURES, Entry, Ranking
+from mimii_pl.report._ranking import MEASURES, Entry, Ranking
 from mimii_pl.report._tables import number
-from mimii_pl.tracking._repeats import REPEATS, divided, spread
+from mimii_pl.tracking._repeats import COST, REPEATS, divided, spread
 
 HEADS = {
     "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "pr_auc": "PR-AUC", "min_auc": "min AUC",
-    "parameters": "parameters", "size_bytes": "MB", "epochs": "epochs", "seconds_per_epoch": "s/epoch",
-    "train_seconds": "training s", "ms_per_clip": "ms/clip", "ms_per_clip_best_batch": "ms/clip, best batch",
-    "clips_per_second": "clips/s", "peak_memory_bytes": "peak MB",
 }  # fmt: skip
-UNITS = {"size_bytes": 1e-6, "peak_memory_bytes": 1e-6}
 NONE = "-"
 PUBLISHED_NOTE = "Published figures stand for the data and the protocol of their source and are not ranked among ours:"
 
@@ -73,18 +70,10 @@ def ranking_grid(ranking: Ranking, published: Sequence[Published], resamples: in
 def cost_grid(ranking: Ranking) -> Grid:
     """What every detector costs, as far as its runs say; columns that no run has are left out."""
     known = [name for name in COST if any(math.isfinite(entry.means[name]) for entry in ranking.entries)]
-    rows = [
-        (entry.detector, *(_amount(entry.means[name] * UNITS.get(name, 1)) for name in known))
-        for entry in ranking.entries
-    ]
-    note = "Means over runs; times are those of the machine each run was on."
-    return Grid(
-        f"Cost, {ranking.machine} ({ranking.data})",
-        ("detector", *(HEADS[name] for name in known)),
-        rows,
-        note,
-        ranked=False,
-    )
+    rows = [(entry.detector, *(cell(name, entry.means[name]) for name in known)) for entry in ranking.entries]
+    heads = ("detector", *(FIGURES[name].head for name in known))
+    note = f"Means over runs; times are those of the machine each run was on. {NOTE}"
+    return Grid(f"Cost, {ranking.machine} ({ranking.data})", heads, rows, note, ranked=False)
 
 
 def pairs_grid(ranking: Ranking) -> Grid:
@@ -225,9 +214,3 @@ def _spread(entry: Entry, name: str) -> str:
 
 def _number(value: float) -> str:
     return number(value) if math.isfinite(value) else NONE
-
-
-def _amount(value: float) -> str:
-    if not math.isfinite(value):
-        return NONE
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
