@@ -106,7 +106,7 @@ def spectrogram(wave: np.ndarray, rate: int, found: Where | None = None, alt: st
     level = features(torch.from_numpy(wave[None].astype(np.float32) / FULL_SCALE))[0, 0].numpy()  # [BANDS, N]
     height = 3.4 if found else 1.9  # inches; a fixed layout, as finding one takes half of the time
     figure = Figure(figsize=(4.8, height), dpi=90)
-    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.42 / height, top=1 - 0.25 / height, hspace=0.42)
+    figure.subplots_adjust(left=0.1, right=0.96, bottom=0.42 / height, top=1 - 0.25 / height, hspace=0.42)
     panels = [figure.add_subplot(2 if found else 1, 1, 1)]
     extent = (0, len(wave) / rate, 0, BANDS)
     look = {"origin": "lower", "aspect": "auto", "extent": extent, "interpolation": "nearest"}
