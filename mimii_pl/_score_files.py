@@ -52,7 +52,7 @@ def score_files(
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([Row._fields, *rows])
     _run_dir.write_text(target, text.getvalue())
-    _show(rows, target)
+    _show(rows, target, scorer.thresholds.origin if scorer.thresholds else "")
     return target
 
 
@@ -104,14 +104,15 @@ def _id_in_name(path: Path, labels: Sequence[str]) -> str | None:
     return next((name for name in (*found[::-1], *path.parts[::-1]) if name in known), found[-1] if found else None)
 
 
-def _show(rows: list[Row], target: Path) -> None:
+def _show(rows: list[Row], target: Path, origin: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     table = Table(
         "file", "machine ID", "score", "higher than", "", title="Anomaly scores, highest first",
-        caption="higher: more anomalous; higher than: share of held-out normal clips of that machine",
+        caption="higher: more anomalous; higher than: share of held-out normal clips of that machine"
+        + f"; threshold: {origin}" * bool(origin),
     )  # fmt: skip
     scored = sorted((row for row in rows if not row.skipped), key=lambda row: -float(row.score))
     for row in scored[:SHOWN]:

@@ -211,6 +211,8 @@ def load(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("
         device: `auto` takes a GPU where there is one.
         trust: packages whose classes the run's configuration may name; add your own package for your own detectors.
     """
+    from hydra.utils import get_class
+
     run_dir = _run_dir.find(run_dir)
     cfg, facts = OmegaConf.load(run_dir / "config.yaml"), _run_dir.facts_of(run_dir)
     for node in (cfg.model, cfg.features, cfg.backend):
@@ -220,8 +222,9 @@ def load(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("
     features = _config.build(cfg.features)
     if (statistics := run_dir / "features.npz").is_file():
         features.fitted = Statistics(*(torch.from_numpy(a) for a in _run_dir.read_arrays(statistics).values()))
-    detector_class = _class_of(cfg.model)
-    detector = detector_class.load_from_checkpoint(run_dir / facts["checkpoint"], map_location="cpu", weights_only=True)
+    detector = get_class(cfg.model._target_).load_from_checkpoint(
+        run_dir / facts["checkpoint"], map_location="cpu", weights_only=True
+    )
     scorer = Scorer(
         detector, features, labels=facts["labels"], sample_rate=cfg.dataset.sample_rate, samples=facts["samples"],
         channel=cfg.dataset.channel, batch_size=cfg.dataset.batch_size, device=device,
@@ -233,12 +236,6 @@ def load(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("
     if (state := run_dir / "thresholds.json").is_file():
         scorer.thresholds = Thresholds(**json.loads(state.read_text()))
     return scorer
-
-
-def _class_of(node: DictConfig) -> type[Detector]:
-    from hydra.utils import get_class
-
-    return get_class(node._target_)
 
 
 def _refuse_strangers(node: DictConfig | None, trust: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from mimii_pl import _run_dir
 from mimii_pl.metrics import SUMMARIES, arithmetic_mean
 from mimii_pl.report._grid import Grid
 from mimii_pl.report._published import Published, published
@@ -22,7 +23,10 @@ def of_run(run_dir: Path, results: Sequence[Result]) -> Grid | None:
     """The table of a run directory; None where its configuration names no published figures for its machines."""
     config = run_dir / "config.yaml"
     cfg = OmegaConf.load(config) if config.is_file() else OmegaConf.create()
-    return beside(cfg.get("published"), OmegaConf.select(cfg, "choices.dataset", default=""), results)
+    grid = beside(cfg.get("published"), OmegaConf.select(cfg, "choices.dataset", default=""), results)
+    decided = grid is not None and any(row[1] in DECISIONS.metrics.values() for row in grid.rows)
+    origin = f" Threshold here: {_run_dir.facts_of(run_dir).get('threshold', 'not known')}." if decided else ""
+    return grid and grid._replace(note=grid.note + origin)
 
 
 def of_sweep(sweep_dir: Path, rows: Sequence[Mapping]) -> Grid | None:
