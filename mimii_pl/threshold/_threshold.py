@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 POOLED = "all"  # every machine ID together: for IDs with too few held-out clips, and machines never heard
 LEAST = 5  # held-out clips an ID needs for a threshold of its own
@@ -42,7 +44,7 @@ class Thresholds:
     Args:
         normal: `<machine>/<id>` (and `all`) -> sorted scores of the held-out normal clips.
         labels: machine IDs by number.
-        thresholds: the same names as in `normal` -> threshold; empty before `choose`.
+        thresholds: such names -> threshold; empty before `choose`.
         origin: which rule they were chosen by.
     """
 
@@ -70,12 +72,14 @@ class Thresholds:
             labelled: for an oracle: scores, ID numbers and labels (0, 1) of clips, each [M].
         """
         found = {}
-        for name, normal in self.normal.items():
-            scores, anomalous = self._own(name, *labelled) if rule.oracle and labelled else (normal, np.empty(0))
-            both = len(np.unique(anomalous)) == 2
-            found[name] = float(rule.of_labelled(scores, anomalous) if both else rule(normal))
-            if rule.oracle and not both:
-                log.warning("%s has not both classes to choose a threshold by: held-out normal clips stand in", name)
+        for name in (POOLED, *self.labels):
+            scores, anomalous = self._own(name, *labelled) if rule.oracle and labelled else ((), ())
+            if len(np.unique(anomalous)) == 2:
+                found[name] = float(rule.of_labelled(scores, anomalous))
+            elif name in self.normal:
+                found[name] = float(rule(self.normal[name]))
+                if rule.oracle:
+                    log.warning("%s has not both classes to choose by: held-out normal clips stand in", name)
         self.thresholds, self.origin = found, rule.origin
         return self
 
@@ -85,13 +89,13 @@ class Thresholds:
 
     def decide(self, scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """[N] 1: called anomalous (above the threshold of its machine ID), 0: called normal."""
-        limits = np.array([self.thresholds[self._group(number)] for number in ids])
+        limits = np.array([_or_pooled(self.thresholds, self._name(number)) for number in ids])
         return (np.asarray(scores) > limits).astype(int)
 
     def rank(self, scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """[N] share of the held-out normal clips of its machine ID that a clip scores higher than."""
         pairs = zip(scores, ids, strict=True)
-        groups = ((score, self.normal[self._group(number)]) for score, number in pairs)
+        groups = ((score, _or_pooled(self.normal, self._name(number))) for score, number in pairs)
         return np.array([np.searchsorted(own, score, side="left") / len(own) for score, own in groups])
 
     def number(self, label: str) -> int:
@@ -100,13 +104,16 @@ class Thresholds:
 
     def of(self, label: str) -> float:
         """Threshold of a machine ID by name; that of all together where it has none of its own."""
-        return self.thresholds.get(label, self.thresholds[POOLED])
+        return _or_pooled(self.thresholds, label)
 
-    def _group(self, number: int) -> str:
-        label = self.labels[number] if number >= 0 else POOLED
-        return label if label in self.normal else POOLED
+    def _name(self, number: int) -> str:
+        return self.labels[number] if number >= 0 else POOLED
 
     def state(self) -> dict:
         """Plain numbers for a json file; `Thresholds(**state)` is the same again."""
         normal = {name: scores.tolist() for name, scores in self.normal.items()}
         return {"thresholds": self.thresholds, "normal": normal, "labels": self.labels, "origin": self.origin}
+
+
+def _or_pooled(groups: Mapping[str, T], name: str) -> T:
+    return groups.get(name, groups[POOLED])

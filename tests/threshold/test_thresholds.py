@@ -98,4 +98,7 @@ def test_an_oracle_says_so_and_the_percentile_stands_in_without_anomalies(caplog
     assert held.thresholds["fan/a"] == 15  # half-way between the normal clip and the first anomaly
     assert held.thresholds["fan/b"] == np.quantile(normal[10:], 0.9)
     assert "fan/b has not both classes" in caplog.text
+    few = Thresholds.hold(normal[:4], ids[:4], ["fan/a", "fan/b"]).choose(Youden(), labelled)
+    assert few.decide(np.array([20.0]), np.array([0])) == [1]  # its own, though few clips of it are held out
+    assert few.rank(np.array([1.5]), np.array([0])) == [0.5]
     assert not held.choose(Percentile(), labelled).origin.startswith("oracle")
