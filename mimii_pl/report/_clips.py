@@ -84,7 +84,8 @@ def _words(found: Where, length: float) -> str:
     rows, columns = found.amount.mean(axis=1), found.amount.mean(axis=0)
     words = []
     if len(rows) > 1:
-        words.append(f"near {found.hertz[rows.argmax() : rows.argmax() + 2].mean() / 1000:.2g} kHz")
+        hertz = found.hertz[rows.argmax() : rows.argmax() + 2].mean()
+        words.append(f"near {hertz:.2g} Hz" if hertz < 100 else f"near {hertz / 1000:.2g} kHz")
     usual, spread = np.median(columns), np.subtract(*np.quantile(columns, (0.75, 0.25)))
     if columns.max() > usual + 4 * spread:
         words.append(f"at {(columns.argmax() + 0.5) / len(columns) * length:.1f} s")
