@@ -47,9 +47,9 @@ def write(root: Path, *, machine="fan", ids=(0, 2), train=16, test=6, seconds=1.
 
 
 def configured(root: Path, *overrides: str):
-    """The configuration of a run on a world: CPU, nothing logged, no cost measured, cache beside it."""
+    """The configuration of a run on a world: CPU, nothing logged, shown or measured, cache beside it."""
     return _config.compose([
-        "logger=none", "trainer=cpu", "efficiency.seconds=0", f"dataset.root={root}",
+        "logger=none", "trainer=cpu", "report=brief", "efficiency.seconds=0", f"dataset.root={root}",
         f"dataset.cache_dir={root.parent / 'cache'}", *overrides,
     ])  # fmt: skip
 

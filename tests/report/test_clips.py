@@ -34,7 +34,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     root = world.write(folder / "world", train=12, test=5)
     for number, overrides in enumerate(RUNS.values()):
-        run(world.configured(root, "report.clips=2", *overrides), folder / str(number))
+        run(world.configured(root, "report=default", "report.clips=2", *overrides), folder / str(number))
     return {method: folder / str(number) for number, method in enumerate(RUNS)}
 
 
