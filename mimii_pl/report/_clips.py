@@ -93,8 +93,9 @@ def _words(found: Where, length: float) -> str:
 
 
 def sound(wave: np.ndarray, rate: int) -> str:
-    """A waveform, full scale 1, as an address to play it: MP3 where the rate allows, else FLAC."""
-    kind, mime = ("MP3", "audio/mpeg") if rate in MP3_RATES else ("FLAC", "audio/flac")
+    """A waveform, full scale 1, as an address to play it: MP3 where the rate and libsndfile allow it, else FLAC."""
+    small = rate in MP3_RATES and "MP3" in soundfile.available_formats()
+    kind, mime = ("MP3", "audio/mpeg") if small else ("FLAC", "audio/flac")
     content = io.BytesIO()
     soundfile.write(content, wave, rate, format=kind)
     return data_uri(content.getvalue(), mime)
