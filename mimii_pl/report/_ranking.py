@@ -66,7 +66,12 @@ def rankings(runs: Sequence[Recorded], resamples: int, seed: int) -> list[Rankin
 
     parts = [_parted(run.options) for run in runs]
     data = _named([world for world, _ in parts], ("dataset", "protocol"), "official")
-    detectors = _named([detector for _, detector in parts], ("model", "backend"), "none")
+    detectors = [""] * len(runs)
+    for where in set(data):  # told apart from those they stand beside
+        rows = [row for row, other in enumerate(data) if other == where]
+        names = _named([parts[row][1] for row in rows], ("model", "backend"), "none")
+        for row, name in zip(rows, names, strict=True):
+            detectors[row] = name
     groups: dict[tuple[str, str], dict[str, list[Recorded]]] = {}
     for run, where, what in sorted(zip(runs, data, detectors, strict=True), key=lambda one: one[1:]):
         groups.setdefault((where, run.options["machine"]), {}).setdefault(what, []).append(run)
