@@ -77,6 +77,11 @@ def build(node: DictConfig | None, *args: Any, **kwargs: Any) -> Any:
         raise
 
 
+def task_of(cfg: DictConfig) -> str:
+    """`anomaly` or `classification`; the first for commands and runs that know no other."""
+    return cfg.choices.get("task", "anomaly")
+
+
 def build_sounds(cfg: DictConfig) -> Any:
     """The data module of a configuration, not set up yet."""
     return build(
@@ -84,6 +89,7 @@ def build_sounds(cfg: DictConfig) -> Any:
         machine=cfg.machine.name,
         protocol=build(cfg.protocol),
         features=build(cfg.features),
+        target=cfg.target if task_of(cfg) == "classification" else None,
         augmentation=list(build(cfg.augmentation).values()),
     )
 
