@@ -18,7 +18,7 @@ from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.dataset._clip import Batch, Clip, Crop
 from mimii_pl.dataset._gather import Gather
 from mimii_pl.dataset._sampler import TrainSampler
-from mimii_pl.dataset._target import class_names, class_of, labelled
+from mimii_pl.dataset._target import labelled, numbered
 from mimii_pl.errors import InputError
 from mimii_pl.features._spectral import Statistics
 
@@ -108,20 +108,10 @@ class MachineSounds(pl.LightningDataModule):
         self.anomalous = np.array([CONDITIONS[clip.condition] for clip in self.clips])
         self.classes, self.label = self.labels, self.machine_id
         if self.target:
-            self._number_classes(self.target)
+            self.classes, self.label = numbered(self.clips, self.target)
         else:
             self._name_unheard()
         self.samples = self.waves.shape[1]
-
-    def _number_classes(self, target: str) -> None:
-        self.classes = class_names((clip for clip in self.clips if clip.split == "train"), target)
-        if len(self.classes) < 2:
-            raise InputError(
-                f"target={target}: all clips to train on are '{self.classes[0]}', so there is nothing to tell apart. "
-                "protocol=stratified divides every class"
-            )
-        number = {name: index for index, name in enumerate(self.classes)}
-        self.label = np.array([number.get(class_of(clip, target), -1) for clip in self.clips])
 
     def _name_unheard(self) -> None:
         tested = Counter(clip.label for clip in self.clips if clip.split == "test")
@@ -166,6 +156,11 @@ class MachineSounds(pl.LightningDataModule):
 
     def _of(self, rows: np.ndarray) -> tuple[_cache.ClipRows, np.ndarray]:
         return _cache.ClipRows(self.waves, rows), self.machine_id[rows]
+
+    def class_weights(self) -> Tensor:
+        """Weight of each class in a loss, [K]: the inverse of its share in the training clips, divided by K."""
+        counts = np.bincount(self.label[self.rows("train")], minlength=len(self.classes))
+        return torch.from_numpy(counts.sum() / (len(counts) * counts)).float()
 
     # --- features and statistics -------------------------------------------------------------------------------------
     def fit_features(self, device: torch.device | str = "cpu") -> None:

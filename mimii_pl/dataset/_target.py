@@ -4,6 +4,8 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.errors import InputError
 
@@ -46,3 +48,19 @@ def labelled(clips: Sequence[Clip], target: str) -> list[Clip]:
             f"{', '.join(dict.fromkeys(['machine', 'domain', *told]))}"
         )
     return kept
+
+
+def numbered(clips: Sequence[Clip], target: str) -> tuple[list[str], np.ndarray]:
+    """Names of the classes of the training clips, K, and of each clip the number of its own, [N]; -1 for another class.
+
+    Raises:
+        InputError: the training clips are of one class.
+    """
+    names = class_names((clip for clip in clips if clip.split == "train"), target)
+    if len(names) < 2:
+        raise InputError(
+            f"target={target}: all clips to train on are '{names[0]}', so there is nothing to tell apart. "
+            "protocol=stratified divides every class"
+        )
+    number = {name: index for index, name in enumerate(names)}
+    return names, np.array([number.get(class_of(clip, target), -1) for clip in clips])
