@@ -16,8 +16,8 @@ Score = Literal["cross_entropy", "entropy", "max_probability"]
 class Classifier(Detector):
     """Base of all that tell classes apart: machine IDs, conditions, or what else `target` names. K classes.
 
-    A subclass has an option `score`, and implements `posterior`. Where the classes are machine IDs it is a detector too: what does not sound like
-    its own machine is anomalous (as in Giri et al. and Inoue et al., DCASE 2020).
+    A subclass has an option `score`, and implements `posterior`. Where the classes are machine IDs it is a detector
+    too: what does not sound like its own machine is anomalous (as in Giri et al. and Inoue et al., DCASE 2020).
     """
 
     def posterior(self, batch: Batch) -> Tensor:

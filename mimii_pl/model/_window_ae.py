@@ -1,7 +1,5 @@
 """What the auto-encoders over windows of consecutive frames share: one loss, one score, one embedding."""
 
-from itertools import pairwise
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -80,14 +78,3 @@ class WindowAE(Detector):
         """Bottleneck of each window, [B, W, D]."""
         windows = self.windows(batch)
         return self.encoder(windows.flatten(0, 1)).view(*windows.shape[:2], -1)
-
-
-def dense(*widths: int, batch_norm: bool = False, dropout: float = 0.0) -> list[nn.Module]:
-    """Dense layers, each followed by ReLU; eps and momentum of the batch norm are Keras', as in the DCASE baseline."""
-    layers = []
-    for width_in, width_out in pairwise(widths):
-        layers += [nn.Linear(width_in, width_out)]
-        layers += [nn.BatchNorm1d(width_out, eps=1e-3, momentum=0.01)] if batch_norm else []
-        layers += [nn.ReLU()]
-        layers += [nn.Dropout(dropout)] if dropout else []
-    return layers

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from mimii_pl.model._window_ae import dense
+from mimii_pl.model._encoders import dense
 from mimii_pl.model._window_classifier import WindowClassifier
 
 

@@ -2,8 +2,7 @@
 
 from torch import Tensor, nn
 
-from mimii_pl.model._encoders import SpectralShape
-from mimii_pl.model._window_ae import dense
+from mimii_pl.model._encoders import SpectralShape, dense
 from mimii_pl.model._window_classifier import WindowClassifier
 
 

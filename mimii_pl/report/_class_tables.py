@@ -29,7 +29,7 @@ def all_classes(results: Iterable[Result], title: str, caption: str = "") -> Gri
     return Grid(title, ("", *OVERALL.values()), [cells], f"{NOTE} {caption}".strip(), ranked=False)
 
 
-def each_class(results: Iterable[Result]) -> Grid:
+def each_class(results: Iterable[Result], title: str = "Classes") -> Grid:
     """A row per class, then the means over classes."""
     of: dict[str, dict[str, float]] = {}
     for result in results:
@@ -39,7 +39,7 @@ def each_class(results: Iterable[Result]) -> Grid:
     for kind, name in MEANS.items():
         known = (f"{metric}_{kind}" for metric in EACH)
         rows.append((name, *(cell(metric, over[metric]) if metric in over else "" for metric in known)))
-    return Grid("Classes", ("class", *EACH.values()), rows, "AUC: the class against all others.", ranked=False)
+    return Grid(title, ("class", *EACH.values()), rows, "AUC: the class against all others.", ranked=False)
 
 
 def taken_for(predictions: Predictions) -> list[tuple[str, Sequence[int]]]:
