@@ -1,6 +1,7 @@
 """A classifier's whole run: what it leaves behind, that it scores as it did, and what it explains."""
 
 import csv
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -9,6 +10,7 @@ import world
 
 import mimii_pl
 from mimii_pl import _run_dir
+from mimii_pl._score_files import score_files
 from mimii_pl.decide import decide
 from mimii_pl.errors import InputError
 from mimii_pl.predictions import read_predictions, results_of
@@ -62,6 +64,21 @@ def test_the_scorer_says_what_the_run_said(finished):
     np.testing.assert_allclose(scorer.classify(predictions.files), predictions.probability, rtol=1e-4, atol=1e-6)
     with pytest.raises(InputError, match=r"classify\(\) says which"):
         scorer.score(predictions.files[0], machine_id="id_00")
+
+
+def test_files_are_classified_and_bad_ones_named(finished, tmp_path):
+    predictions = read_predictions(finished["condition"] / "predictions.csv")
+    for number, file in enumerate(predictions.files[:3]):
+        (tmp_path / f"{number}.wav").write_bytes(Path(file).read_bytes())
+    (tmp_path / "broken.wav").write_text("no sound")
+    written = score_files(run=str(finished["condition"]), input=str(tmp_path), output=str(tmp_path / "out.csv"))
+    with written.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["taken_for"] for row in rows[:3]] == [
+        predictions.classes[number] for number in predictions.probability[:3].argmax(axis=1)
+    ]
+    assert float(rows[0]["p(anomaly)"]) == pytest.approx(predictions.probability[0, 1], rel=1e-3, abs=1e-5)
+    assert "not readable" in rows[3]["skipped"]
 
 
 def test_the_page_shows_classes_calibration_and_cost(finished):
