@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from mimii_pl import _config
 from mimii_pl._run_dir import facts_of, write_text
 from mimii_pl.report import _efficiency
+from mimii_pl.report._grid import to_latex, to_markdown
 from mimii_pl.tracking import _class_rows
 from mimii_pl.tracking._repeats import HEADS, TEXT, differences, identity, summarise, summary_table
 
@@ -46,6 +47,10 @@ class Leaderboard(Callback):
         sweep_dir = Path(config.hydra.sweep.dir)
         rows, failed = collect(sweep_dir)
         write_table(sweep_dir / "leaderboard.csv", rows, COLUMNS)
+        if of_classes := _class_rows.grids([row for row in rows if "target" in row]):
+            write_text(sweep_dir / "leaderboard.md", "\n".join(map(to_markdown, of_classes)))
+            tables = [to_latex(grid, f"tab:classifiers-{place}") for place, grid in enumerate(of_classes, start=1)]
+            write_text(sweep_dir / "leaderboard.tex", "\n".join(tables))
         repeated = summarise(rows)
         if repeated:
             write_table(sweep_dir / "summary.csv", repeated, list(repeated[0]))
@@ -53,7 +58,7 @@ class Leaderboard(Callback):
         if self.parent is None:
             return
         client, run_id = self.parent
-        for name in ("leaderboard.csv", "summary.csv"):
+        for name in ("leaderboard.csv", "leaderboard.md", "leaderboard.tex", "summary.csv"):
             if (sweep_dir / name).is_file():
                 client.log_artifact(run_id, str(sweep_dir / name))
         for row in rows:
