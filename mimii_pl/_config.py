@@ -1,6 +1,7 @@
 """Where the configuration lives, how it is composed, and how a mistake in it is explained."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from mimii_pl.errors import InputError
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # installed, or a checkout
+
+SELECTION = {  # of checkpoints, by task
+    "anomaly": "lowest validation loss on held-out normal clips",
+    "classification": "lowest validation loss on held-out clips of every class",
+}
 
 
 class MachineSource(ConfigSource):
@@ -77,6 +83,11 @@ def build(node: DictConfig | None, *args: Any, **kwargs: Any) -> Any:
         raise
 
 
+def task_of(cfg: DictConfig) -> str:
+    """`anomaly` or `classification`; the first for commands and runs that know no other."""
+    return cfg.choices.get("task", "anomaly")
+
+
 def build_sounds(cfg: DictConfig) -> Any:
     """The data module of a configuration, not set up yet."""
     return build(
@@ -84,8 +95,27 @@ def build_sounds(cfg: DictConfig) -> Any:
         machine=cfg.machine.name,
         protocol=build(cfg.protocol),
         features=build(cfg.features),
+        target=cfg.target if task_of(cfg) == "classification" else None,
         augmentation=list(build(cfg.augmentation).values()),
     )
+
+
+def class_of(node: DictConfig) -> type:
+    """The class that a node names."""
+    from hydra.utils import get_class
+
+    return get_class(node._target_)
+
+
+def refuse_strangers(node: DictConfig | None, trust: Sequence[str]) -> None:
+    """Raise InputError where a node names a class of a package that is not trusted."""
+    for name, value in (node or {}).items():
+        if name == "_target_" and str(value).split(".")[0] not in trust:
+            raise InputError(
+                f"this run's configuration names {value}: not loaded. Trust its package with load(..., trust=)"
+            )
+        if isinstance(value, DictConfig):
+            refuse_strangers(value, trust)
 
 
 def explain(error: Exception) -> str:

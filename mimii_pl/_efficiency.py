@@ -88,7 +88,7 @@ def _pass(scorer: Scorer, waves: Clips, ids: np.ndarray, size: int) -> float:
     trial, clips = copy.copy(scorer), waves[rows]
     trial.batch_size = size
     started = time.perf_counter()
-    trial.score_waves(clips, ids[rows])
+    trial.judge_waves(clips, ids[rows])
     return time.perf_counter() - started
 
 
@@ -103,15 +103,16 @@ def _median(once: Callable[[], float], warm: float, share: float, deadline: floa
 
 
 def multiply_accumulates(scorer: Scorer, waves: np.ndarray, ids: np.ndarray) -> int:
-    """Multiply-accumulates with which the detector scores clips int16 [B, samples], or embeds them where a back
-    end scores.
+    """Multiply-accumulates with which the detector scores (classifies) clips int16 [B, samples], or embeds them
+    where a back end scores.
 
     Matrix products and convolutions, as torch counts them (two operations each), in all that is executed: a detector
     that searches (`anogan`) is counted with every step and its gradients. Features and back ends are left out.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    part = scorer.detector.score if scorer.backend is None else scorer.detector.embed
+    part = scorer.detector.score if scorer.classes is None else scorer.detector.classify
+    part = part if scorer.backend is None else scorer.detector.embed
     with torch.no_grad():
         batch = scorer.batch(waves, ids)
         with FlopCounterMode(display=False, custom_mapping=_FUSED) as counter:

@@ -15,12 +15,23 @@ from mimii_pl._pseudo_anomaly import FAULTS, PseudoAnomalies, pseudo_auc
 from mimii_pl.dataset._cache import ClipRows
 from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.errors import InputError
+from mimii_pl.model._detector import Detector
 from mimii_pl.results import LEVEL, Result
 from mimii_pl.scorer import Scorer, load
 from mimii_pl.scores import Scored, results_of
 from mimii_pl.threshold._threshold import Thresholds
 
 log = logging.getLogger(__name__)
+CRITERION = "pseudo_auc"  # on held-out normal clips: what runs are compared by
+
+
+def accept(cfg: DictConfig, detector: Detector) -> None:
+    """Raise InputError for a target that normal clips alone cannot teach."""
+    if cfg.get("target", "machine_id") != "machine_id":
+        raise InputError(
+            f"target={cfg.target}: task=anomaly learns from normal clips, and tells machine IDs apart at most. "
+            f"task=classification target={cfg.target} learns from clips of every class"
+        )
 
 
 def make_scorer(cfg: DictConfig, sounds: MachineSounds, run_dir: Path) -> Scorer:
@@ -111,3 +122,33 @@ def scored(sounds: MachineSounds, rows: np.ndarray, scores: np.ndarray) -> list[
         Scored(clip.machine, clip.machine_id, clip.domain, str(clip.path), int(label), float(score))
         for clip, label, score in triples
     ]
+
+
+def report(cfg: DictConfig, scorer: Scorer, results: list[Result], criterion: float, run_dir: Path) -> None:
+    """Write the page and show the tables."""
+    from rich.console import Console
+
+    from mimii_pl.report import _beside, _efficiency
+    from mimii_pl.report._grid import to_rich
+    from mimii_pl.report._page import write_report
+    from mimii_pl.report._tables import DECISIONS, results_table
+
+    selection = f"checkpoint with the {_config.SELECTION[_config.task_of(cfg)]}; seed {cfg.seed}"
+    title = f"{cfg.choices.get('model', '')} on {cfg.machine.name} ({cfg.choices.get('dataset', '')})"
+    page = write_report(run_dir, title=title, caption=selection, scorer=scorer, **cfg.report)
+    console = Console()
+    console.print(results_table(results, title=title, caption=selection))
+    facts = _run_dir.facts_of(run_dir)
+    origin = f"Threshold per ID: {facts['threshold']}"
+    console.print(results_table(results, title="Decisions", caption=f"{origin}.", sheet=DECISIONS))
+    if beside := _beside.of_run(run_dir, results):
+        console.print(to_rich(beside))
+    console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
+    (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
+    called = f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
+    console.print(called, soft_wrap=True)
+    console.print(_efficiency.lines(facts), highlight=False, soft_wrap=True)
+    for what, path in (("report", page), ("scores", run_dir / "scores.csv"), ("run", run_dir)):
+        console.print(f"{what:>7}: {path}", soft_wrap=True)
+    if cfg.trainer.get("logger"):
+        console.print(" MLflow: make ui", soft_wrap=True)

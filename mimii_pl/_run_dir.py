@@ -9,8 +9,9 @@ embeddings.npz    embeddings of all clips, where the detector has one
 thresholds.json   one per machine ID, and the held-out normal scores they come from
 scores.csv        one row per test clip
 challenge/        the same as the challenge wants them, for its data sets
+predictions.csv   of a classifier, in place of scores: one row per test clip, probability of each class
 identified.csv    which machine ID an ID classifier takes held-out normal clips for
-results.csv       one row per machine ID and metric
+results.csv       one row per machine ID (class) and metric
 history.csv       losses per epoch
 skipped.csv       recordings that could not be used
 report.html       the page to look at

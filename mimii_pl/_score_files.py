@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mimii_pl import _run_dir
+from mimii_pl._classify_files import classify_files
 from mimii_pl.dataset import _audio
 from mimii_pl.errors import InputError
 from mimii_pl.scorer import Scorer, load
@@ -38,13 +39,16 @@ def score_files(
     `higher_than` is the share of held-out normal clips of that machine ID with a lower score; `decision` is 1 above the
     threshold that was found on them.
 
-    A file that cannot be used is skipped and named; the others are scored.
+    A file that cannot be used is skipped and named; the others are scored. A classifier's run gives classes, see
+    `classify_files`.
 
     Returns:
         The CSV that was written.
     """
     paths = _recordings(Path(input))
     scorer = load(run, device=device)
+    if scorer.classes is not None:
+        return classify_files(scorer, paths, Path(output or "classes.csv"))
     rows = []
     for start in range(0, len(paths), CHUNK):
         rows += _score_chunk(scorer, paths[start : start + CHUNK], machine_id)

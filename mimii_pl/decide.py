@@ -6,9 +6,10 @@ import logging
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl import _config, _decisions, _run_dir
+from mimii_pl._judge import CRITERION, report
 from mimii_pl.errors import InputError
 from mimii_pl.results import LEVEL, read_results
-from mimii_pl.run import record, report
+from mimii_pl.run import record
 from mimii_pl.scorer import load
 from mimii_pl.scores import read_scores
 from mimii_pl.threshold._threshold import Thresholds
@@ -25,6 +26,8 @@ def decide(cfg: DictConfig) -> None:
     run_dir = _run_dir.find(cfg.run).resolve()
     facts = _run_dir.facts_of(run_dir)
     kept = run_dir / "thresholds.json"
+    if "classes" in facts:
+        raise InputError(f"run={run_dir} is a classifier's: it has no thresholds to choose")
     if facts["status"] != "finished" or not kept.is_file():
         raise InputError(f"run={run_dir} is not finished, or of a version before thresholds: it has no {kept.name}")
     own = OmegaConf.load(run_dir / "config.yaml")
@@ -36,12 +39,12 @@ def decide(cfg: DictConfig) -> None:
     results = _decisions.decide(clips, thresholds, run_dir, official=facts.get("official"), level=level)
     _run_dir.write_text(run_dir / "config.yaml", OmegaConf.to_yaml(own))
     scorer = load(run_dir, trust=[own.model._target_.split(".")[0], "mimii_pl"])
-    report(own, scorer, results, facts["pseudo_auc"], run_dir)
+    report(own, scorer, results, facts[CRITERION], run_dir)
     if "mlflow_run_id" not in facts:
         return
     try:
         logger = _config.build(own.trainer.logger)
         logger.continue_run(facts["mlflow_run_id"])
-        record(logger, results, facts["pseudo_auc"], run_dir)
+        record(logger, results, facts[CRITERION], run_dir, CRITERION)
     except InputError as error:
         log.warning("the run directory is as new; MLflow was not told: %s", error)

@@ -32,6 +32,10 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     facts = _run_dir.facts_of(source)
     if facts["status"] != "finished":
         raise InputError(f"run={source} is not finished: `python train.py resume={source}` goes on with it")
+    if "classes" in facts:
+        raise InputError(
+            f"run={source} is of task=classification: back ends judge anomaly scores. Train with task=anomaly"
+        )
     again = OmegaConf.load(source / "config.yaml")
     again.backend, again.trainer.logger, again.seed = cfg.backend, cfg.trainer.logger, cfg.seed
     again.report = cfg.report

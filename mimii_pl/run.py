@@ -4,6 +4,7 @@ import logging
 import math
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from mimii_pl.dataset._datamodule import MachineSounds
     from mimii_pl.model._detector import Detector
     from mimii_pl.results import Result
-    from mimii_pl.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         sweep_dir: directory of the sweep this run is part of.
 
     Returns:
-        The honest criterion, for sweeps to maximise: AUC of pseudo-anomalies on held-out normal clips.
+        The honest criterion, for sweeps to maximise: AUC of pseudo-anomalies on held-out normal clips, or of a
+        classifier its balanced accuracy on held-out clips.
     """
     from pytorch_lightning import seed_everything
 
@@ -46,7 +47,8 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         reset_peak()
     seed_everything(cfg.seed, verbose=False)
     sounds = open_sounds(cfg)
-    detector = _config.build(cfg.model, sounds.in_shape, len(sounds.labels))
+    detector = _config.build(cfg.model, sounds.in_shape, len(sounds.classes))
+    task_of(cfg).accept(cfg, detector)
     trainer = fit(cfg, sounds, detector, run_dir, sweep_dir)
     if not trainer.is_global_zero:
         return math.nan
@@ -56,15 +58,22 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
 def conclude(cfg: DictConfig, sounds: "MachineSounds", logger: Any, run_dir: Path) -> float:
     """Everything that follows training: back end, honest criterion, scores of the test clips, costs, tables."""
     from mimii_pl._efficiency import note_efficiency
-    from mimii_pl._judge import judge, make_scorer, validate
 
-    scorer = make_scorer(cfg, sounds, run_dir)
-    criterion = validate(cfg, scorer, sounds, run_dir)
-    results = judge(cfg, scorer, sounds, run_dir)
+    task = task_of(cfg)
+    scorer = task.make_scorer(cfg, sounds, run_dir)
+    criterion = task.validate(cfg, scorer, sounds, run_dir)
+    results = task.judge(cfg, scorer, sounds, run_dir)
     note_efficiency(scorer, *sounds.of("validation"), run_dir, cfg.efficiency.seconds)
-    report(cfg, scorer, results, criterion, run_dir)
-    record(logger, results, criterion, run_dir)
+    task.report(cfg, scorer, results, criterion, run_dir)
+    record(logger, results, criterion, run_dir, task.CRITERION)
     return criterion
+
+
+def task_of(cfg: DictConfig) -> ModuleType:
+    """What this task makes of a trained detector: `_judge` anomaly scores, `_classify` classes."""
+    from mimii_pl import _classify, _judge
+
+    return {"anomaly": _judge, "classification": _classify}[_config.task_of(cfg)]
 
 
 def settle(cfg: DictConfig, run_dir: Path) -> DictConfig:
@@ -106,7 +115,7 @@ def open_sounds(cfg: DictConfig) -> "MachineSounds":
              sounds.samples / sounds.sample_rate, len(sounds.labels), len(sounds.skipped))  # fmt: skip
     if not count["validation"]:
         raise InputError(
-            "no normal clip is held out for validation, so no checkpoint can be chosen: set protocol.validation above "
+            "no clip is held out for validation, so no checkpoint can be chosen: set protocol.validation above "
             f"0 and have two training clips per machine ID at least (there are {count['train']} in all)"
         )
     return sounds
@@ -127,6 +136,8 @@ def fit(
             arrays = {name: part.cpu().numpy() for name, part in sounds.features.fitted._asdict().items()}
             _run_dir.write_arrays(run_dir / "features.npz", arrays)
         _run_dir.note(run_dir, status="running", labels=sounds.labels, samples=sounds.samples)
+        if sounds.target:
+            _run_dir.note(run_dir, classes=sounds.classes)
         start_run(cfg, trainer.logger, run_dir, sweep_dir)
     last = run_dir / "checkpoints" / "last.ckpt"
     watch = Stopwatch()
@@ -144,42 +155,12 @@ def fit(
     return trainer
 
 
-def report(cfg: DictConfig, scorer: "Scorer", results: list["Result"], criterion: float, run_dir: Path) -> None:
-    """Write the page and show the tables."""
-    from rich.console import Console
-
-    from mimii_pl.report import _beside, _efficiency
-    from mimii_pl.report._grid import to_rich
-    from mimii_pl.report._page import write_report
-    from mimii_pl.report._tables import DECISIONS, results_table
-
-    selection = f"checkpoint with the lowest validation loss on held-out normal clips; seed {cfg.seed}"
-    title = f"{cfg.choices.get('model', '')} on {cfg.machine.name} ({cfg.choices.get('dataset', '')})"
-    page = write_report(run_dir, title=title, caption=selection, scorer=scorer, **cfg.report)
-    console = Console()
-    console.print(results_table(results, title=title, caption=selection))
-    facts = _run_dir.facts_of(run_dir)
-    origin = f"Threshold per ID: {facts['threshold']}"
-    console.print(results_table(results, title="Decisions", caption=f"{origin}.", sheet=DECISIONS))
-    if beside := _beside.of_run(run_dir, results):
-        console.print(to_rich(beside))
-    console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
-    (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
-    called = f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
-    console.print(called, soft_wrap=True)
-    console.print(_efficiency.lines(facts), highlight=False, soft_wrap=True)
-    for what, path in (("report", page), ("scores", run_dir / "scores.csv"), ("run", run_dir)):
-        console.print(f"{what:>7}: {path}", soft_wrap=True)
-    if cfg.trainer.get("logger"):
-        console.print(" MLflow: make ui", soft_wrap=True)
-
-
-def record(logger: Any, results: list["Result"], criterion: float, run_dir: Path) -> None:
-    """Note that the run is finished, here and in MLflow."""
+def record(logger: Any, results: list["Result"], criterion: float, run_dir: Path, name: str) -> None:
+    """Note that the run is finished, here and in MLflow, and its criterion under its name."""
     from mimii_pl.tracking._logger import finish_run
 
-    _run_dir.note(run_dir, status="finished", pseudo_auc=criterion)
-    finish_run(logger, results, criterion, run_dir)
+    _run_dir.note(run_dir, status="finished", **{name: criterion})
+    finish_run(logger, results, {name: criterion}, run_dir)
 
 
 def resumed(run: str, overrides: list[str]) -> tuple[DictConfig, Path]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from mimii_pl import _config, _run_dir
@@ -39,6 +39,7 @@ class Scorer:
     Attributes:
         labels: machine IDs it was trained on, as `<machine>/<id>`.
         sample_rate: in Hz; other recordings are resampled.
+        classes: names of the classes that `classify` tells apart; None: it is no classifier's run.
         samples: length of a clip: longer recordings are cut at their end, shorter ones repeated from their start.
         thresholds: from held-out normal clips, per machine ID; `decide` and `rank` scores. None before they are fitted.
     """
@@ -49,6 +50,7 @@ class Scorer:
         features: torch.nn.Module,
         *,
         labels: list[str],
+        classes: list[str] | None = None,
         sample_rate: int,
         samples: int,
         channel: int | str = 0,
@@ -56,7 +58,8 @@ class Scorer:
         device: torch.device | str = "cpu",
     ) -> None:
         self.detector, self.features = detector.to(device).eval().float(), features.to(device)
-        self.labels, self.sample_rate, self.samples, self.channel = labels, sample_rate, samples, channel
+        self.labels, self.classes = labels, classes
+        self.sample_rate, self.samples, self.channel = sample_rate, samples, channel
         self.batch_size, self.device = batch_size, torch.device(device)
         self.backend: BackEnd | None = None
         self.thresholds: Thresholds | None = None
@@ -88,6 +91,17 @@ class Scorer:
         ids = self.id_numbers(machine_id, len(waves))
         scores = self.score_waves(waves, ids)
         return Decision(scores, self.thresholds.rank(scores, ids), self.thresholds.decide(scores, ids).astype(bool))
+
+    def classify(self, audio: Audio, *, rate: int | None = None) -> np.ndarray:
+        """Probability of each of `classes`, [N, K]: audio as for `score`.
+
+        Raises:
+            InputError: as for `score`; the run is not of task=classification.
+        """
+        if self.classes is None:
+            raise InputError("this run gives anomaly scores: classes take a run of task=classification")
+        waves = self.waves(audio, rate)
+        return self.classify_waves(waves, np.full(len(waves), -1))
 
     def waves(self, audio: Audio, rate: int | None = None) -> np.ndarray:
         """Audio as clips, int16 [N, samples]."""
@@ -140,8 +154,18 @@ class Scorer:
 
         Clips are sliced batch by batch, so they need not be in memory all at once.
         """
+        if self.classes is not None:
+            raise InputError("this run tells classes apart: classify() says which. Anomaly scores take task=anomaly")
         score = self.detector.score if self.backend is None else self._by_backend
         return self._over_batches(score, waves, ids, description).astype(np.float64)
+
+    def classify_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
+        """Probability of each class, [N, K], of clips int16 [N, samples] with their machine ID numbers [N]."""
+        return self._over_batches(self.detector.classify, waves, ids, description).astype(np.float64)
+
+    def judge_waves(self, waves: Clips, ids: np.ndarray) -> np.ndarray:
+        """What this run says of clips: scores [N], or probabilities of classes [N, K]."""
+        return self.score_waves(waves, ids) if self.classes is None else self.classify_waves(waves, ids)
 
     def identify_waves(self, waves: Clips, ids: np.ndarray) -> np.ndarray:
         """Numbers [N] of the machine IDs that an ID classifier takes clips int16 [N, samples] for."""
@@ -211,23 +235,20 @@ def load(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("
         device: `auto` takes a GPU where there is one.
         trust: packages whose classes the run's configuration may name; add your own package for your own detectors.
     """
-    from hydra.utils import get_class
-
     run_dir = _run_dir.find(run_dir)
     cfg, facts = OmegaConf.load(run_dir / "config.yaml"), _run_dir.facts_of(run_dir)
     for node in (cfg.model, cfg.features, cfg.backend):
-        _refuse_strangers(node, trust)
+        _config.refuse_strangers(node, trust)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     features = _config.build(cfg.features)
     if (statistics := run_dir / "features.npz").is_file():
         features.fitted = Statistics(*(torch.from_numpy(a) for a in _run_dir.read_arrays(statistics).values()))
-    detector = get_class(cfg.model._target_).load_from_checkpoint(
-        run_dir / facts["checkpoint"], map_location="cpu", weights_only=True
-    )
+    detector_class = _config.class_of(cfg.model)
+    detector = detector_class.load_from_checkpoint(run_dir / facts["checkpoint"], map_location="cpu", weights_only=True)
     scorer = Scorer(
-        detector, features, labels=facts["labels"], sample_rate=cfg.dataset.sample_rate, samples=facts["samples"],
-        channel=cfg.dataset.channel, batch_size=cfg.dataset.batch_size, device=device,
+        detector, features, labels=facts["labels"], classes=facts.get("classes"), sample_rate=cfg.dataset.sample_rate,
+        samples=facts["samples"], channel=cfg.dataset.channel, batch_size=cfg.dataset.batch_size, device=device,
     )  # fmt: skip
     if (state := run_dir / "backend.npz").is_file():
         backend = _config.build(cfg.backend)
@@ -236,13 +257,3 @@ def load(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("
     if (state := run_dir / "thresholds.json").is_file():
         scorer.thresholds = Thresholds(**json.loads(state.read_text()))
     return scorer
-
-
-def _refuse_strangers(node: DictConfig | None, trust: Sequence[str]) -> None:
-    for name, value in (node or {}).items():
-        if name == "_target_" and str(value).split(".")[0] not in trust:
-            raise InputError(
-                f"this run's configuration names {value}: not loaded. Trust its package with load(..., trust=)"
-            )
-        if isinstance(value, DictConfig):
-            _refuse_strangers(value, trust)

@@ -46,7 +46,7 @@ class Clip:
 
 
 class Batch(NamedTuple):
-    """What detectors see; B clips (or crops of clips), T samples, C channels, F bins, N frames, K machine IDs.
+    """What detectors see; B clips (or crops of clips), T samples, C channels, F bins, N frames, K classes.
 
     Attributes:
         wave: [B, T] int16 as it leaves the disk, float32 in full scale 1 once on the device.
@@ -55,7 +55,8 @@ class Batch(NamedTuple):
         clip: [B] row of the clip in the audio cache.
         spec: [B, C, F, N] the representation, once on the device.
         frame: [B] first frame of each crop; None for whole clips.
-        target: [B, K] share of each machine ID in what is heard; in training only (mix-up makes it soft).
+        target: [B, K] share of each class in what is heard (mix-up makes it soft); classes are the machine IDs, in
+            training only, or what a classifier tells apart.
     """
 
     wave: Tensor

@@ -11,12 +11,14 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from mimii_pl.dataset import _cache
 from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.dataset._clip import Batch, Clip, Crop
+from mimii_pl.dataset._gather import Gather
 from mimii_pl.dataset._sampler import TrainSampler
+from mimii_pl.dataset._target import labelled, numbered
 from mimii_pl.errors import InputError
 from mimii_pl.features._spectral import Statistics
 
@@ -34,6 +36,8 @@ class MachineSounds(pl.LightningDataModule):
         machine: machine type, or `all` for one model over every type found.
         protocol: gives each clip its split.
         features: representation, computed on the device the batch is on.
+        target: what a clip's class is (see `class_of`), where clips of every class are learned from. None: its machine
+            ID, and normal clips alone are.
         augmentation: changes of training batches, applied in order on the device.
         sample_rate: every recording is resampled to it, in Hz.
         seconds: length of a clip: longer ones are cut at the end, shorter ones repeated from the start.
@@ -55,6 +59,7 @@ class MachineSounds(pl.LightningDataModule):
         machine: str,
         protocol: Callable[[list[Clip]], list[Clip]],
         features: torch.nn.Module,
+        target: str | None = None,
         augmentation: Sequence[torch.nn.Module] = (),
         sample_rate: int = 16000,
         seconds: float | None = None,
@@ -66,7 +71,7 @@ class MachineSounds(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.root, self.machine, self.protocol = Path(root), machine, protocol
+        self.root, self.machine, self.protocol, self.target = Path(root), machine, protocol, target
         self.features, self.augmentation = features, list(augmentation)
         self.sample_rate, self.seconds, self.channel = sample_rate, seconds, channel
         self.batch_size, self.cache_dir, self.strict = batch_size, Path(cache_dir), strict
@@ -86,20 +91,26 @@ class MachineSounds(pl.LightningDataModule):
     # --- who and what ------------------------------------------------------------------------------------------------
     def setup(self, stage: str | None = None) -> None:
         """Open the audio cache (made first where it is missing: one process does it, the others wait) and number the
-        machine IDs heard in training. A second call changes nothing."""
+        machine IDs and classes heard in training. A second call changes nothing."""
         if self.clips:
             return
-        clips = self.protocol(self.discover())
+        clips = self.discover()
+        clips = self.protocol(labelled(clips, self.target) if self.target else clips)
         cache = self._open(clips)
         self.waves, self.skipped = cache.waves, cache.skipped
         self.clips = [clips[row] for row in cache.rows]
         self.labels = sorted({clip.label for clip in self.clips if clip.split == "train"})
         if not self.labels:
-            raise InputError(f"no usable normal clip to train on in {self.root} for machine={self.machine}")
+            kind = "clip" if self.target else "normal clip"
+            raise InputError(f"no usable {kind} to train on in {self.root} for machine={self.machine}")
         number = {label: index for index, label in enumerate(self.labels)}
-        self._name_unheard()
         self.machine_id = np.array([number.get(clip.label, -1) for clip in self.clips])
         self.anomalous = np.array([CONDITIONS[clip.condition] for clip in self.clips])
+        self.classes, self.label = self.labels, self.machine_id
+        if self.target:
+            self.classes, self.label = numbered(self.clips, self.target)
+        else:
+            self._name_unheard()
         self.samples = self.waves.shape[1]
 
     def _name_unheard(self) -> None:
@@ -127,9 +138,10 @@ class MachineSounds(pl.LightningDataModule):
         return self.features.shape(self.samples)
 
     def rows(self, split: str) -> np.ndarray:
-        """Rows of the audio cache that belong to a split; of training and validation the normal clips only."""
-        learned = split in ("train", "validation")
-        return self._rows(lambda clip: clip.split == split and not (learned and clip.condition == "anomaly"))
+        """Rows of the audio cache that belong to a split; of training and validation the normal clips only, but for
+        classifiers."""
+        normal = split in ("train", "validation") and not self.target
+        return self._rows(lambda clip: clip.split == split and not (normal and clip.condition == "anomaly"))
 
     def of(self, split: str) -> tuple[_cache.ClipRows, np.ndarray]:
         """Clips of a split, read where they are sliced, and the numbers of their machine IDs [N]."""
@@ -144,6 +156,11 @@ class MachineSounds(pl.LightningDataModule):
 
     def _of(self, rows: np.ndarray) -> tuple[_cache.ClipRows, np.ndarray]:
         return _cache.ClipRows(self.waves, rows), self.machine_id[rows]
+
+    def class_weights(self) -> Tensor:
+        """Weight of each class in a loss, [K]: the inverse of its share in the training clips, divided by K."""
+        counts = np.bincount(self.label[self.rows("train")], minlength=len(self.classes))
+        return torch.from_numpy(counts.sum() / (len(counts) * counts)).float()
 
     # --- features and statistics -------------------------------------------------------------------------------------
     def fit_features(self, device: torch.device | str = "cpu") -> None:
@@ -196,7 +213,7 @@ class MachineSounds(pl.LightningDataModule):
 
     def _loader(self, batches: Iterable[np.ndarray]) -> DataLoader:
         return DataLoader(
-            _Gather(self), sampler=batches, batch_size=None, num_workers=self.num_workers,
+            Gather(self), sampler=batches, batch_size=None, num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(), persistent_workers=self.num_workers > 0,
             generator=torch.Generator(),  # its own: taking an iterator must not move the random numbers of training
         )  # fmt: skip
@@ -214,38 +231,15 @@ class MachineSounds(pl.LightningDataModule):
             statistics = Statistics(*(part.to(batch.wave.device)[batch.clip] for part in self._clip_statistics))
         self.features.place(batch.wave.device)
         batch = batch._replace(spec=self.features(batch.wave, cropped=batch.frame is not None, statistics=statistics))
+        if training or self.target:
+            batch = batch._replace(target=self._shares(batch.clip))
         if not training:
             return batch
-        batch = batch._replace(target=F.one_hot(batch.machine_id, len(self.labels)).float())
         for augment in self.augmentation:
             batch = augment(batch)
         return batch
 
-
-class _Gather(Dataset):
-    """Batches straight from the memory-mapped cache: `[(row, first frame), ...] -> Batch` of int16 waveforms."""
-
-    def __init__(self, sounds: MachineSounds) -> None:
-        self.waves, self.machine_id, self.anomalous = sounds.waves, sounds.machine_id, sounds.anomalous
-        self.crop, self.features = sounds.crop, sounds.features
-
-    def __getitem__(self, items: np.ndarray) -> Batch:
-        rows, frames = items.T
-        cropped = bool(frames[0] >= 0)
-        waves = np.stack([self._cut(*item) for item in items]) if cropped else self.waves[rows]
-        return Batch(
-            wave=torch.from_numpy(waves),
-            machine_id=torch.from_numpy(self.machine_id[rows]),
-            anomalous=torch.from_numpy(self.anomalous[rows]),
-            clip=torch.from_numpy(rows.copy()),
-            frame=torch.from_numpy(frames.copy()) if cropped else None,
-        )
-
-    def _cut(self, row: int, frame: int) -> np.ndarray:
-        """Samples under the crop's frames; past the ends of the clip they are reflected, as the features do."""
-        start, length = self.features.span(frame, self.crop.frames)
-        wave = self.waves[row]
-        if start >= 0 and start + length <= len(wave):
-            return wave[start : start + length]
-        index = np.abs(np.arange(start, start + length))
-        return wave[np.minimum(index, 2 * (len(wave) - 1) - index)]
+    def _shares(self, rows: Tensor) -> Tensor:
+        """Classes of clips as shares, [B] -> [B, K]; all zero where the class is not known."""
+        label = torch.from_numpy(self.label).to(rows.device)[rows]
+        return F.one_hot(label.clamp(min=0), len(self.classes)).float() * (label >= 0)[:, None]

@@ -50,6 +50,10 @@ class Detector(pl.LightningModule):
         """The machine ID that each clip is taken for, [B]."""
         raise NotImplementedError(f"{type(self).__name__} does not tell machine IDs apart")
 
+    def classify(self, batch: "Batch") -> Tensor:
+        """Probability of each class for each clip, [B, K]."""
+        raise NotImplementedError(f"{type(self).__name__} tells no classes apart")
+
     @property
     def name(self) -> str:
         """Name on the command line: that of its module."""
@@ -61,7 +65,7 @@ class Detector(pl.LightningModule):
         return self.offers("embed")
 
     def offers(self, method: str) -> bool:
-        """Whether it has a method that not every detector has: `embed`, `error_map`, `identify`."""
+        """Whether it has a method that not every detector has: `embed`, `error_map`, `identify`, `classify`."""
         return getattr(type(self), method) is not getattr(Detector, method)
 
     def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:

@@ -1,13 +1,11 @@
 """What the auto-encoders over windows of consecutive frames share: one loss, one score, one embedding."""
 
-from itertools import pairwise
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.errors import InputError
+from mimii_pl.dataset._clip import Batch
 from mimii_pl.model._detector import Detector, uncover
+from mimii_pl.model._windows import FrameWindows
 
 
 class WindowAE(Detector):
@@ -17,15 +15,11 @@ class WindowAE(Detector):
     windows [M, `self.width`] to the bottleneck [M, D] and back. Score: squared error, mean over a window's values and
     the clip's windows. Embedding: the bottleneck, window by window.
 
-    Training mixes windows: each clip is cut into tiles of `tile` windows, the tiles of all clips are shuffled anew in
-    every epoch, and a step takes the windows of `dataset.batch_size` tiles. With the defaults that is 256 windows from
-    up to 32 clips; every window of a clip but the few that the tiling leaves over is seen once per epoch.
-
     Args:
         in_shape: (1, F, N) of a spectrum.
         n_ids: machine IDs; not used.
         frames: frames of a window.
-        tile: windows per tile.
+        tile: windows per tile, see `FrameWindows`.
         frame_range: first and last + 1 frame of the clip that are used, for example [50, 250]; None: all.
         lr: Adam's learning rate.
     """
@@ -46,18 +40,12 @@ class WindowAE(Detector):
         super().__init__()
         self.save_hyperparameters()  # those of the subclass too
         self.need_one_channel(in_shape)
-        _, self.bins, clip_frames = in_shape
-        if clip_frames < frames:
-            raise InputError(f"clips of {clip_frames} frames are shorter than one window of model.frames={frames}")
-        self.frames, self.width = frames, frames * self.bins
-        self.crop = Crop(tile + frames - 1, True, frames - 1, tuple(frame_range) if frame_range else None)
+        self.cut = FrameWindows(in_shape, frames, tile, frame_range)
+        self.bins, self.frames, self.width, self.crop = self.cut.bins, frames, self.cut.width, self.cut.crop
 
     def windows(self, batch: Batch) -> Tensor:
         """Every window of consecutive frames, frame by frame in a row: [B, 1, F, N] -> [B, W, frames * F]."""
-        whole = batch.frame is None  # crops lie within the frame range already
-        start, stop = self.hparams.frame_range if self.hparams.frame_range and whole else (0, None)
-        windows = batch.spec[:, 0, :, start:stop].unfold(2, self.frames, 1)  # [B, F, W, frames], a view
-        return windows.permute(0, 2, 3, 1).flatten(2)
+        return self.cut(batch)
 
     def reconstruction(self, x: Tensor) -> Tensor:
         """Windows as the network rebuilds them, [M, width] -> [M, width]."""
@@ -90,14 +78,3 @@ class WindowAE(Detector):
         """Bottleneck of each window, [B, W, D]."""
         windows = self.windows(batch)
         return self.encoder(windows.flatten(0, 1)).view(*windows.shape[:2], -1)
-
-
-def dense(*widths: int, batch_norm: bool = False, dropout: float = 0.0) -> list[nn.Module]:
-    """Dense layers, each followed by ReLU; eps and momentum of the batch norm are Keras', as in the DCASE baseline."""
-    layers = []
-    for width_in, width_out in pairwise(widths):
-        layers += [nn.Linear(width_in, width_out)]
-        layers += [nn.BatchNorm1d(width_out, eps=1e-3, momentum=0.01)] if batch_norm else []
-        layers += [nn.ReLU()]
-        layers += [nn.Dropout(dropout)] if dropout else []
-    return layers

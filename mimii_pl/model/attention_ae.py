@@ -1,9 +1,9 @@
 """Auto-encoder whose frames attend to one another."""
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mimii_pl.model._window_ae import WindowAE, dense
+from mimii_pl.model._encoders import FrameAttention, attention_encoder, dense
+from mimii_pl.model._window_ae import WindowAE
 
 
 class AttentionAE(WindowAE):
@@ -36,25 +36,8 @@ class AttentionAE(WindowAE):
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
         tokens = (self.frames, hidden)
-        self.encoder = nn.Sequential(
-            nn.Unflatten(1, (self.frames, self.bins)), nn.Linear(self.bins, hidden), _Attention(*tokens, heads),
-            nn.Flatten(), *dense(self.frames * hidden, squeeze), nn.Linear(squeeze, bottleneck),
-        )  # fmt: skip
+        self.encoder = attention_encoder(self.frames, self.bins, hidden, heads, squeeze, bottleneck)
         self.decoder = nn.Sequential(
             *dense(bottleneck, squeeze), nn.Linear(squeeze, self.frames * hidden), nn.Unflatten(1, tokens),
-            _Attention(*tokens, heads), nn.Linear(hidden, self.bins), nn.Flatten(),
+            FrameAttention(*tokens, heads), nn.Linear(hidden, self.bins), nn.Flatten(),
         )  # fmt: skip
-
-
-class _Attention(nn.Module):
-    """Self-attention with a residual connection and layer norm, [M, frames, hidden] -> the same."""
-
-    def __init__(self, frames: int, hidden: int, heads: int) -> None:
-        super().__init__()
-        self.position = nn.Parameter(0.02 * torch.randn(frames, hidden))
-        self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)
-        self.norm = nn.LayerNorm(hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.position
-        return self.norm(x + self.attention(x, x, x, need_weights=False)[0])

@@ -1,15 +1,14 @@
 """Self-supervised complex network: telling machine IDs apart, phase included, teaches what normal sounds like."""
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.errors import InputError
+from mimii_pl.model._classifier import Classifier, Score
 from mimii_pl.model._complex import ComplexConv2d, PerPart, PReLU, squared_magnitude
-from mimii_pl.model._detector import Detector, cover
+from mimii_pl.model._detector import cover
 
 # channels in and out, kernel, stride, padding of the five blocks, (frequency, time)
 BLOCKS = (
@@ -22,7 +21,7 @@ BLOCKS = (
 WINDOWS_AT_ONCE = 64  # windows per forward pass when scoring: bounds the memory, about 20 MB each
 
 
-class ComplexSSL(Detector):
+class ComplexSSL(Classifier):
     """Complex convolutional classifier of machine IDs (Kim, Ho, Kang, EUSIPCO 2021, arXiv 2312.13615).
 
     Five complex blocks, then a magnitude branch, a complex branch and their fusion under channel attention; the loss is
@@ -44,7 +43,7 @@ class ComplexSSL(Detector):
         in_shape: tuple[int, int, int],
         n_ids: int,
         *,
-        score: Literal["cross_entropy", "entropy", "max_probability"] = "cross_entropy",
+        score: Score = "cross_entropy",
         frames: int = 64,
         window_hop: int = 64,
         lr: float = 1e-4,
@@ -74,9 +73,7 @@ class ComplexSSL(Detector):
         return [classify(branch) for classify, branch in zip(self.classifiers, self.pooled(spec), strict=True)]
 
     def loss(self, batch: Batch) -> Tensor:
-        target = batch.target
-        if target is None:
-            target = F.one_hot(batch.machine_id, self.hparams.n_ids).float()
+        target = self.shares(batch, self.hparams.n_ids)
         windows = self.windows(batch.spec)  # [B, W, 2, F, frames]
         target = target.repeat_interleave(windows.shape[1], dim=0)
         branches = zip(*(self.logits(part) for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE)), strict=True)
@@ -90,17 +87,6 @@ class ComplexSSL(Detector):
 
     def identify(self, batch: Batch) -> Tensor:
         return self.posterior(batch).mean(dim=1).argmax(dim=1)
-
-    def score(self, batch: Batch) -> Tensor:
-        posterior = self.posterior(batch)
-        if self.hparams.score == "entropy":
-            return -(posterior.exp() * posterior).sum(dim=2).mean(dim=1)
-        best = posterior.max(dim=2).values
-        if self.hparams.score == "max_probability":
-            return (1 - best.exp()).mean(dim=1)
-        numbers = batch.machine_id.clamp(min=0)[:, None, None].expand(-1, posterior.shape[1], 1)
-        own = posterior.gather(2, numbers)[..., 0]
-        return -torch.where(batch.machine_id[:, None] >= 0, own, best).mean(dim=1)
 
     def embed(self, batch: Batch) -> Tensor:
         """The three branches' pooled features of each window, [B, W, 12]."""

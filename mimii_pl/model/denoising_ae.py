@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from mimii_pl.model._window_ae import WindowAE, dense
+from mimii_pl.model._encoders import dense
+from mimii_pl.model._window_ae import WindowAE
 
 
 class DenoisingAE(WindowAE):

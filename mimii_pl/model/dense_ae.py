@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from mimii_pl.model._window_ae import WindowAE, dense
+from mimii_pl.model._encoders import dense
+from mimii_pl.model._window_ae import WindowAE
 
 
 class DenseAE(WindowAE):

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from mimii_pl.model._encoders import LSTMEncoder
 from mimii_pl.model._window_ae import WindowAE
 
 
@@ -24,18 +25,8 @@ class LSTMAE(WindowAE):
         self, in_shape: tuple[int, int, int], n_ids: int, *, hidden: int = 64, layers: int = 2, **window
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
-        self.encoder = _Reader(self.frames, self.bins, hidden, layers)
+        self.encoder = LSTMEncoder(self.frames, self.bins, hidden, layers)
         self.decoder = _Writer(self.frames, self.bins, hidden, layers)
-
-
-class _Reader(nn.Module):
-    def __init__(self, frames: int, bins: int, hidden: int, layers: int) -> None:
-        super().__init__()
-        self.frames, self.lstm = frames, nn.LSTM(bins, hidden, layers, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[M, frames * F] -> last hidden state [M, hidden]."""
-        return self.lstm(x.unflatten(1, (self.frames, -1)))[0][:, -1]
 
 
 class _Writer(nn.Module):

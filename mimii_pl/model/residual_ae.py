@@ -1,8 +1,8 @@
 """Auto-encoder of residual blocks."""
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from mimii_pl.model._encoders import ResidualBlock
 from mimii_pl.model._window_ae import WindowAE
 
 
@@ -30,17 +30,6 @@ class ResidualAE(WindowAE):
         **window,
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
-        before, after = ([_Block(hidden) for _ in range(blocks)] for _ in range(2))
+        before, after = ([ResidualBlock(hidden) for _ in range(blocks)] for _ in range(2))
         self.encoder = nn.Sequential(nn.Linear(self.width, hidden), *before, nn.Linear(hidden, bottleneck))
         self.decoder = nn.Sequential(nn.Linear(bottleneck, hidden), *after, nn.Linear(hidden, self.width))
-
-
-class _Block(nn.Module):
-    """x + two dense layers of relu(norm(x)), [M, hidden] -> [M, hidden]."""
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.norm, self.first, self.second = nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(F.relu(self.norm(x)))))

@@ -1,13 +1,13 @@
 """Spectral shape auto-encoder: slices share their weights, and one basis serves both ways."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimii_pl.model._encoders import SpectralShape
 from mimii_pl.model._window_ae import WindowAE
 
 
-class SSAE(WindowAE):
+class SSAE(SpectralShape, WindowAE):
     """Spectral shape auto-encoder of the MIMII framework: few parameters by sharing.
 
     Each frame passes the same LayerNorm, linear layer and GELU; the window is projected on a learned basis of unit
@@ -34,15 +34,12 @@ class SSAE(WindowAE):
         **window,
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
-        self.slice = nn.Sequential(nn.LayerNorm(self.bins), nn.Linear(self.bins, hidden), nn.GELU())
-        self.basis = nn.Parameter(torch.randn(basis, self.frames * hidden))
-        self.squeeze = nn.Sequential(nn.LayerNorm(basis), nn.Linear(basis, bottleneck), nn.GELU())
+        self.build_shape(self.frames, self.bins, hidden, basis, bottleneck)
         self.expand = nn.Linear(bottleneck, basis)
         self.back = nn.Linear(hidden, self.bins)
 
     def encoder(self, x: Tensor) -> Tensor:
-        slices = self.slice(x.unflatten(1, (self.frames, self.bins))).flatten(1)
-        return self.squeeze(slices @ F.normalize(self.basis, dim=1).T)
+        return self.shape(x)
 
     def decoder(self, z: Tensor) -> Tensor:
         slices = self.expand(z) @ F.normalize(self.basis, dim=1)

@@ -3,8 +3,9 @@
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch
+from mimii_pl.model._encoders import dense
 from mimii_pl.model._variational import divergence, sample
-from mimii_pl.model._window_ae import WindowAE, dense
+from mimii_pl.model._window_ae import WindowAE
 
 
 class VAE(WindowAE):

@@ -41,7 +41,7 @@ def distribution(clips: list[Scored], threshold: float | None = None) -> Image:
     low, high = max(finite.min(), low - (high - low) / 2), min(finite.max(), high + (high - low) / 2)
     margin = 0 if high > low else 0.5 + abs(low) / 100
     edges = np.linspace(low - margin, high + margin, BINS + 1)
-    figure, axes = _figure("anomaly score", "share of its clips")
+    figure, axes = blank("anomaly score", "share of its clips")
     parts = []
     for label, (name, style) in CLASSES.items():
         chosen = scores[[clip.label == label for clip in clips]]
@@ -54,7 +54,7 @@ def distribution(clips: list[Scored], threshold: float | None = None) -> Image:
         axes.axvline(np.clip(threshold, edges[0], edges[-1]), color="black", linestyle="-.", label="threshold")
         parts.append(f"threshold {threshold:.4g}")
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g} %")
-    return _drawing(figure, f"Histogram of anomaly scores: {', '.join(parts)}.", columns=2)
+    return drawing(figure, f"Histogram of anomaly scores: {', '.join(parts)}.", columns=2)
 
 
 def roc(labels: list[int], scores: list[float], decisions: list[int]) -> Image | None:
@@ -62,7 +62,7 @@ def roc(labels: list[int], scores: list[float], decisions: list[int]) -> Image |
     fpr, tpr = metrics.roc(labels, scores)
     if not len(fpr):
         return None
-    figure, axes = _figure("normal clips called anomalous", "anomalous clips found")
+    figure, axes = blank("normal clips called anomalous", "anomalous clips found")
     axes.axvspan(0, 0.1, facecolor="#e3e3e3", edgecolor="none", label="pAUC range")
     axes.plot(fpr, tpr, color=BLUE, linewidth=2, label="this detector")
     axes.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1, label="chance")
@@ -71,7 +71,7 @@ def roc(labels: list[int], scores: list[float], decisions: list[int]) -> Image |
         called = metrics.of_decisions(labels, decisions)
         axes.plot(1 - called["specificity"], called["recall"], "o", color=BROWN, markersize=8, label="threshold")
         found += f"; at the threshold {100 * called['recall']:.0f} % at {100 - 100 * called['specificity']:.0f} %"
-    return _drawing(figure, f"ROC curve: area {_tables.number(metrics.auc(labels, scores))}; {found}.", columns=2)
+    return drawing(figure, f"ROC curve: area {_tables.number(metrics.auc(labels, scores))}; {found}.", columns=2)
 
 
 def precision_recall(labels: list[int], scores: list[float], decisions: list[int]) -> Image | None:
@@ -79,7 +79,7 @@ def precision_recall(labels: list[int], scores: list[float], decisions: list[int
     recall, precision = metrics.pr_curve(labels, scores)
     if not len(recall):
         return None
-    figure, axes = _figure("anomalous clips found (recall)", "alarms that are right (precision)")
+    figure, axes = blank("anomalous clips found (recall)", "alarms that are right (precision)")
     axes.step(recall, precision, where="pre", color=BLUE, linewidth=2, label="this detector")
     axes.axhline(np.mean(labels), color=GREY, linestyle="--", linewidth=1, label="chance")
     axes.set_ylim(0, 1.03)
@@ -89,17 +89,17 @@ def precision_recall(labels: list[int], scores: list[float], decisions: list[int
         axes.plot(called["recall"], called["precision"], "o", color=BROWN, markersize=8, label="threshold")
         point = f"; at the threshold precision {called['precision']:.2f}, recall {called['recall']:.2f}"
     area = _tables.number(metrics.pr_auc(labels, scores))
-    return _drawing(figure, f"Precision-recall curve: average precision {area}{point}.", columns=2)
+    return drawing(figure, f"Precision-recall curve: average precision {area}{point}.", columns=2)
 
 
 def training_curve(quantity: str, lines: dict[str, list[tuple[int, float]]]) -> Image:
     """Values by epoch, a line per name."""
-    figure, axes = _figure("epoch", quantity)
+    figure, axes = blank("epoch", quantity)
     for (name, points), dash in zip(lines.items(), ("-", "--", ":", "-.") * len(lines), strict=False):
         axes.plot(*zip(*points, strict=True), linestyle=dash, marker=".", linewidth=1.6, label=name)
     axes.xaxis.get_major_locator().set_params(integer=True)
     ends = (f"{name} from {points[0][1]:.4g} to {points[-1][1]:.4g}" for name, points in lines.items())
-    return _drawing(figure, f"Training curve of {quantity} by epoch: {', '.join(ends)}.", columns=2)
+    return drawing(figure, f"Training curve of {quantity} by epoch: {', '.join(ends)}.", columns=2)
 
 
 def embedding_map(places: np.ndarray, groups: dict[str, np.ndarray], name: str) -> Image:
@@ -110,7 +110,7 @@ def embedding_map(places: np.ndarray, groups: dict[str, np.ndarray], name: str) 
         groups: `training`, `normal`, `anomalous`, `not labelled` -> rows of this machine ID's clips.
         name: of the machine ID.
     """
-    figure, axes = _figure("", "")
+    figure, axes = blank("", "")
     axes.set(xticks=[], yticks=[])
     axes.scatter(*places.T, s=4, color="#dddddd", label="other machines", rasterized=True)
     looks = {
@@ -123,17 +123,19 @@ def embedding_map(places: np.ndarray, groups: dict[str, np.ndarray], name: str) 
         if len(rows):
             axes.scatter(*places[rows].T, label=f"{group}, {len(rows)}", linewidth=1.1, **looks[group])
     counts = ", ".join(f"{len(rows)} {group}" for group, rows in groups.items() if len(rows))
-    return _drawing(figure, f"Map of embeddings (t-SNE) of {name}: {counts} clips.", columns=3)
+    return drawing(figure, f"Map of embeddings (t-SNE) of {name}: {counts} clips.", columns=3)
 
 
-def _figure(x: str, y: str) -> tuple:
+def blank(x: str, y: str) -> tuple:
+    """An empty figure and its axes, with what they show."""
     figure = Figure(figsize=(4.8, 3.5), layout="constrained")
     axes = figure.add_subplot(xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _drawing(figure: Figure, alt: str, columns: int) -> Image:
+def drawing(figure: Figure, alt: str, columns: int) -> Image:
+    """A figure with its legend above it in so many columns."""
     figure.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
     return as_image(figure, alt, "svg", "image/svg+xml", metadata={"Date": None})
 

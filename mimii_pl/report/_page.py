@@ -58,7 +58,7 @@ def write_report(
         title=title or run_dir.resolve().name, caption=caption, headlines=_tables.headlines(results), tables=tables,
         beside=_beside.of_run(run_dir, results), machines=machines, identified=_identified(run_dir / "identified.csv"),
         efficiency=_efficiency.rows(_run_dir.facts_of(run_dir)), efficiency_note=_efficiency.NOTE,
-        training=_training(run_dir / "history.csv"), config=config.read_text("utf-8") if config.is_file() else "",
+        training=training_curves(run_dir / "history.csv"), config=config.read_text("utf-8") if config.is_file() else "",
     )  # fmt: skip
     path = run_dir / "report.html"
     _run_dir.write_text(path, page)
@@ -132,7 +132,7 @@ def _identified(path: Path) -> dict | None:
     return {"names": names, "counts": counts, "right": sum(true == taken for true, taken in pairs), "all": len(pairs)}
 
 
-def _training(path: Path) -> list[_figures.Image]:
+def training_curves(path: Path) -> list[_figures.Image]:
     """One figure per quantity (`loss` of `train/loss` and `val/loss`)."""
     curves: dict[str, dict[str, list]] = {}
     if path.is_file():

@@ -2,8 +2,9 @@
 
 import json
 import math
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import MLFlowLogger
 
 import mimii_pl
-from mimii_pl import _run_dir
+from mimii_pl import _config, _run_dir
 from mimii_pl.report._efficiency import FIGURES
 from mimii_pl.tracking._store import reach
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 ARTIFACTS = (
     "config.yaml", "run.json", "scores.csv", "results.csv", "history.csv", "skipped.csv", "report.html", "features.npz",
-    "backend.npz", "thresholds.json", "identified.csv",
+    "backend.npz", "thresholds.json", "identified.csv", "predictions.csv",
 )  # fmt: skip
 MAX_PARAM = 500  # characters: what every MLflow store takes
 
@@ -82,7 +83,7 @@ def start_run(cfg: DictConfig, logger: Any, run_dir: Path, sweep_dir: Path | Non
     tags = {
         "mlflow.runName": cfg.trainer.logger.run_name or f"{cfg.choices.model}-{cfg.machine.name}",
         "machine": cfg.machine.name,
-        "selection": "lowest validation loss on held-out normal clips",
+        "selection": _config.SELECTION[_config.task_of(cfg)],
         "run_dir": str(run_dir),
         "version": mimii_pl.__version__,
         **{group: str(choice) for group, choice in cfg.choices.items() if group != "machine"},
@@ -97,7 +98,7 @@ def start_run(cfg: DictConfig, logger: Any, run_dir: Path, sweep_dir: Path | Non
     _run_dir.note(run_dir, mlflow_run_id=run_id)
 
 
-def finish_run(logger: Any, results: Iterable["Result"], criterion: float, run_dir: Path) -> None:
+def finish_run(logger: Any, results: Iterable["Result"], criterion: Mapping[str, float], run_dir: Path) -> None:
     """Record metrics and files, and end the run. Undefined metrics are left out: NaN is no number to compare by."""
     if not isinstance(logger, RunLogger):
         return
@@ -106,11 +107,11 @@ def finish_run(logger: Any, results: Iterable["Result"], criterion: float, run_d
     results = list(results)
     many = len({result.machine for result in results}) > 1
     named = {
-        f"test/{r.metric}/{r.machine + '/' if many else ''}{r.id}": r.value
+        f"test/{r.metric}/{r.machine + '/' if many else ''}{_word(r.id)}": r.value
         for r in results
-        if not r.metric.startswith("n_")
+        if not r.metric.startswith("n_") and r.metric != "n"
     }
-    named["val/pseudo_auc"] = criterion
+    named |= {f"val/{name}": value for name, value in criterion.items()}
     facts = _run_dir.facts_of(run_dir)
     named |= {f"efficiency/{name}": facts[name] for name in FIGURES if name in facts}
     now = int(time.time() * 1000)
@@ -122,6 +123,11 @@ def finish_run(logger: Any, results: Iterable["Result"], criterion: float, run_d
             client.log_artifact(run_id, str(run_dir / name))
     client.log_artifact(run_id, str(run_dir / facts["checkpoint"]), "checkpoints")
     client.set_terminated(run_id, "FINISHED")
+
+
+def _word(name: str) -> str:
+    """A name with what MLflow takes for no part of a metric's replaced: classes may be called anything."""
+    return re.sub(r"[^\w\-. /]", "_", name)
 
 
 def fail_run(cfg: DictConfig, run_dir: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mimii_pl.report._efficiency import FIGURES
+from mimii_pl.tracking import _class_rows
 
-TEXT = ("machine", "model", "backend", "overrides")
+TEXT = ("machine", "target", "model", "backend", "overrides")
 HEADS = {
     "rank": "#", "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "min_auc": "min", "level_auc": "level",
     **{name: figure.head for name, figure in FIGURES.items()},
@@ -39,10 +40,17 @@ def summarise(rows: list[dict]) -> list[dict]:
     for (machine, model, backend, _), runs in groups.items():
         options = [item for item in runs[0]["overrides"].split() if not _repeats(item.split("=")[0])]
         line = {"machine": machine, "model": model, "backend": backend, "overrides": " ".join(options)}
+        line |= {"target": runs[0]["target"]} if "target" in runs[0] else {}
         line["runs"] = len(runs)
         costs = {name: statistics.fmean(run[name] for run in runs) for name in COST}
-        summary.append(line | averages(runs, AVERAGED) | costs)
-    return sorted(summary, key=lambda line: (line["machine"], -line["pseudo_auc"]))
+        measures = AVERAGED if "pseudo_auc" in runs[0] else _class_rows.COLUMNS[1:]
+        summary.append(line | averages(runs, measures) | costs)
+    return sorted(summary, key=lambda line: (line["machine"], line.get("target", ""), -line[_first(line)]))
+
+
+def _first(line: Mapping[str, Any]) -> str:
+    """What lines are sorted by."""
+    return "pseudo_auc" if "pseudo_auc" in line else _class_rows.CRITERION
 
 
 def averages(runs: Sequence[Mapping[str, float]], names: Iterable[str]) -> dict[str, float]:
@@ -97,11 +105,14 @@ def summary_table(repeated: Sequence[dict]) -> Any:
     caption = "Mean ± standard deviation over seeds, folds or IDs left out."
     table = Table(title="Over repeated runs", caption=caption, caption_justify="left", box=None, padding=(0, 1))
     varied = [name for name in ("backend", "overrides") if len({line[name] for line in repeated}) > 1]
-    names = ("machine", "model", *varied, "runs", "pseudo_auc", "auc", "pauc", "min_auc")
+    measures = ("pseudo_auc", "auc", "pauc", "min_auc") if "pseudo_auc" in repeated[0] else _class_rows.COLUMNS[1:]
+    names = ("machine", *(("target",) if "target" in repeated[0] else ()), "model", *varied, "runs", *measures)
     for name in names:
-        table.add_column(HEADS.get(name, name), justify="left" if name in TEXT else "right", overflow="fold")
+        table.add_column(
+            (HEADS | _class_rows.HEADS).get(name, name), justify="left" if name in TEXT else "right", overflow="fold"
+        )
     for line in repeated:
-        table.add_row(*(spread(line, name) if name in AVERAGED else str(line[name]) for name in names))
+        table.add_row(*(spread(line, name) if name in measures else str(line[name]) for name in names))
     return table
 
 

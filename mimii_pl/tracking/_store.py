@@ -84,7 +84,7 @@ def finished_runs(
 
     wanted = {group: _listed(choice) for group, choice in (only or {}).items() if choice is not None}
     client = _existing(tracking_uri)
-    found = [run for run in _search(client, tracking_uri, experiment_name) if "model" in run.data.tags]
+    found = [run for run in _search(client, tracking_uri, experiment_name) if _scores(run)]
     if sweep is not None:
         found = _of_sweep(found, sweep)
     kept = [run for run in found if all(run.data.tags.get(group) in choices for group, choices in wanted.items())]
@@ -110,6 +110,11 @@ def _without_bars() -> Iterator[None]:
     finally:
         del os.environ[BARS]
         os.environ.update({BARS: before} if before is not None else {})
+
+
+def _scores(run: "Run") -> bool:
+    """Whether it is a run that gives anomaly scores: classifiers are ranked by the leaderboards of their sweeps."""
+    return "model" in run.data.tags and run.data.tags.get("task", "anomaly") == "anomaly"
 
 
 def _listed(choice: Any) -> list[str]:

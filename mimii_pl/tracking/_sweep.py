@@ -13,18 +13,24 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from mimii_pl import _config
 from mimii_pl._run_dir import facts_of, write_text
 from mimii_pl.report import _efficiency
+from mimii_pl.report._grid import to_latex, to_markdown
+from mimii_pl.tracking import _class_rows
 from mimii_pl.tracking._repeats import HEADS, TEXT, differences, identity, summarise, summary_table
 
 COLUMNS = (
-    "machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", "level_auc", "epochs",
-    *_efficiency.FIGURES, "device", "run",
+    "machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", "level_auc",
+    *_class_rows.COLUMNS, "epochs", *_efficiency.FIGURES, "device", "run",
 )  # fmt: skip
 SELECTION = (
     "Ranked within each machine by the AUC of pseudo-anomalies on held-out normal clips: no test label is read to "
     "rank. AUC, pAUC: mean over machine IDs of the test clips; min: the worst ID; level: AUC of the level alone."
 )
+
+
+_HEADS = HEADS | _class_rows.HEADS
 
 
 class Leaderboard(Callback):
@@ -41,6 +47,10 @@ class Leaderboard(Callback):
         sweep_dir = Path(config.hydra.sweep.dir)
         rows, failed = collect(sweep_dir)
         write_table(sweep_dir / "leaderboard.csv", rows, COLUMNS)
+        if of_classes := _class_rows.grids([row for row in rows if "target" in row]):
+            write_text(sweep_dir / "leaderboard.md", "\n".join(map(to_markdown, of_classes)))
+            tables = [to_latex(grid, f"tab:classifiers-{place}") for place, grid in enumerate(of_classes, start=1)]
+            write_text(sweep_dir / "leaderboard.tex", "\n".join(tables))
         repeated = summarise(rows)
         if repeated:
             write_table(sweep_dir / "summary.csv", repeated, list(repeated[0]))
@@ -48,12 +58,12 @@ class Leaderboard(Callback):
         if self.parent is None:
             return
         client, run_id = self.parent
-        for name in ("leaderboard.csv", "summary.csv"):
+        for name in ("leaderboard.csv", "leaderboard.md", "leaderboard.tex", "summary.csv"):
             if (sweep_dir / name).is_file():
                 client.log_artifact(run_id, str(sweep_dir / name))
         for row in rows:
-            if row["rank"] == 1 and math.isfinite(row["pseudo_auc"]):
-                client.log_metric(run_id, f"best/{row['machine']}/pseudo_auc", row["pseudo_auc"])
+            if row["rank"] == 1 and math.isfinite(row[criterion := _criterion(row)]):
+                client.log_metric(run_id, "/".join(("best", *filter(None, _group(row)), criterion)), row[criterion])
         client.set_tag(run_id, "failed", len(failed))
         self._end("FINISHED")
 
@@ -76,11 +86,20 @@ def collect(sweep_dir: Path) -> tuple[list[dict], list[tuple[str, str]]]:
                 (child.name, reason.read_text().strip().splitlines()[-1] if reason.is_file() else "interrupted")
             )
     _name_differences(rows)
-    rows.sort(key=lambda row: (row["machine"], -row["pseudo_auc"] if math.isfinite(row["pseudo_auc"]) else math.inf))
-    ranks: dict[str, int] = {}
+    rows.sort(key=lambda row: (_group(row), -row[_criterion(row)] if math.isfinite(row[_criterion(row)]) else math.inf))
+    ranks: dict[tuple, int] = {}
     for row in rows:
-        ranks[row["machine"]] = row["rank"] = ranks.get(row["machine"], 0) + 1
+        ranks[_group(row)] = row["rank"] = ranks.get(_group(row), 0) + 1
     return rows, failed
+
+
+def _group(row: dict) -> tuple[str, str]:
+    """What a row is ranked within: its machine and, of classifiers, what they tell apart."""
+    return row["machine"], row.get("target", "")
+
+
+def _criterion(row: dict) -> str:
+    return "pseudo_auc" if "pseudo_auc" in row else _class_rows.CRITERION
 
 
 def write_table(path: Path, rows: list[dict], columns: Sequence[str]) -> None:
@@ -98,6 +117,7 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
     from rich.table import Table
 
     from mimii_pl.report import _beside
+    from mimii_pl.report._class_tables import each_class
     from mimii_pl.report._grid import to_rich
     from mimii_pl.report._tables import results_table
     from mimii_pl.results import read_results
@@ -105,19 +125,23 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
     console = Console()
     varied = [name for name in ("backend", "overrides") if len({row[name] for row in rows}) > 1]
     ranking = ("machine", "rank", "model", *varied, "pseudo_auc", "auc", "pauc", "min_auc", "level_auc", "run")
-    for title, caption, columns in (
-        ("Leaderboard", SELECTION, ranking),
-        ("Cost of training", "", ("run", "model", "epochs", *_efficiency.TRAINING)),
-        ("Cost of scoring", _efficiency.NOTE, ("run", "model", *_efficiency.SCORING)),
+    of_classes = ("machine", "target", "rank", "model", *varied, *_class_rows.COLUMNS[1:], "run")
+    for title, caption, columns, listed in (
+        ("Leaderboard", SELECTION, ranking, [row for row in rows if "pseudo_auc" in row]),
+        ("Leaderboard", _class_rows.SELECTION, of_classes, [row for row in rows if "pseudo_auc" not in row]),
+        ("Cost of training", "", ("run", "model", "epochs", *_efficiency.TRAINING), rows),
+        ("Cost of scoring", _efficiency.NOTE, ("run", "model", *_efficiency.SCORING), rows),
     ):
+        if not listed:
+            continue
         table = Table(title=title, caption=caption, caption_justify="left", box=None, padding=(0, 1))
         for column in columns:
-            head, wraps = HEADS.get(column, column), column == "overrides"
+            head, wraps = _HEADS.get(column, column), column == "overrides"
             table.add_column(
                 head, justify="left" if column in TEXT else "right", overflow="fold" if wraps else "ellipsis",
                 no_wrap=not wraps, min_width=None if column in (*TEXT, "rank", "run") else max(5, len(head)),
             )  # fmt: skip
-        for row in rows:
+        for row in listed:
             style = "bold" if row["rank"] == 1 else None
             table.add_row(*(_cell(column, row[column]) for column in columns), style=style)
         console.print(table)
@@ -125,8 +149,10 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
         console.print(summary_table(repeated))
     for row in rows:
         if row["rank"] == 1:
-            title = f"best on {row['machine']}: {row['model']}, run {row['run']}"
-            console.print(results_table(read_results(sweep_dir / row["run"] / "results.csv"), title=title))
+            title = f"best on {', '.join(filter(None, _group(row)))}: {row['model']}, run {row['run']}"
+            results = read_results(sweep_dir / row["run"] / "results.csv")
+            of_class = "pseudo_auc" not in row
+            console.print(to_rich(each_class(results, title)) if of_class else results_table(results, title=title))
     if beside := _beside.of_sweep(sweep_dir, rows):
         console.print(to_rich(beside))
     for child, reason in failed:
@@ -145,26 +171,33 @@ def _cell(column: str, value: Any) -> str:
 
 
 def _row(child: Path) -> dict:
-    from mimii_pl.results import read_results
-
     cfg, facts = OmegaConf.load(child / "config.yaml"), facts_of(child)
-    values = {
-        (r.id, r.metric): r.value for r in read_results(child / "results.csv") if r.machine in ("all", cfg.machine.name)
-    }
+    of_classes = _config.task_of(cfg) == "classification"
     return {
         "machine": cfg.machine.name,
         "model": cfg.choices.model,
         "backend": cfg.choices.backend,
-        "pseudo_auc": facts["pseudo_auc"],
-        "auc": values.get(("mean", "auc"), math.nan),
-        "pauc": values.get(("mean", "pauc"), math.nan),
-        "min_auc": values.get(("min", "auc"), math.nan),
-        "level_auc": values.get(("mean", "level_auc"), math.nan),
+        **(_class_rows.measures if of_classes else _measures)(child, cfg, facts),
         **{name: facts.get(name, math.nan) for name in ("epochs", *_efficiency.FIGURES)},
         "device": facts.get("device", ""),
         "run": child.name,
         "config": _flat(cfg),
         "group": identity(cfg),
+    }
+
+
+def _measures(child: Path, cfg: DictConfig, facts: dict[str, Any]) -> dict[str, Any]:
+    from mimii_pl.results import read_results
+
+    values = {
+        (r.id, r.metric): r.value for r in read_results(child / "results.csv") if r.machine in ("all", cfg.machine.name)
+    }
+    return {
+        "pseudo_auc": facts["pseudo_auc"],
+        "auc": values.get(("mean", "auc"), math.nan),
+        "pauc": values.get(("mean", "pauc"), math.nan),
+        "min_auc": values.get(("min", "auc"), math.nan),
+        "level_auc": values.get(("mean", "level_auc"), math.nan),
     }
 
 
@@ -179,7 +212,7 @@ def _name_differences(rows: list[dict]) -> None:
 def _flat(cfg: DictConfig) -> dict[str, str]:
     from mimii_pl.tracking._logger import flat
 
-    skipped = ("run_dir", "choices.", "dataset.seed", "machine.", "backend", "trainer.")
+    skipped = ("run_dir", "choices.", "target", "protocol.target", "dataset.seed", "machine.", "backend", "trainer.")
     return {key: value for key, value in flat(cfg).items() if not key.startswith(skipped)}
 
 

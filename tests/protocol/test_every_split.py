@@ -1,4 +1,5 @@
-"""Every data set under every protocol: no clip, and no recording, is on two sides, and no anomaly is learned from."""
+"""Every data set under every protocol: no clip, and no recording, is on two sides, and no anomaly is learned from,
+but by classifiers."""
 
 import imitation
 import pytest
@@ -18,7 +19,7 @@ DATA = {
     "table": ("press", {"": imitation.wavs(f"p{p}_{n}.wav" for p in (1, 2) for n in range(18))}),
     "synthetic": ("fan", {}),
 }
-PROTOCOLS = ["official", "mimii", "holdout", "cross_validation", "leave_one_id_out"]
+PROTOCOLS = ["official", "mimii", "holdout", "cross_validation", "leave_one_id_out", "stratified"]
 TABLE = "path,label,id,split\n" + "".join(
     f"p{p}_{n}.wav,{int(n >= 12)},p{p},{'test' if n >= 9 else 'train'}\n" for p in (1, 2) for n in range(18)
 )
@@ -59,6 +60,8 @@ def test_no_clip_is_on_two_sides(roots, name, protocol):
         options += ["dataset.download=false"]
     if protocol == "cross_validation":
         options += ["protocol.folds=2"]
+    if protocol == "stratified":
+        options += ["task=classification", "protocol.folds=3"]
     sounds = _config.build_sounds(world.configured(roots(name), *options))
     sounds.prepare_data()
     one_section = name in ("dcase2023", "dcase2024", "dcase2025", "dcase2026")
@@ -77,7 +80,8 @@ def test_no_clip_is_on_two_sides(roots, name, protocol):
         where.setdefault(clip.recording, []).append(clip.split)
     assert all(len(set(splits)) == 1 for splits in where.values())
     assert len({clip.path for clip in sounds.clips}) == len(sounds.clips)
+    learned = {"normal", "anomaly"} if protocol == "stratified" else {"normal"}
     for split in ("train", "validation"):
-        assert {sounds.clips[row].condition for row in rows[split]} == {"normal"}
+        assert {sounds.clips[row].condition for row in rows[split]} == learned
     if protocol == "leave_one_id_out":
         assert {sounds.clips[row].label for row in rows["test"]}.isdisjoint(sounds.labels)

@@ -1,0 +1,43 @@
+"""What the classifiers of windows of consecutive frames share: the counterparts of the auto-encoders."""
+
+from torch import Tensor, nn
+
+from mimii_pl.dataset._clip import Batch
+from mimii_pl.model._classifier import NetworkClassifier
+from mimii_pl.model._windows import FrameWindows
+
+
+class WindowClassifier(NetworkClassifier):
+    """Base of the classifiers of windows of frames: an auto-encoder's encoder, and a linear layer for its decoder.
+
+    Args:
+        in_shape: (1, F, N) of a spectrum.
+        n_classes: classes.
+        frames: frames of a window.
+        tile: windows per tile, see `FrameWindows`.
+        frame_range: first and last + 1 frame of the clip that are used, for example [50, 250]; None: all.
+        **training: see `NetworkClassifier`.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        n_classes: int,
+        *,
+        frames: int = 5,
+        tile: int = 8,
+        frame_range: list[int] | None = None,
+        **training,
+    ) -> None:
+        super().__init__(in_shape, n_classes, **training)
+        self.need_one_channel(in_shape)
+        self.cut = FrameWindows(in_shape, frames, tile, frame_range)
+        self.bins, self.frames, self.width, self.crop = self.cut.bins, frames, self.cut.width, self.cut.crop
+
+    def set_head(self, width: int) -> None:
+        """A linear layer from embeddings of `width` numbers to the classes."""
+        self.head = nn.Linear(width, self.hparams.n_classes)
+
+    def windows(self, batch: Batch) -> Tensor:
+        """Every window of consecutive frames, frame by frame in a row: [B, 1, F, N] -> [B, W, frames * F]."""
+        return self.cut(batch)

@@ -1,0 +1,23 @@
+"""Recurrent classifier: reads a window frame by frame."""
+
+from mimii_pl.model._encoders import LSTMEncoder
+from mimii_pl.model._window_classifier import WindowClassifier
+
+
+class LSTMClassifier(WindowClassifier):
+    """The encoder of `lstm_ae`, one spectrum per time step, and a linear layer on its last hidden state.
+
+    Args:
+        in_shape: (1, F, N) of a spectrum.
+        n_classes: classes.
+        hidden: units of each LSTM layer.
+        layers: LSTM layers.
+        **window: see `WindowClassifier`.
+    """
+
+    def __init__(
+        self, in_shape: tuple[int, int, int], n_classes: int, *, hidden: int = 64, layers: int = 2, **window
+    ) -> None:
+        super().__init__(in_shape, n_classes, **window)
+        self.encoder = LSTMEncoder(self.frames, self.bins, hidden, layers)
+        self.set_head(hidden)

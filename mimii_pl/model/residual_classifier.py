@@ -1,0 +1,34 @@
+"""Classifier of residual blocks."""
+
+from torch import nn
+
+from mimii_pl.model._encoders import ResidualBlock
+from mimii_pl.model._window_classifier import WindowClassifier
+
+
+class ResidualClassifier(WindowClassifier):
+    """The encoder of `residual_ae` (He et al., CVPR 2016) and a linear layer.
+
+    Args:
+        in_shape: (1, F, N) of a spectrum.
+        n_classes: classes.
+        hidden: width of the blocks.
+        blocks: residual blocks.
+        bottleneck: units of the embedding.
+        **window: see `WindowClassifier`.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        n_classes: int,
+        *,
+        hidden: int = 128,
+        blocks: int = 2,
+        bottleneck: int = 16,
+        **window,
+    ) -> None:
+        super().__init__(in_shape, n_classes, **window)
+        inner = (ResidualBlock(hidden) for _ in range(blocks))
+        self.encoder = nn.Sequential(nn.Linear(self.width, hidden), *inner, nn.Linear(hidden, bottleneck))
+        self.set_head(bottleneck)
