@@ -73,7 +73,7 @@ def validate(cfg: DictConfig, scorer: Scorer, sounds: MachineSounds, run_dir: Pa
     by."""
     waves, ids = sounds.of("validation")
     normal = scorer.score_waves(waves, ids)
-    if scorer.detector.offers("identify"):
+    if scorer.detector.offers("classify"):
         write_identified(scorer, sounds, run_dir)
     scorer.thresholds = Thresholds.hold(normal, ids, sounds.labels)
     rule = _config.build(cfg.threshold)
@@ -92,7 +92,7 @@ def validate(cfg: DictConfig, scorer: Scorer, sounds: MachineSounds, run_dir: Pa
 def write_identified(scorer: Scorer, sounds: MachineSounds, run_dir: Path) -> None:
     """Which machine ID the detector takes each held-out normal clip for."""
     rows = sounds.rows("validation")
-    taken = scorer.identify_waves(*sounds.of("validation"))
+    taken = scorer.classify_waves(*sounds.of("validation")).argmax(axis=1)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("file", "machine_id", "taken_for"))

@@ -167,10 +167,6 @@ class Scorer:
         """What this run says of clips: scores [N], or probabilities of classes [N, K]."""
         return self.score_waves(waves, ids) if self.classes is None else self.classify_waves(waves, ids)
 
-    def identify_waves(self, waves: Clips, ids: np.ndarray) -> np.ndarray:
-        """Numbers [N] of the machine IDs that an ID classifier takes clips int16 [N, samples] for."""
-        return self._over_batches(self.detector.identify, waves, ids, None)
-
     def embed_waves(
         self, waves: Clips, ids: np.ndarray, description: str | None = None, windows: int | None = None
     ) -> np.ndarray:

@@ -28,9 +28,6 @@ class Classifier(Detector):
         """Probability of each class, the mean over the clip's windows, [B, K]."""
         return self.posterior(batch).exp().mean(dim=1)
 
-    def identify(self, batch: Batch) -> Tensor:
-        return self.classify(batch).argmax(dim=1)
-
     def score(self, batch: Batch) -> Tensor:
         """Mean over windows of what the option `score` says; for machine IDs.
 

@@ -46,10 +46,6 @@ class Detector(pl.LightningModule):
         """Where a clip is rebuilt badly: squared errors [B, F, N]; [B, 1, N] where frequencies are not told apart."""
         raise NotImplementedError(f"{type(self).__name__} rebuilds nothing")
 
-    def identify(self, batch: "Batch") -> Tensor:
-        """The machine ID that each clip is taken for, [B]."""
-        raise NotImplementedError(f"{type(self).__name__} does not tell machine IDs apart")
-
     def classify(self, batch: "Batch") -> Tensor:
         """Probability of each class for each clip, [B, K]."""
         raise NotImplementedError(f"{type(self).__name__} tells no classes apart")
@@ -65,7 +61,7 @@ class Detector(pl.LightningModule):
         return self.offers("embed")
 
     def offers(self, method: str) -> bool:
-        """Whether it has a method that not every detector has: `embed`, `error_map`, `identify`, `classify`."""
+        """Whether it has a method that not every detector has: `embed`, `error_map`, `classify`."""
         return getattr(type(self), method) is not getattr(Detector, method)
 
     def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:

@@ -85,9 +85,6 @@ class ComplexSSL(Classifier):
         logits = torch.cat([self.logits(part)[2] for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE)])
         return logits.float().log_softmax(dim=1).view(*windows.shape[:2], -1)
 
-    def identify(self, batch: Batch) -> Tensor:
-        return self.posterior(batch).mean(dim=1).argmax(dim=1)
-
     def embed(self, batch: Batch) -> Tensor:
         """The three branches' pooled features of each window, [B, W, 12]."""
         windows = self.windows(batch.spec)
