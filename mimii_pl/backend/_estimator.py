@@ -7,7 +7,7 @@ import numpy as np
 from mimii_pl.backend._backend import BackEnd
 from mimii_pl.errors import InputError
 
-KNOWN = ("builtins.", "numpy.", "scipy.", "sklearn.")  # packages whose types may be read back
+KNOWN = ("numpy.", "scipy.", "sklearn.")  # packages whose types may be read back
 
 
 class Estimator(BackEnd):

@@ -12,7 +12,7 @@ from mimii_pl.model._classifier import Classifier, Score, need_classes
 from mimii_pl.model._training_free import TrainingFree
 from mimii_pl.model._windows import FrameWindows
 
-KNOWN = ("builtins.", "numpy.", "scipy.", "sklearn.")  # packages whose types may be read back
+KNOWN = ("numpy.", "scipy.", "sklearn.")  # packages whose types may be read back
 LEAST = 1e-4  # probability, so that its logarithm is finite
 
 
