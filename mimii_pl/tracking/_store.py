@@ -177,7 +177,7 @@ def _read(client: "MlflowClient", run: "Run") -> Recorded:
     if not results:
         raise InputError("it has no results: its test clips have no labels")
     choices = {key: value for key, value in run.data.tags.items() if "." not in key and key not in OTHER_TAGS}
-    params = {key: value for key, value in run.data.params.items() if "." in key or key == "seed"}  # not the detector's
+    params = {key: value for key, value in run.data.params.items() if "." in key or key in ("seed", "target")}
     options = {**params, **choices}  # a choice of nothing (`backend=none`) has the value None among the params
     selection = run.data.tags.get("selection", "")
     return Recorded(run.info.run_id, run.info.run_name, options, selection, results, clips, facts)
