@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -12,7 +12,7 @@ from mimii_pl.report._published import published
 
 TOP_LEVEL = {
     "seed": int, "training.epochs": int, "training.patience": int, "efficiency.seconds": float, "resume": str | None,
-    "target": str,
+    "target": str, "objective": Literal["criterion", "other_ids", "loss"],
 }  # fmt: skip
 
 

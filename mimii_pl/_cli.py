@@ -103,9 +103,9 @@ def _one(cfg: DictConfig, task: Callable[[DictConfig, Path, DictConfig], float])
     try:
         return task(cfg, run_dir, hydra)
     except BaseException as error:
-        from mimii_pl.tracking._logger import fail_run
+        from mimii_pl.tracking._logger import end_run
 
-        fail_run(cfg, run_dir)
+        end_run(cfg, run_dir, "FAILED")
         reason = str(error) if isinstance(error, InputError) else traceback.format_exc()
         if hydra.mode.name == "RUN" or not isinstance(error, Exception):
             with _told():

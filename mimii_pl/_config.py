@@ -12,6 +12,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mimii_pl.errors import InputError
+from mimii_pl.sweep._name import search_name
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # installed, or a checkout
@@ -20,6 +21,9 @@ SELECTION = {  # of checkpoints, by task
     "anomaly": "lowest validation loss on held-out normal clips",
     "classification": "lowest validation loss on held-out clips of every class",
 }
+
+
+OmegaConf.register_new_resolver("search_name", search_name, use_cache=True, replace=True)  # of hydra.sweep.dir
 
 
 class MachineSource(ConfigSource):

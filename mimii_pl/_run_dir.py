@@ -62,6 +62,12 @@ def facts_of(run_dir: Path) -> dict:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
+def parent_of(sweep_dir: Path) -> str | None:
+    """MLflow's id of a sweep's parent run; None where it has none."""
+    noted = sweep_dir / "sweep.json"
+    return json.loads(noted.read_text())["mlflow_run_id"] if noted.is_file() else None
+
+
 def find(run: str | Path, *, finished: bool = True, trained: bool = False, outputs: Path = Path("outputs")) -> Path:
     """The run directory that a user means: a path, or `latest`: the newest one under `outputs`.
 

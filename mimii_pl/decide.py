@@ -45,6 +45,6 @@ def decide(cfg: DictConfig) -> None:
     try:
         logger = _config.build(own.trainer.logger)
         logger.continue_run(facts["mlflow_run_id"])
-        record(logger, results, facts[CRITERION], run_dir, CRITERION)
+        record(logger, results, {CRITERION: facts[CRITERION]}, run_dir)
     except InputError as error:
         log.warning("the run directory is as new; MLflow was not told: %s", error)

@@ -10,7 +10,7 @@ from mimii_pl.errors import InputError
 from mimii_pl.run import conclude, hush, open_sounds, settle
 
 FACTS = (  # that carry over
-    "labels", "samples", "checkpoint", "epochs", "parameters", "train_seconds", "seconds_per_epoch",
+    "labels", "samples", "checkpoint", "epochs", "parameters", "train_seconds", "seconds_per_epoch", "validation_loss",
 )  # fmt: skip
 
 

@@ -32,15 +32,21 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         sweep_dir: directory of the sweep this run is part of.
 
     Returns:
-        The honest criterion, for sweeps to maximise: AUC of pseudo-anomalies on held-out normal clips, or of a
-        classifier its balanced accuracy on held-out clips.
+        The honest number that searches maximise, see `_objective`: by default the AUC of pseudo-anomalies on held-out
+        normal clips, of a classifier its balanced accuracy on held-out clips. NaN where a search ended the run early.
     """
     from pytorch_lightning import seed_everything
 
+    from mimii_pl import _objective
     from mimii_pl._memory import keep_freed_memory, reset_peak
+    from mimii_pl.sweep._pruning import Hopeless
+    from mimii_pl.tracking._logger import end_run
 
     run_dir = run_dir.resolve()
     cfg = settle(cfg, run_dir)
+    if (facts := _run_dir.facts_of(run_dir)).get("status") == "finished":
+        log.info("%s is finished already", run_dir)
+        return facts["objective"]
     hush()
     keep_freed_memory()
     if cfg.efficiency.seconds > 0:
@@ -49,7 +55,14 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     sounds = open_sounds(cfg)
     detector = _config.build(cfg.model, sounds.in_shape, len(sounds.classes))
     task_of(cfg).accept(cfg, detector)
-    trainer = fit(cfg, sounds, detector, run_dir, sweep_dir)
+    _objective.accept(cfg, detector, sounds)
+    try:
+        trainer = fit(cfg, sounds, detector, run_dir, sweep_dir)
+    except Hopeless as reason:
+        log.info("%s", reason)
+        _run_dir.note(run_dir, status="pruned", reason=str(reason))
+        end_run(cfg, run_dir, "KILLED")
+        return math.nan
     if not trainer.is_global_zero:
         return math.nan
     return conclude(cfg, sounds, trainer.logger, run_dir)
@@ -58,15 +71,17 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
 def conclude(cfg: DictConfig, sounds: "MachineSounds", logger: Any, run_dir: Path) -> float:
     """Everything that follows training: back end, honest criterion, scores of the test clips, costs, tables."""
     from mimii_pl._efficiency import note_efficiency
+    from mimii_pl._objective import objective
 
     task = task_of(cfg)
     scorer = task.make_scorer(cfg, sounds, run_dir)
     criterion = task.validate(cfg, scorer, sounds, run_dir)
+    best = objective(cfg, scorer, sounds, criterion, run_dir)
     results = task.judge(cfg, scorer, sounds, run_dir)
     note_efficiency(scorer, *sounds.of("validation"), run_dir, cfg.efficiency.seconds)
     task.report(cfg, scorer, results, criterion, run_dir)
-    record(logger, results, criterion, run_dir, task.CRITERION)
-    return criterion
+    record(logger, results, {task.CRITERION: criterion, "objective": best}, run_dir)
+    return best
 
 
 def task_of(cfg: DictConfig) -> ModuleType:
@@ -83,8 +98,26 @@ def settle(cfg: DictConfig, run_dir: Path) -> DictConfig:
     check(cfg)
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.resolve(cfg)
+    _keep_finished(cfg, run_dir)
     _run_dir.write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
     return cfg
+
+
+def _keep_finished(cfg: DictConfig, run_dir: Path) -> None:
+    """Raise InputError where the directory holds a finished run of another configuration."""
+    from mimii_pl.tracking._logger import flat
+    from mimii_pl.tracking._repeats import divided
+
+    if _run_dir.facts_of(run_dir).get("status") != "finished":
+        return
+    there = OmegaConf.load(run_dir / "config.yaml")
+    one, other = (divided({**flat(config), **config.choices}) for config in (there, cfg))
+    if one != other:
+        changed = {name for parts in zip(one, other, strict=True) for name, _ in parts[0].items() ^ parts[1].items()}
+        raise InputError(
+            f"{run_dir} holds a finished run with another {', '.join(sorted(changed))}: it is kept. Choose another "
+            "directory (hydra.run.dir, of sweeps hydra.sweep.dir), or delete this one"
+        )
 
 
 def hush() -> None:
@@ -125,6 +158,7 @@ def fit(
     cfg: DictConfig, sounds: "MachineSounds", detector: "Detector", run_dir: Path, sweep_dir: Path | None
 ) -> "pl.Trainer":
     """Train, from the last checkpoint where the run directory holds one; note what scoring will need."""
+    from mimii_pl.sweep._pruning import pruning
     from mimii_pl.tracking._callbacks import Stopwatch
     from mimii_pl.tracking._logger import start_run
 
@@ -141,7 +175,7 @@ def fit(
         start_run(cfg, trainer.logger, run_dir, sweep_dir)
     last = run_dir / "checkpoints" / "last.ckpt"
     watch = Stopwatch()
-    trainer.callbacks.insert(0, watch)
+    trainer.callbacks[:0] = filter(None, (watch, pruning(cfg)))
     trainer.fit(detector, sounds, ckpt_path=last if last.is_file() else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -151,16 +185,17 @@ def fit(
             run_dir, checkpoint=str(best.relative_to(run_dir)), epochs=trainer.current_epoch,
             parameters=sum(p.numel() for p in detector.parameters()), train_seconds=watch.seconds,
             seconds_per_epoch=watch.seconds / max(1, watch.epochs),
+            validation_loss=float(trainer.checkpoint_callback.best_model_score),
         )  # fmt: skip
     return trainer
 
 
-def record(logger: Any, results: list["Result"], criterion: float, run_dir: Path, name: str) -> None:
-    """Note that the run is finished, here and in MLflow, and its criterion under its name."""
+def record(logger: Any, results: list["Result"], criteria: dict[str, float], run_dir: Path) -> None:
+    """Note that the run is finished, here and in MLflow, and what of it held-out clips say, by name."""
     from mimii_pl.tracking._logger import finish_run
 
-    _run_dir.note(run_dir, status="finished", **{name: criterion})
-    finish_run(logger, results, {name: criterion}, run_dir)
+    _run_dir.note(run_dir, status="finished", **criteria)
+    finish_run(logger, results, criteria, run_dir)
 
 
 def resumed(run: str, overrides: list[str]) -> tuple[DictConfig, Path]:

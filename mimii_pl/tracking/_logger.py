@@ -1,6 +1,5 @@
 """A run in MLflow: where it is recorded, what is recorded at its start and at its end."""
 
-import json
 import math
 import re
 import time
@@ -88,9 +87,8 @@ def start_run(cfg: DictConfig, logger: Any, run_dir: Path, sweep_dir: Path | Non
         "version": mimii_pl.__version__,
         **{group: str(choice) for group, choice in cfg.choices.items() if group != "machine"},
     }
-    if sweep_dir is not None and (sweep_dir / "sweep.json").is_file():
-        parent = json.loads((sweep_dir / "sweep.json").read_text()).get("mlflow_run_id")
-        tags |= {"mlflow.parentRunId": parent} if parent else {}
+    if sweep_dir is not None and (parent := _run_dir.parent_of(sweep_dir)):
+        tags["mlflow.parentRunId"] = parent
     for key, value in tags.items():
         client.set_tag(run_id, key, value)
     if not known:
@@ -130,13 +128,13 @@ def _word(name: str) -> str:
     return re.sub(r"[^\w\-. /]", "_", name)
 
 
-def fail_run(cfg: DictConfig, run_dir: Path) -> None:
-    """Mark the MLflow run of a run directory as failed, where it has one."""
+def end_run(cfg: DictConfig, run_dir: Path, status: str) -> None:
+    """End the MLflow run of a run directory, where it has one, as `FAILED` or `KILLED`."""
     run_id = _run_dir.facts_of(run_dir).get("mlflow_run_id")
     if run_id and cfg.trainer.get("logger"):
         import mlflow
 
-        mlflow.MlflowClient(cfg.trainer.logger.tracking_uri).set_terminated(run_id, "FAILED")
+        mlflow.MlflowClient(cfg.trainer.logger.tracking_uri).set_terminated(run_id, status)
 
 
 def flat(cfg: DictConfig) -> dict[str, str]:

@@ -20,6 +20,7 @@ AVERAGED = ("pseudo_auc", "auc", "pauc", "min_auc", "level_auc")
 COST = [name for name in FIGURES if name != "best_batch"]  # a mean batch size would be none that was timed
 WHERE = (  # options that say where and how a run is run, not what it is; so does `trainer` but for its OF_TRAINER
     "run_dir", "resume", "published", "report", "efficiency", "logger", "experiment", "trainer", "dataset.num_workers",
+    "sweep", "objective",
     "dataset.cache_dir", "dataset.download", "dataset.mirrors", "dataset.keep_archives", "dataset.archives",
 )  # fmt: skip
 OF_TRAINER = ("max_epochs", "max_time", "limit_train_batches", "precision")
@@ -92,10 +93,17 @@ def _says_where(key: str) -> bool:
 
 
 def differences(configs: Sequence[Mapping[str, str]]) -> list[str]:
-    """Of each configuration the options in which they differ, `model.lr=0.001 model.frames=5`."""
+    """Of each configuration the options in which they differ, `model.lr=0.001 model.frames=5`; long numbers rounded."""
     keys = dict.fromkeys(key for config in configs for key in config)
     varied = [key for key in keys if len({config.get(key) for config in configs}) > 1]
-    return [" ".join(f"{key}={config[key]}" for key in varied if key in config) for config in configs]
+    return [" ".join(f"{key}={_short(config[key])}" for key in varied if key in config) for config in configs]
+
+
+def _short(value: str) -> str:
+    try:
+        return f"{float(value):.4g}" if len(value) > 8 else value
+    except ValueError:
+        return value
 
 
 def summary_table(repeated: Sequence[dict]) -> Any:

@@ -14,15 +14,15 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl import _config
-from mimii_pl._run_dir import facts_of, write_text
+from mimii_pl._run_dir import facts_of, parent_of, write_text
 from mimii_pl.report import _efficiency
 from mimii_pl.report._grid import to_latex, to_markdown
 from mimii_pl.tracking import _class_rows
 from mimii_pl.tracking._repeats import HEADS, TEXT, differences, identity, summarise, summary_table
 
 COLUMNS = (
-    "machine", "rank", "model", "backend", "overrides", "pseudo_auc", "auc", "pauc", "min_auc", "level_auc",
-    *_class_rows.COLUMNS, "epochs", *_efficiency.FIGURES, "device", "run",
+    "machine", "rank", "model", "backend", "overrides", "objective", "pseudo_auc", "auc", "pauc", "min_auc",
+    "level_auc", *_class_rows.COLUMNS, "epochs", *_efficiency.FIGURES, "device", "run",
 )  # fmt: skip
 SELECTION = (
     "Ranked within each machine by the AUC of pseudo-anomalies on held-out normal clips: no test label is read to "
@@ -39,13 +39,13 @@ class Leaderboard(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
         sweep_dir.mkdir(parents=True, exist_ok=True)
-        self.parent = _open_parent(config)
+        self.parent = _open_parent(config, sweep_dir)
         write_text(sweep_dir / "sweep.json", json.dumps({"mlflow_run_id": self.parent and self.parent[1]}))
         atexit.register(self._end, "KILLED")  # an interrupted sweep never reaches its end
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
-        rows, failed = collect(sweep_dir)
+        rows, others = collect(sweep_dir)
         write_table(sweep_dir / "leaderboard.csv", rows, COLUMNS)
         if of_classes := _class_rows.grids([row for row in rows if "target" in row]):
             write_text(sweep_dir / "leaderboard.md", "\n".join(map(to_markdown, of_classes)))
@@ -54,7 +54,7 @@ class Leaderboard(Callback):
         repeated = summarise(rows)
         if repeated:
             write_table(sweep_dir / "summary.csv", repeated, list(repeated[0]))
-        show(rows, failed, sweep_dir, repeated)
+        show(rows, others, sweep_dir, repeated)
         if self.parent is None:
             return
         client, run_id = self.parent
@@ -62,9 +62,10 @@ class Leaderboard(Callback):
             if (sweep_dir / name).is_file():
                 client.log_artifact(run_id, str(sweep_dir / name))
         for row in rows:
-            if row["rank"] == 1 and math.isfinite(row[criterion := _criterion(row)]):
-                client.log_metric(run_id, "/".join(("best", *filter(None, _group(row)), criterion)), row[criterion])
-        client.set_tag(run_id, "failed", len(failed))
+            for name in {_criterion(row), "objective"} if row["rank"] == 1 else ():
+                if math.isfinite(row[name]):
+                    client.log_metric(run_id, "/".join(("best", *filter(None, _group(row)), name)), row[name])
+        client.set_tag(run_id, "failed", sum(what == "failed" for _, what, _ in others))
         self._end("FINISHED")
 
     def _end(self, status: str) -> None:
@@ -74,23 +75,24 @@ class Leaderboard(Callback):
             client.set_terminated(run_id, status)
 
 
-def collect(sweep_dir: Path) -> tuple[list[dict], list[tuple[str, str]]]:
-    """Rows of the leaderboard, best first within each machine, and (child, reason) of those that failed."""
-    rows, failed = [], []
+def collect(sweep_dir: Path) -> tuple[list[dict], list[tuple[str, str, str]]]:
+    """Rows of the leaderboard, best first within each machine, and (child, what, why) of those failed or pruned."""
+    rows, others = [], []
     for child in sorted((path for path in sweep_dir.iterdir() if path.is_dir()), key=lambda path: _number(path.name)):
-        if facts_of(child).get("status") == "finished":
+        facts, reason = facts_of(child), child / "failed.txt"
+        if facts.get("status") == "finished":
             rows.append(_row(child))
+        elif facts.get("status") == "pruned":
+            others.append((child.name, "pruned", facts["reason"]))
         else:
-            reason = child / "failed.txt"
-            failed.append(
-                (child.name, reason.read_text().strip().splitlines()[-1] if reason.is_file() else "interrupted")
-            )
+            told = reason.read_text().strip().splitlines()[-1] if reason.is_file() else "interrupted"
+            others.append((child.name, "failed", told))
     _name_differences(rows)
-    rows.sort(key=lambda row: (_group(row), -row[_criterion(row)] if math.isfinite(row[_criterion(row)]) else math.inf))
+    rows.sort(key=lambda row: (_group(row), -row["objective"] if math.isfinite(row["objective"]) else math.inf))
     ranks: dict[tuple, int] = {}
     for row in rows:
         ranks[_group(row)] = row["rank"] = ranks.get(_group(row), 0) + 1
-    return rows, failed
+    return rows, others
 
 
 def _group(row: dict) -> tuple[str, str]:
@@ -111,11 +113,13 @@ def write_table(path: Path, rows: list[dict], columns: Sequence[str]) -> None:
     write_text(path, text.getvalue())
 
 
-def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repeated: Sequence[dict] = ()) -> None:
-    """The leaderboard on the screen, the best run of each machine per machine ID, and what failed and why."""
+def show(rows: list[dict], others: list[tuple[str, str, str]], sweep_dir: Path, repeated: Sequence[dict] = ()) -> None:
+    """The leaderboard on the screen, the best run of each machine per machine ID, and what became of the others."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
+    from mimii_pl._objective import RANKED_BY
     from mimii_pl.report import _beside
     from mimii_pl.report._class_tables import each_class
     from mimii_pl.report._grid import to_rich
@@ -124,13 +128,18 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
 
     console = Console()
     varied = [name for name in ("backend", "overrides") if len({row[name] for row in rows}) > 1]
+    selection = SELECTION
+    if asked := sorted({row["asked"] for row in rows} - {"criterion"}):
+        varied.append("objective")
+        selection = SELECTION.replace(RANKED_BY["criterion"], ", ".join(RANKED_BY[name] for name in asked))
     ranking = ("machine", "rank", "model", *varied, "pseudo_auc", "auc", "pauc", "min_auc", "level_auc", "run")
     of_classes = ("machine", "target", "rank", "model", *varied, *_class_rows.COLUMNS[1:], "run")
+    measured = [row for row in rows if math.isfinite(row["ms_per_clip"])]
     for title, caption, columns, listed in (
-        ("Leaderboard", SELECTION, ranking, [row for row in rows if "pseudo_auc" in row]),
+        ("Leaderboard", selection, ranking, [row for row in rows if "pseudo_auc" in row]),
         ("Leaderboard", _class_rows.SELECTION, of_classes, [row for row in rows if "pseudo_auc" not in row]),
         ("Cost of training", "", ("run", "model", "epochs", *_efficiency.TRAINING), rows),
-        ("Cost of scoring", _efficiency.NOTE, ("run", "model", *_efficiency.SCORING), rows),
+        ("Cost of scoring", _efficiency.NOTE, ("run", "model", *_efficiency.SCORING), measured),
     ):
         if not listed:
             continue
@@ -155,8 +164,9 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
             console.print(to_rich(each_class(results, title)) if of_class else results_table(results, title=title))
     if beside := _beside.of_sweep(sweep_dir, rows):
         console.print(to_rich(beside))
-    for child, reason in failed:
-        console.print(f"[bold red]failed[/] {child}: {reason}", soft_wrap=True)
+    for child, what, reason in others:
+        style = "bold red" if what == "failed" else "yellow"
+        console.print(f"[{style}]{what}[/] {child}: {escape(reason)}", soft_wrap=True)
     console.print(f"leaderboard: {sweep_dir / 'leaderboard.csv'}", soft_wrap=True)
 
 
@@ -173,7 +183,7 @@ def _cell(column: str, value: Any) -> str:
 def _row(child: Path) -> dict:
     cfg, facts = OmegaConf.load(child / "config.yaml"), facts_of(child)
     of_classes = _config.task_of(cfg) == "classification"
-    return {
+    row = {
         "machine": cfg.machine.name,
         "model": cfg.choices.model,
         "backend": cfg.choices.backend,
@@ -183,7 +193,9 @@ def _row(child: Path) -> dict:
         "run": child.name,
         "config": _flat(cfg),
         "group": identity(cfg),
+        "asked": cfg.get("objective", "criterion"),
     }
+    return row | {"objective": facts.get("objective", row[_criterion(row)])}
 
 
 def _measures(child: Path, cfg: DictConfig, facts: dict[str, Any]) -> dict[str, Any]:
@@ -212,7 +224,9 @@ def _name_differences(rows: list[dict]) -> None:
 def _flat(cfg: DictConfig) -> dict[str, str]:
     from mimii_pl.tracking._logger import flat
 
-    skipped = ("run_dir", "choices.", "target", "protocol.target", "dataset.seed", "machine.", "backend", "trainer.")
+    skipped = (
+        "run_dir", "choices.", "target", "protocol.target", "dataset.seed", "machine.", "backend", "trainer.", "sweep.",
+    )  # fmt: skip
     return {key: value for key, value in flat(cfg).items() if not key.startswith(skipped)}
 
 
@@ -221,8 +235,8 @@ def _number(name: str) -> tuple[int, str]:
     return (int(head) if head.isdigit() else 1_000_000, name)
 
 
-def _open_parent(config: DictConfig) -> tuple[Any, str] | None:
-    """MLflow client and id of a new parent run; None where MLflow is not asked for."""
+def _open_parent(config: DictConfig, sweep_dir: Path) -> tuple[Any, str] | None:
+    """MLflow client and id of the parent run, of an interrupted sweep its own; None where MLflow is not asked for."""
     logger = OmegaConf.select(config, "trainer.logger")
     if not logger:
         return None
@@ -232,6 +246,18 @@ def _open_parent(config: DictConfig) -> tuple[Any, str] | None:
     import mlflow
 
     client = mlflow.MlflowClient(logger.tracking_uri)
+    if (known := parent_of(sweep_dir)) and _is_there(client, known):
+        client.update_run(known, status="RUNNING")
+        return client, known
     tags = {"overrides": " ".join(config.hydra.overrides.task), "selection": SELECTION}
     run = client.create_run(experiment, tags=tags, run_name=time.strftime("sweep %Y-%m-%d %H:%M"))
     return client, run.info.run_id
+
+
+def _is_there(client: Any, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException:
+        return False

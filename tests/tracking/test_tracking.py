@@ -143,19 +143,25 @@ def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
     finished_child(tmp_path, 10, "dense_ae", "pump", 0.7, auc=0.6)
     (tmp_path / "3-dense_ae-nosuch").mkdir()
     (tmp_path / "3-dense_ae-nosuch" / "failed.txt").write_text("Traceback\nno recordings of machine 'nosuch'")
-    rows, failed = _sweep.collect(tmp_path)
+    (tmp_path / "4-vae-fan").mkdir()
+    _run_dir.note(tmp_path / "4-vae-fan", status="pruned", reason="ended after 3 epochs")
+    rows, others = _sweep.collect(tmp_path)
     assert [(row["machine"], row["rank"], row["run"]) for row in rows] == [
         ("fan", 1, "1-dense_ae-fan"),
         ("fan", 2, "0-complex_ssl-fan"),
         ("pump", 1, "10-dense_ae-pump"),
         ("pump", 2, "2-dense_ae-pump"),
     ]
-    assert failed == [("3-dense_ae-nosuch", "no recordings of machine 'nosuch'")]
+    assert others == [
+        ("3-dense_ae-nosuch", "failed", "no recordings of machine 'nosuch'"),
+        ("4-vae-fan", "pruned", "ended after 3 epochs"),
+    ]
     assert rows[0]["overrides"] == "seed=1"
     _sweep.write_table(tmp_path / "leaderboard.csv", rows, _sweep.COLUMNS)
-    _sweep.show(rows, failed, tmp_path)
+    _sweep.show(rows, others, tmp_path)
     shown = capsys.readouterr().out
-    assert "3-dense_ae-nosuch" in shown
+    assert "failed 3-dense_ae-nosuch: no recordings" in shown
+    assert "pruned 4-vae-fan: ended after 3 epochs" in shown
     assert "no test label is read to rank" in " ".join(shown.split())
     with open(tmp_path / "leaderboard.csv", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -163,6 +169,19 @@ def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
     assert [row["parameters"] for row in lines] == ["2000", "1000", "11000", "3000"]  # in plain numbers
     assert {row["macs"] for row in lines} == {"nan"}
     assert re.search(r"^ *10 +dense_ae +2 +11.0k +- +- +- +- *$", shown, re.MULTILINE)
+
+
+def test_a_leaderboard_is_ranked_by_the_objective_that_was_asked_for(tmp_path, capsys):
+    for number, (criterion, objective) in enumerate([(0.9, -0.5), (0.8, -0.1)]):
+        finished_child(tmp_path, number, "dense_ae", "fan", criterion, auc=0.5)
+        child = tmp_path / f"{number}-dense_ae-fan"
+        asked = (child / "config.yaml").read_text().replace("objective: criterion", "objective: loss")
+        (child / "config.yaml").write_text(asked)
+        _run_dir.note(child, objective=objective)
+    rows, others = _sweep.collect(tmp_path)
+    assert [row["run"] for row in rows] == ["1-dense_ae-fan", "0-dense_ae-fan"]
+    _sweep.show(rows, others, tmp_path)
+    assert "by the validation loss on held-out clips" in " ".join(capsys.readouterr().out.split())
 
 
 def test_repeated_runs_are_summed_up(tmp_path, capsys):

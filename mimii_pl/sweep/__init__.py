@@ -1,0 +1,1 @@
+"""Searches: which values are tried, which trials are ended early, what came out."""

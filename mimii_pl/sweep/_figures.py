@@ -1,0 +1,92 @@
+"""What a search found, to look at: its history, and how much each option mattered."""
+
+import csv
+import io
+import math
+import warnings
+from pathlib import Path
+
+import optuna
+from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial, TrialState
+
+from mimii_pl._run_dir import write_bytes, write_text
+
+STYLES = {  # marker and colour of a trial by what became of it
+    TrialState.COMPLETE: ("o", "#08519c", "finished"),
+    TrialState.PRUNED: ("x", "#555555", "ended early"),
+    TrialState.FAIL: ("v", "#8c3a00", "failed"),
+}
+FILES = ("trials.csv", "history.png", "importance.png")
+
+
+def write_figures(study: optuna.Study, folder: Path) -> None:
+    """Write `trials.csv` (a row per trial), `history.png` and, of two finished trials or more, `importance.png`."""
+    _write_trials(study, folder / "trials.csv")
+    _save(history(study), folder / "history.png")
+    if mattered := importance(study):
+        _save(_bars(mattered, len(study.get_trials(states=[TrialState.COMPLETE]))), folder / "importance.png")
+
+
+def history(study: optuna.Study) -> Figure:
+    """Objective of each trial in the order they were begun, and the best until then."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    done = [trial for trial in study.trials if trial.value is not None and trial.state is TrialState.COMPLETE]
+    low, high = min((trial.value for trial in done), default=0.0), max((trial.value for trial in done), default=1.0)
+    floor = low - 0.1 * (high - low or 0.1)
+    for state, (marker, colour, label) in STYLES.items():
+        trials = [trial for trial in study.trials if trial.state is state]
+        heights = [trial.value if state is TrialState.COMPLETE else floor for trial in trials]
+        if trials:
+            axes.plot([t.number for t in trials], heights, marker, color=colour, label=f"{label}, {len(trials)}")
+    best = [max(trial.value for trial in done[: at + 1]) for at in range(len(done))]
+    axes.step([trial.number for trial in done], best, where="post", color="#8c3a00", linewidth=1.2, label="best so far")
+    axes.set(xlabel="trial (below all others: those without a value)", ylabel="objective, higher is better")
+    axes.legend(fontsize=8, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def importance(study: optuna.Study) -> dict[str, float]:
+    """Share of the objective's variance that each option explains (functional ANOVA: Hutter, Hoos, Leyton-Brown, ICML
+    2014), largest first; empty where finished trials do not tell."""
+    values = {trial.value for trial in study.get_trials(states=[TrialState.COMPLETE])}
+    if len(values) < 2:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: share for name, share in shares.items() if math.isfinite(share)}
+
+
+def _bars(mattered: dict[str, float], trials: int) -> Figure:
+    figure = Figure(figsize=(7, 1 + 0.35 * len(mattered)), layout="constrained")
+    axes = figure.subplots()
+    names = list(mattered)[::-1]
+    bars = axes.barh(names, [mattered[name] for name in names], color="#9ecae1", edgecolor="#08519c")
+    axes.bar_label(bars, [f"{100 * mattered[name]:.0f} %" for name in names], padding=3, fontsize=9)
+    axes.set(xlim=(0, 1.1), xlabel=f"share of the objective's variance over {trials} finished trials (fANOVA)")
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=130)
+    write_bytes(path, drawn.getvalue())
+
+
+def _write_trials(study: optuna.Study, path: Path) -> None:
+    names = sorted({name for trial in study.trials for name in trial.params})
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("trial", "state", "objective", "epochs", "seconds", *names))
+    table.writerows((*_columns(trial), *(trial.params.get(name, "") for name in names)) for trial in study.trials)
+    write_text(path, text.getvalue())
+
+
+def _columns(trial: FrozenTrial) -> tuple:
+    seconds = f"{trial.duration.total_seconds():.1f}" if trial.duration else ""
+    epochs = len(trial.intermediate_values) or ""
+    value = repr(trial.value) if trial.state is TrialState.COMPLETE else ""
+    return trial.number, trial.state.name.lower(), value, epochs, seconds
