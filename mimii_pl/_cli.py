@@ -15,6 +15,7 @@ from mimii_pl.errors import InputError
 AGAIN = {  # how to go on after Ctrl-C
     "train": "`python train.py resume=latest` goes on from the last checkpoint",
     "download": "the same command goes on where it was",
+    "same": "the same command goes on with the search",
 }
 GROUPS = ("machine", "dataset", "protocol", "features", "model", "backend")  # that runs are picked by
 
@@ -75,7 +76,8 @@ def _main(task: Callable[[DictConfig], float | None], config_name: str) -> None:
         message = str(error) if isinstance(error, InputError) else _config.explain(error)
         sys.exit(f"error: {message}")
     except KeyboardInterrupt:
-        sys.exit(f"interrupted; {AGAIN.get(config_name, 'start it again')}")
+        again = "same" if any(item.startswith("sweep=") for item in sys.argv) else config_name
+        sys.exit(f"interrupted; {AGAIN.get(again, 'start it again')}")
 
 
 def _found(run: str) -> Path:

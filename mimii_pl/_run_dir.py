@@ -82,7 +82,7 @@ def find(run: str | Path, *, finished: bool = True, trained: bool = False, outpu
     newest_first = sorted(outputs.rglob("run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in newest_first:
         facts = facts_of(path.parent)
-        if (facts["status"] == "finished") == finished and not (trained and "rescored_from" in facts):
+        if facts["status"] == ("finished" if finished else "running") and not (trained and "rescored_from" in facts):
             return path.parent
     wanted = "finished run" if finished else "interrupted run"
     raise InputError(f"no {wanted} under {outputs.resolve()}; give a run directory instead of `latest`")

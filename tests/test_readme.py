@@ -30,7 +30,7 @@ def commands(entry: str) -> list[str]:
 
 def runs(command: str) -> list[list[str]]:
     """Overrides of every run of a command, sweeps taken apart."""
-    words = [word for word in shlex.split(command) if word != "-m"]
+    words = [word for word in shlex.split(command) if word != "-m" and "(" not in word]  # intervals are no list
     lists = [
         [f"{key}={value}" for value in ([values] if values.startswith("[") else values.split(","))]
         for key, values in (word.split("=", 1) for word in words)

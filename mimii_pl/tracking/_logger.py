@@ -80,7 +80,7 @@ def start_run(cfg: DictConfig, logger: Any, run_dir: Path, sweep_dir: Path | Non
         logger.continue_run(known)
     client, run_id = logger.experiment, logger.run_id
     tags = {
-        "mlflow.runName": cfg.trainer.logger.run_name or f"{cfg.choices.model}-{cfg.machine.name}",
+        "mlflow.runName": cfg.trainer.logger.run_name or f"{cfg.choices.model}-{cfg.machine.name}{_trial(cfg)}",
         "machine": cfg.machine.name,
         "selection": _config.SELECTION[_config.task_of(cfg)],
         "run_dir": str(run_dir),
@@ -126,6 +126,11 @@ def finish_run(logger: Any, results: Iterable["Result"], criterion: Mapping[str,
 def _word(name: str) -> str:
     """A name with what MLflow takes for no part of a metric's replaced: classes may be called anything."""
     return re.sub(r"[^\w\-. /]", "_", name)
+
+
+def _trial(cfg: DictConfig) -> str:
+    number = OmegaConf.select(cfg, "sweep.trial")
+    return "" if number is None else f"-{number}"
 
 
 def end_run(cfg: DictConfig, run_dir: Path, status: str) -> None:
