@@ -46,7 +46,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     cfg = settle(cfg, run_dir)
     if (facts := _run_dir.facts_of(run_dir)).get("status") == "finished":
         log.info("%s is finished already", run_dir)
-        return facts["objective"]
+        return facts.get("objective", math.nan)
     hush()
     keep_freed_memory()
     if cfg.efficiency.seconds > 0:

@@ -49,6 +49,7 @@ class OptunaSearch(MLflowOptunaSweeper):
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder = Path(self.config.hydra.sweep.dir).resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
         space, fixed = self._build_search_space(arguments)
         self.grid = self.options.sampler is None
         self._refuse(space)
