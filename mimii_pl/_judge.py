@@ -84,7 +84,12 @@ def validate(cfg: DictConfig, scorer: Scorer, sounds: MachineSounds, run_dir: Pa
         scorer.thresholds.choose(rule, (scores, np.concatenate([ids, of_beside]), labels))
     elif not rule.oracle:
         scorer.thresholds.choose(rule)
-    faulty = [PseudoAnomalies(waves, fault, sounds.sample_rate) for fault in range(len(FAULTS))]
+    return faults_auc(scorer, waves, ids, normal)
+
+
+def faults_auc(scorer: Scorer, waves: ClipRows, ids: np.ndarray, normal: np.ndarray) -> float:
+    """AUC of pseudo-anomalies made of held-out normal clips against these clips, which score `normal` [N]."""
+    faulty = [PseudoAnomalies(waves, fault, scorer.sample_rate) for fault in range(len(FAULTS))]
     scores = [scorer.score_waves(clips, ids, "scoring pseudo-anomalies") for clips in faulty]
     return pseudo_auc(normal, np.stack(scores), ids)
 
