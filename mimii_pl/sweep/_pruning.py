@@ -69,5 +69,7 @@ def pruning(cfg: DictConfig) -> Pruning | None:
     study = optuna.load_study(
         study_name=folder.name, storage=storage(options, folder), pruner=_config.build(options.pruner)
     )
+    if study.trials[options.trial].state is not optuna.trial.TrialState.RUNNING:
+        return None  # gone on with by hand, after the search had done with it
     trial = optuna.trial.Trial(study, study.trials[options.trial]._trial_id)
     return Pruning(trial, lambda trainer, detector: standing(cfg, trainer, detector), options.look_every)
