@@ -17,6 +17,7 @@ skipped.csv       recordings that could not be used
 report.html       the page to look at
 """
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -60,6 +61,18 @@ def facts_of(run_dir: Path) -> dict:
     """What run.json says; empty before it is written."""
     path = run_dir / "run.json"
     return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def fingerprint(run_dir: Path) -> str:
+    """Digest of all that scores depend on: the same for a copy of the run, another after training or deciding anew."""
+    facts = facts_of(run_dir)
+    digest = hashlib.sha256(json.dumps([facts.get(name) for name in ("labels", "samples", "classes")]).encode())
+    for name in ("config.yaml", "features.npz", "backend.npz", "thresholds.json", facts["checkpoint"]):
+        digest.update(f"\n{name}\n".encode())
+        if (run_dir / name).is_file():
+            with open(run_dir / name, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def find(run: str | Path, *, finished: bool = True, trained: bool = False, outputs: Path = Path("outputs")) -> Path:

@@ -1,5 +1,6 @@
 """One file to int16 samples at one rate, one channel, one length; every fault named."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,13 @@ def read(path: Path, *, sample_rate: int, channel: int | str) -> np.ndarray:
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(_name(path)) as file:
             expected, rate, subtype = file.frames, file.samplerate, file.subtype
             samples = file.read(dtype="int16" if subtype == "PCM_16" else "float32", always_2d=True)  # [T, channels]
     except (OSError, RuntimeError) as error:  # soundfile's own errors are RuntimeErrors
-        raise UnreadableClip(f"not readable as audio: {error}") from None
+        if not path.exists():
+            raise UnreadableClip("there is no such file") from None
+        raise UnreadableClip(f"not readable as audio: {getattr(error, 'error_string', error)}") from None
     if not len(samples):
         raise UnreadableClip("empty: it holds no samples")
     if len(samples) < expected or _data_missing(path):
@@ -73,9 +76,14 @@ def duration(path: Path) -> float | None:
     import soundfile
 
     try:
-        return round(soundfile.info(str(path)).duration, 6)
+        return round(soundfile.info(_name(path)).duration, 6)
     except (OSError, RuntimeError):
         return None
+
+
+def _name(path: Path) -> str | bytes:
+    """A path for soundfile, which takes text for UTF-8: names of files on POSIX are any bytes."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
 
 
 def _one_channel(samples: np.ndarray, channel: int | str) -> np.ndarray:

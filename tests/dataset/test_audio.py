@@ -140,7 +140,7 @@ def broken(kind, path):
         ("silence once in 16 bits", "silence"),
         ("constant at another rate", "silence"),
         ("silence", "silence"),
-        ("missing", "not readable as audio"),
+        ("missing", "there is no such file"),
     ],
 )
 def test_each_fault_has_its_reason(tmp_path, kind, reason):
