@@ -1,6 +1,6 @@
 """Scoring of 2,000 to 200,000 recordings of 0.5 to 1 s: rate, memory; and what a kill in the middle costs.
 
-`python benchmarks/score_many.py [most]`: `most` recordings are listed (200,000), a tenth of them are files of their own.
+`python benchmarks/score_many.py [most]`: `most` (200,000) are listed, a tenth of them are files of their own.
 """
 
 import csv
@@ -80,8 +80,9 @@ def main(most: int) -> None:
         print((root / "log").read_text().splitlines()[0])
         with (root / "killed.csv").open(newline="") as file:
             times = Counter(row["file"] for row in csv.DictReader(file))
-        print(f"after the kill: {len(times)} of {len(paths)} recordings are in the CSV, {max(times.values())} time each;",
-              "it equals the uninterrupted one:", (root / "killed.csv").read_bytes() == whole.read_bytes())  # fmt: skip
+        same = (root / "killed.csv").read_bytes() == whole.read_bytes()
+        print(f"the resumed CSV: {len(times)} of {len(paths)} recordings, at most {max(times.values())} time each;",
+              "equal to the uninterrupted one" if same else "DIFFERENT from the uninterrupted one")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -66,6 +66,8 @@ def facts_of(run_dir: Path) -> dict:
 def fingerprint(run_dir: Path) -> str:
     """Digest of all that scores depend on: the same for a copy of the run, another after training or deciding anew."""
     facts = facts_of(run_dir)
+    if "checkpoint" not in facts:
+        raise InputError(f"run={run_dir} is not finished: `python train.py resume={run_dir}` goes on with it")
     digest = hashlib.sha256(json.dumps([facts.get(name) for name in ("labels", "samples", "classes")]).encode())
     for name in ("config.yaml", "features.npz", "backend.npz", "thresholds.json", facts["checkpoint"]):
         digest.update(f"\n{name}\n".encode())

@@ -65,13 +65,12 @@ class Shards:
         except Timeout:
             raise InputError(f"{self.output}: another process is scoring into it. Choose another output=") from None
         try:
-            with lock:
-                lock.release()  # of the two holds that this process has now
-                self._open(source, belongs, restart)
-                yield self
+            self._open(source, belongs, restart)
+            yield self
         finally:
             if not self._manifest():
                 self._remove()
+            lock.release()
 
     def _open(self, source: Path, belongs: dict, restart: bool) -> None:
         fresh = self.folder / "list.fresh.csv"
