@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,6 @@ from filelock import FileLock
 import mimii_pl
 from mimii_pl import _config, _run_dir
 from mimii_pl._score_files import score_files
-from mimii_pl.decide import decide
 from mimii_pl.errors import InputError
 from mimii_pl.run import run
 from mimii_pl.scorer import Scorer
@@ -197,6 +197,26 @@ def test_a_score_that_is_no_number_is_no_score(runs, many, tmp_path, monkeypatch
         assert not any(row.get("score") or row.get("taken_for") for row in rows)
 
 
+def test_a_recording_that_fails_in_its_own_way_costs_itself_only(runs, many, tmp_path, monkeypatch):
+    """A share that hangs up, a file that takes all memory."""
+    read, lines = Scorer.read, many.read_text().splitlines()
+    faults = {
+        str(many.parent / lines[3]): OSError(116, "Stale file handle"),
+        str(many.parent / lines[8]): MemoryError(),
+    }
+
+    def faulty(scorer, path):
+        if str(path) in faults:
+            raise faults[str(path)]
+        return read(scorer, path)
+
+    monkeypatch.setattr(Scorer, "read", faulty)
+    rows = rows_of(score(runs["scores"], many, tmp_path / "out.csv"))
+    assert "Stale file handle" in rows[3]["skipped"]
+    assert "MemoryError" in rows[8]["skipped"]
+    assert sum(bool(row["score"]) for row in rows) == 56
+
+
 def test_memory_does_not_grow_with_the_list(runs, tmp_path):
     """Whatever is kept of a recording that cannot be used (its line, its row, its place) is kept of every other."""
 
@@ -290,7 +310,8 @@ def test_shards_of_another_scoring_are_kept_until_told(runs, many, tmp_path, int
     shorter.write_text("".join(lines[5:]))
     changed = tmp_path / "changed"
     shutil.copytree(runs["scores"], changed)
-    decide(_config.compose([f"run={changed}", "threshold.quantile=0.5"], name="decide"))
+    thresholds = json.loads((changed / "thresholds.json").read_text())
+    _run_dir.write_text(changed / "thresholds.json", json.dumps({**thresholds, "origin": "chosen anew"}))
     for run_dir, source, options, reason in (
         (runs["scores"], shorter, {}, "list of recordings"),
         (runs["scores"], many, {"machine_id": "id_00"}, "machine_id"),

@@ -1,5 +1,6 @@
 """One file to int16 samples at one rate, one channel, one length; every fault named."""
 
+import math
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 SUFFIXES = {".wav", ".flac"}
 FULL_SCALE = 32768.0
+KERNEL = 2**30  # values of a resampling filter: 4 GiB; only rates without a common step, or absurd ones, need more
 
 
 class UnreadableClip(Exception):  # noqa: N818  (it is what happened to a clip, and always caught)
@@ -23,7 +25,8 @@ def read(path: Path, *, sample_rate: int, channel: int | str) -> np.ndarray:
         channel: index from 0, or `mean` of all channels.
 
     Raises:
-        UnreadableClip: not audio, truncated, empty, not finite, digital silence, or without that channel.
+        UnreadableClip: not audio, truncated, empty, not finite, digital silence, without that channel, or of a rate
+            that cannot be resampled.
     """
     import soundfile
 
@@ -42,6 +45,8 @@ def read(path: Path, *, sample_rate: int, channel: int | str) -> np.ndarray:
     wave = _one_channel(samples, channel)
     if wave.dtype != np.int16 and not np.isfinite(wave).all():
         raise UnreadableClip("holds NaN or infinite samples")
+    if rate * sample_rate // math.gcd(rate, sample_rate) ** 2 > KERNEL:
+        raise UnreadableClip(f"cannot be resampled: its header says {rate} Hz")
     clip = to_int16(resample(wave, rate, sample_rate))
     if wave.min() == wave.max() or clip.min() == clip.max():  # resampling rings at the ends of a constant
         raise UnreadableClip("digital silence: every sample is equal (is the microphone connected?)")

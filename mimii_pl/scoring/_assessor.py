@@ -79,6 +79,8 @@ class Assessor:
                 name = scorer.labels[number] if number >= 0 else ""
         except InputError as reason:
             wave, skipped = None, str(reason).removeprefix(f"{path}: ")
+        except (OSError, RuntimeError, MemoryError) as error:  # one recording must not cost the others
+            wave, skipped = None, f"cannot be used: {type(error).__name__}: {error}"
         return Heard(recording.path, name or "", number, wave, skipped)
 
     def assess(self, heard: Sequence[Heard]) -> list[Row]:

@@ -164,9 +164,9 @@ class Shards:
             path.unlink()
 
     def _remove(self) -> None:
-        for path in (self.list, self.folder / "list.fresh.csv", self.folder / "lock"):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # it holds something that is not ours
+        with suppress(OSError):  # Windows keeps a file that is held; or something there is not ours
+            for path in (self.list, self.folder / "list.fresh.csv", self.folder / "lock"):
+                path.unlink(missing_ok=True)
             self.folder.rmdir()
 
 
