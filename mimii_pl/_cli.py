@@ -16,6 +16,7 @@ AGAIN = {  # how to go on after Ctrl-C
     "train": "`python train.py resume=latest` goes on from the last checkpoint",
     "download": "the same command goes on where it was",
     "same": "the same command goes on with the search",
+    "score": "the same command goes on after the last finished shard",
 }
 GROUPS = ("machine", "dataset", "protocol", "features", "model", "backend")  # that runs are picked by
 

@@ -17,6 +17,7 @@ skipped.csv       recordings that could not be used
 report.html       the page to look at
 """
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -66,6 +67,20 @@ def parent_of(sweep_dir: Path) -> str | None:
     """MLflow's id of a sweep's parent run; None where it has none."""
     noted = sweep_dir / "sweep.json"
     return json.loads(noted.read_text())["mlflow_run_id"] if noted.is_file() else None
+
+
+def fingerprint(run_dir: Path) -> str:
+    """Digest of all that scores depend on: the same for a copy of the run, another after training or deciding anew."""
+    facts = facts_of(run_dir)
+    if "checkpoint" not in facts:
+        raise InputError(f"run={run_dir} is not finished: `python train.py resume={run_dir}` goes on with it")
+    digest = hashlib.sha256(json.dumps([facts.get(name) for name in ("labels", "samples", "classes")]).encode())
+    for name in ("config.yaml", "features.npz", "backend.npz", "thresholds.json", facts["checkpoint"]):
+        digest.update(f"\n{name}\n".encode())
+        if (run_dir / name).is_file():
+            with open(run_dir / name, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def find(run: str | Path, *, finished: bool = True, trained: bool = False, outputs: Path = Path("outputs")) -> Path:

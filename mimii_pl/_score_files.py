@@ -1,132 +1,96 @@
-"""`python score.py`: score files with a finished run, to a CSV and a table."""
+"""`python score.py`: score files with a finished run, to a CSV and a table; a killed one goes on where it was."""
 
-import csv
-import io
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from mimii_pl import _run_dir
-from mimii_pl._classify_files import classify_files
-from mimii_pl.dataset import _audio
 from mimii_pl.errors import InputError
-from mimii_pl.scorer import Scorer, load
+from mimii_pl.scoring._assessor import Assessor, Row
+from mimii_pl.scoring._shards import Shards
+from mimii_pl.scoring._shown import Summary, progress
 
-CHUNK = 1024  # recordings in memory at a time
-SHOWN = 20  # rows on the screen
-
-
-class Row(NamedTuple):
-    """One line of the CSV."""
-
-    file: str
-    machine_id: str
-    score: str = ""
-    higher_than: str = ""
-    decision: str = ""
-    skipped: str = ""
+ENGINES = ("threads", "ray")
 
 
 def score_files(
-    *, run: str, input: str, machine_id: str | None = None, output: str | None = None, device: str = "auto"
+    *,
+    run: str,
+    input: str,
+    machine_id: str | None = None,
+    output: str | None = None,
+    device: str = "auto",
+    engine: str = "threads",
+    workers: int | None = None,
+    shard_size: int = 1024,
+    part: str | None = None,
+    restart: bool = False,
 ) -> Path:
-    """Score a file or a folder of them: a table on the screen and a CSV (columns: file, machine_id, score,
-    higher_than, decision, skipped).
+    """Score a file, a folder or a list of them: a table on the screen and a CSV (columns: file, machine_id, score,
+    higher_than, decision, skipped; of a classifier's run: file, taken_for, p(class) ..., skipped).
 
     `higher_than` is the share of held-out normal clips of that machine ID with a lower score; `decision` is 1 above the
-    threshold that was found on them.
+    threshold that was found on them. A file that cannot be used is skipped and named; the others are scored.
 
-    A file that cannot be used is skipped and named; the others are scored. A classifier's run gives classes, see
-    `classify_files`.
+    Recordings are scored in shards of `shard_size`, and finished shards are kept in `<output>.shards` until the CSV is
+    whole: the same call goes on after the last of them. Memory does not grow with the number of recordings.
+
+    Args:
+        engine: `threads` of this process, or `ray`, see `mimii_pl.ray_data`.
+        workers: threads that decode, or Ray's actors; None: as many as there are cores (GPUs).
+        part: `k/n`: score the k-th of n equal parts alone, counted from 0.
+        restart: begin anew where shards of another scoring are in the way.
 
     Returns:
         The CSV that was written.
     """
-    paths = _recordings(Path(input))
-    scorer = load(run, device=device)
-    if scorer.classes is not None:
-        return classify_files(scorer, paths, Path(output or "classes.csv"))
-    rows = []
-    for start in range(0, len(paths), CHUNK):
-        rows += _score_chunk(scorer, paths[start : start + CHUNK], machine_id)
-    target = Path(output or "scores.csv")
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([Row._fields, *rows])
-    _run_dir.write_text(target, text.getvalue())
-    _show(rows, target, scorer.thresholds.origin if scorer.thresholds else "")
+    if engine not in ENGINES or shard_size < 1 or (workers is not None and workers < 1):
+        raise InputError(f"engine={engine} shard_size={shard_size} workers={workers}: engine is one of "
+                         f"{', '.join(ENGINES)}, the others are 1 at least")  # fmt: skip
+    if engine == "ray":
+        from mimii_pl.ray_data import require_ray, score_shards
+
+        require_ray()
+    run_dir = _run_dir.find(run)
+    numbers = _part(part)
+    target = Path(output or _default(run_dir, part, numbers))
+    belongs = {"run": _run_dir.fingerprint(run_dir), "machine_id": machine_id, "working directory": os.getcwd()}
+    with Shards(target, shard_size, numbers).opened(Path(input), belongs, restart=restart) as shards:
+        from mimii_pl.scorer import load  # and torch, when the list has been read
+
+        assessor = Assessor(load(run_dir, device="cpu" if engine == "ray" else device), machine_id)
+        if engine == "ray":
+            options = {"machine_id": machine_id, "device": device, "workers": workers}
+            stream = score_shards(shards.missing(), run_dir, assessor.columns, **options)
+        else:
+            stream = assessor.stream(shards.missing(), workers)
+        _score(assessor, shards, stream)
+        scorer = assessor.scorer
+        origin = scorer.thresholds.origin if scorer.thresholds else ""
+        summary = Summary(classified=scorer.classes is not None, origin=origin)
+        shards.join(assessor.columns, summary.note)
+    summary.show(target)
     return target
 
 
-def _score_chunk(scorer: Scorer, paths: list[Path], machine_id: str | None) -> list[Row]:
-    waves, numbers, rows = [], [], []
-    for path in paths:
-        name = machine_id or _id_in_name(path, scorer.labels)
-        try:
-            wave, number = scorer.read(path), scorer.id_numbers(name, 1)[0]
-        except InputError as reason:
-            rows.append(Row(str(path), name or "", skipped=str(reason)))
-        else:
-            waves.append(wave)
-            numbers.append(number)
-            rows.append(Row(str(path), scorer.labels[number] if number >= 0 else ""))
-    if not waves:
-        return rows
-    ids = np.array(numbers)
-    scores = scorer.score_waves(np.stack(waves), ids, "scoring")
-    judged = iter(zip(scores, _judged(scorer, scores, ids), strict=True))
-    return [row if row.skipped else _filled(row, *next(judged)) for row in rows]
+def _score(assessor: Assessor, shards: Shards, stream: Iterator[tuple[int, list[Row]]]) -> None:
+    with progress(len(shards), shards.finished) as advance:
+        for number, rows in stream:
+            shards.add(number, [assessor.cells(row) for row in rows])
+            advance(len(rows), skipped=sum(bool(row[-1]) for row in rows))
 
 
-def _judged(scorer: Scorer, scores: np.ndarray, ids: np.ndarray) -> list[tuple[str, str]]:
-    """`higher_than` and `decision` of each clip; empty for runs without thresholds."""
-    if scorer.thresholds is None:
-        return [("", "")] * len(scores)
-    ranks, decisions = scorer.thresholds.rank(scores, ids), scorer.thresholds.decide(scores, ids)
-    return [(f"{rank:.4g}", str(decision)) for rank, decision in zip(ranks, decisions, strict=True)]
+def _part(text: str | None) -> tuple[int, int]:
+    if text is None:
+        return 0, 1
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    number, parts = map(int, found.groups()) if found else (0, 0)
+    if number >= parts:
+        raise InputError(f"part={text}: of 4 parts there are 0/4, 1/4, 2/4 and 3/4")
+    return number, parts
 
 
-def _filled(row: Row, score: float, judged: tuple[str, str]) -> Row:
-    return row._replace(score=repr(float(score)), higher_than=judged[0], decision=judged[1])
-
-
-def _recordings(source: Path) -> list[Path]:
-    if source.is_file():
-        return [source]
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in _audio.SUFFIXES)
-    if not paths:
-        raise InputError(f"input={source}: no wav or flac file there")
-    return paths
-
-
-def _id_in_name(path: Path, labels: Sequence[str]) -> str | None:
-    """`id_00` of normal_id_00_00000000.wav, or a folder above the file that is named like a known machine ID."""
-    found = re.findall(r"id_\d{2}|section_\d{2}", str(path))
-    known = [label.split("/", 1)[1] for label in labels]
-    return next((name for name in (*found[::-1], *path.parts[::-1]) if name in known), found[-1] if found else None)
-
-
-def _show(rows: list[Row], target: Path, origin: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(
-        "file", "machine ID", "score", "higher than", "", title="Anomaly scores, highest first",
-        caption="higher: more anomalous; higher than: share of held-out normal clips of that machine"
-        + f"; threshold: {origin}" * bool(origin),
-    )  # fmt: skip
-    scored = sorted((row for row in rows if not row.skipped), key=lambda row: -float(row.score))
-    for row in scored[:SHOWN]:
-        share = f"{100 * float(row.higher_than):.1f} %" if row.higher_than else ""
-        word = {"1": "[bold red]anomalous[/]", "0": "normal"}.get(row.decision, "")
-        table.add_row(Path(row.file).name, row.machine_id, f"{float(row.score):.4g}", share, word)
-    console.print(table)
-    if len(scored) > SHOWN:
-        console.print(f"... and {len(scored) - SHOWN} more")
-    for row in rows:
-        if row.skipped:
-            console.print(f"skipped {row.file}: {row.skipped}", soft_wrap=True, markup=False)
-    console.print(f"scores: {target.resolve()}", soft_wrap=True)
+def _default(run_dir: Path, part: str | None, numbers: tuple[int, int]) -> str:
+    name = "scores" if _run_dir.facts_of(run_dir).get("classes") is None else "classes"
+    return f"{name}.csv" if part is None else "{}-{}-of-{}.csv".format(name, *numbers)

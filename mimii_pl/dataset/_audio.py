@@ -1,11 +1,14 @@
 """One file to int16 samples at one rate, one channel, one length; every fault named."""
 
+import math
+import os
 from pathlib import Path
 
 import numpy as np
 
 SUFFIXES = {".wav", ".flac"}
 FULL_SCALE = 32768.0
+KERNEL = 2**30  # values of a resampling filter: 4 GiB; only rates without a common step, or absurd ones, need more
 
 
 class UnreadableClip(Exception):  # noqa: N818  (it is what happened to a clip, and always caught)
@@ -22,16 +25,19 @@ def read(path: Path, *, sample_rate: int, channel: int | str) -> np.ndarray:
         channel: index from 0, or `mean` of all channels.
 
     Raises:
-        UnreadableClip: not audio, truncated, empty, not finite, digital silence, or without that channel.
+        UnreadableClip: not audio, truncated, empty, not finite, digital silence, without that channel, or of a rate
+            that cannot be resampled.
     """
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(_name(path)) as file:
             expected, rate, subtype = file.frames, file.samplerate, file.subtype
             samples = file.read(dtype="int16" if subtype == "PCM_16" else "float32", always_2d=True)  # [T, channels]
     except (OSError, RuntimeError) as error:  # soundfile's own errors are RuntimeErrors
-        raise UnreadableClip(f"not readable as audio: {error}") from None
+        if not path.exists():
+            raise UnreadableClip("there is no such file") from None
+        raise UnreadableClip(f"not readable as audio: {getattr(error, 'error_string', error)}") from None
     if not len(samples):
         raise UnreadableClip("empty: it holds no samples")
     if len(samples) < expected or _data_missing(path):
@@ -39,6 +45,8 @@ def read(path: Path, *, sample_rate: int, channel: int | str) -> np.ndarray:
     wave = _one_channel(samples, channel)
     if wave.dtype != np.int16 and not np.isfinite(wave).all():
         raise UnreadableClip("holds NaN or infinite samples")
+    if rate * sample_rate // math.gcd(rate, sample_rate) ** 2 > KERNEL:
+        raise UnreadableClip(f"cannot be resampled: its header says {rate} Hz")
     clip = to_int16(resample(wave, rate, sample_rate))
     if wave.min() == wave.max() or clip.min() == clip.max():  # resampling rings at the ends of a constant
         raise UnreadableClip("digital silence: every sample is equal (is the microphone connected?)")
@@ -73,9 +81,14 @@ def duration(path: Path) -> float | None:
     import soundfile
 
     try:
-        return round(soundfile.info(str(path)).duration, 6)
+        return round(soundfile.info(_name(path)).duration, 6)
     except (OSError, RuntimeError):
         return None
+
+
+def _name(path: Path) -> str | bytes:
+    """A path for soundfile, which takes text for UTF-8: names of files on POSIX are any bytes."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
 
 
 def _one_channel(samples: np.ndarray, channel: int | str) -> np.ndarray:

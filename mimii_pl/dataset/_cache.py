@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mimii_pl._ahead import ahead
 from mimii_pl.dataset import _audio
 from mimii_pl.errors import InputError
 
@@ -142,12 +143,7 @@ def _decoded(
         except _audio.UnreadableClip as reason:
             return reason
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        ahead = [pool.submit(decode, path) for path in paths[:CHUNK]]
-        for row in track(range(len(paths)), description):
-            yield ahead[row % CHUNK].result()
-            if row + CHUNK < len(paths):
-                ahead[row % CHUNK] = pool.submit(decode, paths[row + CHUNK])
+    yield from track(ahead(decode, paths, depth=CHUNK), description, total=len(paths))
 
 
 def _common_duration(paths: Sequence[Path]) -> float:

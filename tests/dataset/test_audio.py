@@ -121,6 +121,8 @@ def broken(kind, path):
         soundfile.write(path, 1e-5 * wave, RATE, subtype="FLOAT")
     elif kind == "constant at another rate":
         soundfile.write(path, np.full(44100, 0.1), 44100, subtype="PCM_16")
+    elif kind == "absurd rate":
+        soundfile.write(path, wave, 2**31 - 2, subtype="PCM_16")
     elif kind == "silence":
         soundfile.write(path, 0 * wave, RATE, subtype="PCM_16")
 
@@ -140,7 +142,8 @@ def broken(kind, path):
         ("silence once in 16 bits", "silence"),
         ("constant at another rate", "silence"),
         ("silence", "silence"),
-        ("missing", "not readable as audio"),
+        ("absurd rate", "its header says 2147483646 Hz"),
+        ("missing", "there is no such file"),
     ],
 )
 def test_each_fault_has_its_reason(tmp_path, kind, reason):

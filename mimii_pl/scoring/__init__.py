@@ -1,0 +1,1 @@
+"""Scoring of recordings, few or very many, with a finished run."""
