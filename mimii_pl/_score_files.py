@@ -31,7 +31,13 @@ class Row(NamedTuple):
 
 
 def score_files(
-    *, run: str, input: str, machine_id: str | None = None, output: str | None = None, device: str = "auto"
+    *,
+    run: str,
+    input: str,
+    machine_id: str | None = None,
+    output: str | None = None,
+    device: str = "auto",
+    tracking_uri: str | None = None,
 ) -> Path:
     """Score a file or a folder of them: a table on the screen and a CSV (columns: file, machine_id, score,
     higher_than, decision, skipped).
@@ -46,7 +52,7 @@ def score_files(
         The CSV that was written.
     """
     paths = _recordings(Path(input))
-    scorer = load(run, device=device)
+    scorer = load(run, device=device, tracking_uri=tracking_uri)
     if scorer.classes is not None:
         return classify_files(scorer, paths, Path(output or "classes.csv"))
     rows = []

@@ -58,8 +58,10 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
 def conclude(cfg: DictConfig, sounds: "MachineSounds", logger: Any, run_dir: Path) -> float:
     """Everything that follows training: back end, honest criterion, scores of the test clips, costs, tables."""
     from mimii_pl._efficiency import note_efficiency
+    from mimii_pl.dataset._cache import fingerprint
 
     task = task_of(cfg)
+    _run_dir.note(run_dir, held_out=fingerprint(sounds.of("validation")[0]))
     scorer = task.make_scorer(cfg, sounds, run_dir)
     criterion = task.validate(cfg, scorer, sounds, run_dir)
     results = task.judge(cfg, scorer, sounds, run_dir)
