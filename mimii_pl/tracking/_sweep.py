@@ -39,7 +39,7 @@ class Leaderboard(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
         sweep_dir.mkdir(parents=True, exist_ok=True)
-        self.parent = _open_parent(config)
+        self.parent = _open_parent(config, sweep_dir)
         write_text(sweep_dir / "sweep.json", json.dumps({"mlflow_run_id": self.parent and self.parent[1]}))
         atexit.register(self._end, "KILLED")  # an interrupted sweep never reaches its end
 
@@ -221,8 +221,8 @@ def _number(name: str) -> tuple[int, str]:
     return (int(head) if head.isdigit() else 1_000_000, name)
 
 
-def _open_parent(config: DictConfig) -> tuple[Any, str] | None:
-    """MLflow client and id of a new parent run; None where MLflow is not asked for."""
+def _open_parent(config: DictConfig, sweep_dir: Path) -> tuple[Any, str] | None:
+    """MLflow client and id of the parent run, the one that this directory has or a new one; None without MLflow."""
     logger = OmegaConf.select(config, "trainer.logger")
     if not logger:
         return None
@@ -232,6 +232,15 @@ def _open_parent(config: DictConfig) -> tuple[Any, str] | None:
     import mlflow
 
     client = mlflow.MlflowClient(logger.tracking_uri)
+    if known := _known_parent(sweep_dir):
+        client.update_run(known, status="RUNNING")
+        return client, known
     tags = {"overrides": " ".join(config.hydra.overrides.task), "selection": SELECTION}
     run = client.create_run(experiment, tags=tags, run_name=time.strftime("sweep %Y-%m-%d %H:%M"))
     return client, run.info.run_id
+
+
+def _known_parent(sweep_dir: Path) -> str | None:
+    """The parent that an interrupted sweep in this directory had."""
+    path = sweep_dir / "sweep.json"
+    return json.loads(path.read_text()).get("mlflow_run_id") if path.is_file() else None
