@@ -44,12 +44,12 @@ def retraining(arguments: list[str]) -> tuple[list[str], Path]:
         _run_dir.write_text(path, text)
         print(f"winner: {path}")
     added = {
-        "best": quoted(sweep.name),
+        "++best": quoted(sweep.name),  # not `best`: a process that is started with these again has nothing to look for
         "experiment": ",".join(quoted(f"{name}/{model}") for model in texts),
         "seed": SEEDS,
         "hydra.searchpath": f"[machine://any,{quoted(f'file://{HERE.resolve()}')}]",
         "hydra.sweep.dir": quoted(HERE / name),
-        **_recorded(sweep, chosen[0][1]),
+        **({} if "logger" in options else _recorded(sweep, chosen[0][1])),
         **options,
     }
     told = [f"{key}={value}" for key, value in added.items()]

@@ -46,7 +46,7 @@ def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("swept [a=b, c]")
     for seed, machine in enumerate(("fan", "pump")):
         world.write(folder / "world", machine=machine, train=8, test=2, seed=seed)
-    train(folder, "-m", "machine=fan,pump", "model=dense_ae,level", "dataset.root=world", "seed=5", *OPTIONS)
+    train(folder, "-m", "machine=fan,pump", "model=dense_ae", "dataset.root=world", "seed=5", *OPTIONS)
     said = train(folder, "best=latest", "machine=fan", "seed=0,1", "training.epochs=3", "trainer.max_epochs=3")
     return folder, said
 
@@ -78,10 +78,7 @@ def highest(runs):
 
 def test_the_winner_is_trained_over_seeds_with_what_was_changed(here):
     (sweep_dir,) = here.glob("outputs/*/*-sweep")
-    children = {child.name: _run_dir.facts_of(child) for child in sweep_dir.glob("*-fan")}
-    winner = OmegaConf.load(
-        sweep_dir / max(sorted(children), key=lambda name: children[name]["pseudo_auc"]) / "config.yaml"
-    )
+    winner = OmegaConf.load(next(sweep_dir.glob("*-fan")) / "config.yaml")
     for seed, run_dir in retrained(here).items():
         cfg = OmegaConf.load(run_dir / "config.yaml")
         assert (cfg.model, cfg.protocol, cfg.machine) == (winner.model, winner.protocol, winner.machine)
@@ -178,6 +175,8 @@ def test_a_sweep_is_found_in_mlflow_where_its_folder_is_not(here, monkeypatch, t
         assert options["experiment"] == f"'{folder.name}/fan','{folder.name}/pump'"
         assert (options["seed"], options["dataset.root"]) == ("0,1,2,3,4", "/data")
         assert options["trainer.logger.tracking_uri"] == f"'{uri(here)}'"
+        assert options["++best"] == f"'{parent}'"
+        assert not any(item.startswith("best=") for item in told)
         written = Path("outputs/best/experiment", folder.name, "fan.yaml").read_text()
         original = (here / "outputs" / "best" / "experiment" / there.name / "fan.yaml").read_text()
         assert written.splitlines()[2:] == original.splitlines()[2:]
@@ -190,6 +189,8 @@ def test_what_best_does_not_do_is_said(here):
     for argument in ("model=vae", "dataset=synthetic", "experiment=zoo", "~augmentation=none", "hydra.sweep.dir=x"):
         with pytest.raises(InputError, match="best= keeps the winner's choices"):
             _best.retraining([f"best={sweep_dir}", argument])
+    told, _ = _best.retraining([f"best={sweep_dir}", "logger=none"])
+    assert not any(item.startswith("trainer.logger") for item in told)
     with pytest.raises(InputError, match=r"it has winners for fan, pump, none for what is asked"):
         _best.retraining([f"best={sweep_dir}", "machine=valve"])
 
@@ -281,6 +282,11 @@ def test_a_run_that_is_not_in_mlflow_cannot_be_registered(here, tmp_path):
         InputError, match="not recorded in MLflow, where models are registered: train with logger=mlflow"
     ):
         register(run=str(tmp_path / "run"))
+    known = next(iter(retrained(here).values()))
+    shutil.copytree(known, tmp_path / "lost")
+    _run_dir.note(tmp_path / "lost", mlflow_run_id="0" * 32)
+    with pytest.raises(InputError, match="does not know it"):
+        register(run=str(tmp_path / "lost"))
     (sweep_dir,) = here.glob("outputs/*/*-sweep")
     with pytest.raises(InputError, match="name=one: the sweep has a best run for each of fan, pump"):
         register(run=str(sweep_dir), name="one")

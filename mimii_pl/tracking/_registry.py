@@ -53,6 +53,7 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
             f"run={run_dir} is not recorded in MLflow, where models are registered: train with logger=mlflow"
         )
     client, run_id = existing(logger.tracking_uri), facts["mlflow_run_id"]
+    artifacts = _artifacts(client, run_id, run_dir, logger.tracking_uri)
     files = [name for name in (*FILES, facts["checkpoint"]) if (run_dir / name).is_file()]
     content = _digest(run_dir, files)
     _make_model(client, name)
@@ -65,8 +66,17 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
             Path(folder, file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(run_dir / file, Path(folder, file))
         client.log_artifacts(run_id, folder, place)
-    source = f"{client.get_run(run_id).info.artifact_uri.rstrip('/')}/{place}"
-    return client, client.create_model_version(name, source, run_id, tags={**tags, "content": content})
+    return client, client.create_model_version(name, f"{artifacts}/{place}", run_id, tags={**tags, "content": content})
+
+
+def _artifacts(client: "MlflowClient", run_id: str, run_dir: Path, tracking_uri: str) -> str:
+    """Where the files of an MLflow run are."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id).info.artifact_uri.rstrip("/")
+    except MlflowException:
+        raise InputError(f"run={run_dir}: MLflow in {tracking_uri} does not know it (any more): {run_id}") from None
 
 
 def _digest(run_dir: Path, files: list[str]) -> str:

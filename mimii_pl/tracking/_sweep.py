@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -233,8 +234,9 @@ def _open_parent(config: DictConfig, sweep_dir: Path) -> tuple[Any, str] | None:
 
     client = mlflow.MlflowClient(logger.tracking_uri)
     if known := _known_parent(sweep_dir):
-        client.update_run(known, status="RUNNING")
-        return client, known
+        with suppress(mlflow.MlflowException):  # of another store, or deleted
+            client.update_run(known, status="RUNNING")
+            return client, known
     tags = {"overrides": " ".join(config.hydra.overrides.task), "selection": SELECTION}
     run = client.create_run(experiment, tags=tags, run_name=time.strftime("sweep %Y-%m-%d %H:%M"))
     return client, run.info.run_id
