@@ -23,7 +23,18 @@ GROUPS = ("machine", "dataset", "protocol", "features", "model", "backend")  # t
 
 def train() -> None:
     """`python train.py`, `mimii-train`: train a detector and judge it per machine ID."""
+    sweep_dir = None
+    if any(item.startswith("best=") for item in sys.argv[1:]):
+        with _told():
+            from mimii_pl._best import retraining
+
+            sys.argv[1:], sweep_dir = retraining(sys.argv[1:])
     _main(_train, "train")
+    if sweep_dir is not None and sweep_dir.is_dir():  # `--cfg job` and the like made none
+        with _told():
+            from mimii_pl.register import register_winners
+
+            register_winners(sweep_dir)
 
 
 def score() -> None:
@@ -39,6 +50,11 @@ def rescore() -> None:
 def decide() -> None:
     """`python decide.py`, `mimii-decide`: choose a finished run's thresholds anew."""
     _main(_decide, "decide")
+
+
+def register() -> None:
+    """`python register.py`, `mimii-register`: make a finished run a version of a registered model."""
+    _main(_register, "register")
 
 
 def listen() -> None:
@@ -142,6 +158,13 @@ def _decide(cfg: DictConfig) -> None:
 
     with _told():
         decide(_chosen(cfg))
+
+
+def _register(cfg: DictConfig) -> None:
+    from mimii_pl.register import register
+
+    with _told():
+        register(**OmegaConf.to_container(cfg, resolve=True))
 
 
 def _listen(cfg: DictConfig) -> None:

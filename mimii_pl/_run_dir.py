@@ -90,6 +90,11 @@ def find(run: str | Path, *, finished: bool = True, trained: bool = False, outpu
         finished: look for one that has ended; False: for one that has not.
         trained: leave out runs that only judged another one again.
     """
+    if str(run).startswith("models:/"):
+        raise InputError(
+            f"run={run}: a registered model scores recordings (score.py, mimii_pl.load) and stays as it is; "
+            "this needs the directory of a run: the version's tag run_dir in MLflow says which"
+        )
     if str(run) != "latest":
         if not (Path(run) / "run.json").is_file():
             raise InputError(f"{run} is not a run directory: it holds no run.json (runs are kept in {outputs}/)")

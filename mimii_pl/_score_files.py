@@ -10,6 +10,7 @@ from mimii_pl.errors import InputError
 from mimii_pl.scoring._assessor import Assessor, Row
 from mimii_pl.scoring._shards import Shards
 from mimii_pl.scoring._shown import Summary, progress
+from mimii_pl.tracking._registry import local
 
 ENGINES = ("threads", "ray")
 
@@ -26,6 +27,7 @@ def score_files(
     shard_size: int = 1024,
     part: str | None = None,
     restart: bool = False,
+    tracking_uri: str | None = None,
 ) -> Path:
     """Score a file, a folder or a list of them: a table on the screen and a CSV (columns: file, machine_id, score,
     higher_than, decision, skipped; of a classifier's run: file, taken_for, p(class) ..., skipped).
@@ -41,6 +43,7 @@ def score_files(
         workers: threads that decode, or Ray's actors; None: as many as there are cores (GPUs).
         part: `k/n`: score the k-th of n equal parts alone, counted from 0.
         restart: begin anew where shards of another scoring are in the way.
+        tracking_uri: where models are registered, for a `run` such as `models:/fan@champion`.
 
     Returns:
         The CSV that was written.
@@ -52,7 +55,7 @@ def score_files(
         from mimii_pl.ray_data import require_ray, score_shards
 
         require_ray()
-    run_dir = _run_dir.find(run)
+    run_dir = local(run, tracking_uri)
     numbers = _part(part)
     target = Path(output or _default(run_dir, part, numbers))
     belongs = {"run": _run_dir.fingerprint(run_dir), "machine_id": machine_id, "working directory": os.getcwd()}

@@ -72,8 +72,10 @@ def conclude(cfg: DictConfig, sounds: "MachineSounds", logger: Any, run_dir: Pat
     """Everything that follows training: back end, honest criterion, scores of the test clips, costs, tables."""
     from mimii_pl._efficiency import note_efficiency
     from mimii_pl._objective import objective
+    from mimii_pl.dataset._cache import fingerprint
 
     task = task_of(cfg)
+    _run_dir.note(run_dir, held_out=fingerprint(sounds.of("validation")[0]))
     scorer = task.make_scorer(cfg, sounds, run_dir)
     criterion = task.validate(cfg, scorer, sounds, run_dir)
     best = objective(cfg, scorer, sounds, criterion, run_dir)

@@ -20,6 +20,7 @@ from mimii_pl.errors import InputError
 from mimii_pl.features._spectral import Statistics
 from mimii_pl.model._detector import Detector
 from mimii_pl.threshold._threshold import Thresholds
+from mimii_pl.tracking._registry import local
 
 Audio = str | Path | Sequence[str | Path] | np.ndarray | Tensor
 Clips = np.ndarray | ClipRows | PseudoAnomalies  # int16 [N, samples], read batch by batch
@@ -223,15 +224,18 @@ class Scorer:
         return Batch(wave, number, anomalous=unknown, clip=unknown, spec=self.features(wave))
 
 
-def load(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("mimii_pl",)) -> Scorer:
+def load(
+    run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("mimii_pl",), tracking_uri: str | None = None
+) -> Scorer:
     """Load a run directory as a `Scorer`. Weights and arrays only: nothing that is read can execute code.
 
     Args:
-        run_dir: directory of a finished run, or `latest`.
+        run_dir: directory of a finished run, `latest`, or a registered model: `models:/fan@champion`, `models:/fan/3`.
         device: `auto` takes a GPU where there is one.
         trust: packages whose classes the run's configuration may name; add your own package for your own detectors.
+        tracking_uri: where models are registered; None: MLFLOW_TRACKING_URI, or the local default.
     """
-    run_dir = _run_dir.find(run_dir)
+    run_dir = local(run_dir, tracking_uri)
     cfg, facts = OmegaConf.load(run_dir / "config.yaml"), _run_dir.facts_of(run_dir)
     for node in (cfg.model, cfg.features, cfg.backend):
         _config.refuse_strangers(node, trust)

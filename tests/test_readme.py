@@ -15,6 +15,7 @@ from mimii_pl._cli import GROUPS
 from mimii_pl._config import CONF
 from mimii_pl._score_files import score_files
 from mimii_pl.compare import compare
+from mimii_pl.register import register
 from mimii_pl.report._published import published
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,9 +53,12 @@ def test_commands_of_other_entries_compose(entry, command):
         check(_config.compose(overrides, entry))
 
 
-@pytest.mark.parametrize("command", commands("score"))
-def test_score_commands_name_its_options(command):
-    options = inspect.signature(score_files).parameters
+@pytest.mark.parametrize(
+    ("entry", "command"),
+    [(entry, one) for entry, name in ((score_files, "score"), (register, "register")) for one in commands(name)],
+)
+def test_commands_name_the_options_of_their_entry(entry, command):
+    options = inspect.signature(entry).parameters
     assert all(word.split("=")[0] in options for word in shlex.split(command))
 
 
@@ -68,6 +72,7 @@ def test_compare_commands_name_its_options_and_published_figures(command):
 def test_the_documents_show_commands():
     assert len(commands("train")) > 6
     assert commands("score")
+    assert len(commands("register")) > 2
     assert len(commands("compare")) > 2
     assert len(commands("download")) > 3
 

@@ -80,13 +80,13 @@ def _write_trials(study: optuna.Study, path: Path) -> None:
     names = sorted({name for trial in study.trials for name in trial.params})
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(("trial", "state", "objective", "epochs", "seconds", *names))
+    table.writerow(("trial", "state", "objective", "last_look", "seconds", *names))
     table.writerows((*_columns(trial), *(trial.params.get(name, "") for name in names)) for trial in study.trials)
     write_text(path, text.getvalue())
 
 
 def _columns(trial: FrozenTrial) -> tuple:
     seconds = f"{trial.duration.total_seconds():.1f}" if trial.duration else ""
-    epochs = len(trial.intermediate_values) or ""
+    epoch = max(trial.intermediate_values, default=None)  # the last at which it was looked at
     value = repr(trial.value) if trial.state is TrialState.COMPLETE else ""
-    return trial.number, trial.state.name.lower(), value, epochs, seconds
+    return trial.number, trial.state.name.lower(), value, "" if epoch is None else epoch + 1, seconds

@@ -83,15 +83,15 @@ def finished_runs(
     from rich.progress import track
 
     wanted = {group: _listed(choice) for group, choice in (only or {}).items() if choice is not None}
-    client = _existing(tracking_uri)
-    found = [run for run in _search(client, tracking_uri, experiment_name) if _scores(run)]
+    client = existing(tracking_uri)
+    found = [run for run in search(client, tracking_uri, experiment_name) if _scores(run)]
     if sweep is not None:
-        found = _of_sweep(found, sweep)
+        found = of_sweep(found, sweep)
     kept = [run for run in found if all(run.data.tags.get(group) in choices for group, choices in wanted.items())]
     if not kept:
         raise InputError(f"no finished run of {experiment_name} in {tracking_uri}{_there(found, wanted)}")
     runs, left_out = [], []
-    with _without_bars():
+    with without_bars():
         for run in track(kept, "reading runs", transient=True):
             try:
                 runs.append(_read(client, run))
@@ -101,7 +101,7 @@ def finished_runs(
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """MLflow would draw a progress bar for every file."""
     before = os.environ.get(BARS)
     os.environ[BARS] = "false"
@@ -121,7 +121,8 @@ def _listed(choice: Any) -> list[str]:
     return [str(choice)] if isinstance(choice, str | int) else [str(one) for one in choice]
 
 
-def _existing(tracking_uri: str) -> "MlflowClient":
+def existing(tracking_uri: str) -> "MlflowClient":
+    """A client of a store that is there; nothing is made where there is none."""
     path = Path(tracking_uri.removeprefix("sqlite:///"))
     if tracking_uri.startswith("sqlite:///") and not path.is_file():
         raise InputError(f"{path.resolve()} is missing: train something first, or set tracking_uri to where runs are")
@@ -131,7 +132,7 @@ def _existing(tracking_uri: str) -> "MlflowClient":
     return mlflow.MlflowClient(tracking_uri)
 
 
-def _search(client: "MlflowClient", tracking_uri: str, experiment_name: str) -> "Iterator[Run]":
+def search(client: "MlflowClient", tracking_uri: str, experiment_name: str) -> "Iterator[Run]":
     """Finished runs, newest first, page by page."""
     experiment = client.get_experiment_by_name(experiment_name)
     if experiment is None:
@@ -149,10 +150,11 @@ def _search(client: "MlflowClient", tracking_uri: str, experiment_name: str) -> 
             return
 
 
-def _of_sweep(runs: "Sequence[Run]", sweep: str) -> "list[Run]":
+def of_sweep(runs: "Sequence[Run]", sweep: str, key: str = "sweep") -> "list[Run]":
+    """The children of a parent run, by its id, or of the `latest` one; `key` is the option that named it."""
     parents = list(dict.fromkeys(run.data.tags[PARENT] for run in runs if PARENT in run.data.tags))  # newest first
     if not parents or sweep not in ("latest", *parents):
-        raise InputError(f"sweep={sweep}: no finished run belongs to it. Sweeps: {', '.join(parents) or 'none'}")
+        raise InputError(f"{key}={sweep}: no finished run belongs to it. Sweeps: {', '.join(parents) or 'none'}")
     chosen = parents[0] if sweep == "latest" else sweep
     return [run for run in runs if run.data.tags.get(PARENT) == chosen]
 

@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,7 @@ def _number(name: str) -> tuple[int, str]:
 
 
 def _open_parent(config: DictConfig, sweep_dir: Path) -> tuple[Any, str] | None:
-    """MLflow client and id of the parent run, of an interrupted sweep its own; None where MLflow is not asked for."""
+    """MLflow client and id of the parent run, the one that this directory has or a new one; None without MLflow."""
     logger = OmegaConf.select(config, "trainer.logger")
     if not logger:
         return None
@@ -246,18 +247,10 @@ def _open_parent(config: DictConfig, sweep_dir: Path) -> tuple[Any, str] | None:
     import mlflow
 
     client = mlflow.MlflowClient(logger.tracking_uri)
-    if (known := parent_of(sweep_dir)) and _is_there(client, known):
-        client.update_run(known, status="RUNNING")
-        return client, known
+    if known := parent_of(sweep_dir):
+        with suppress(mlflow.MlflowException):  # of another store, or deleted
+            client.update_run(known, status="RUNNING")
+            return client, known
     tags = {"overrides": " ".join(config.hydra.overrides.task), "selection": SELECTION}
     run = client.create_run(experiment, tags=tags, run_name=time.strftime("sweep %Y-%m-%d %H:%M"))
     return client, run.info.run_id
-
-
-def _is_there(client: Any, run_id: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException:
-        return False

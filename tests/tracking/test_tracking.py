@@ -17,9 +17,11 @@ import world
 
 from mimii_pl import _config, _run_dir
 from mimii_pl.errors import InputError
+from mimii_pl.register import register
 from mimii_pl.report._efficiency import FIGURES
 from mimii_pl.results import read_results
 from mimii_pl.run import run
+from mimii_pl.scorer import load
 from mimii_pl.tracking import _repeats, _sweep
 
 ROOT = _config.CONF.parent
@@ -106,6 +108,20 @@ def test_a_server_records_the_same(root, server, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)  # Lightning's logger sets it: this puts it back
     run(configured(root, server), tmp_path / "run")
     check_recorded(mlflow.MlflowClient(server), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_server_keeps_models_too(root, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run(configured(root, server, "backend=lof", "report=brief", "efficiency.seconds=0"), tmp_path / "run")
+    assert [(done.name, done.number, done.moved) for done in register(run=str(tmp_path / "run"))] == [
+        ("fan", "1", True)
+    ]
+    clips = sorted((root / "fan" / "test").glob("*id_00*.wav"))
+    scores = [load(one).score(clips, machine_id="id_00") for one in (tmp_path / "run", "models:/fan@champion")]
+    assert list(scores[0]) == list(scores[1])
+    assert (next(tmp_path.glob("cache/mimii_pl/models/fan-1-*")) / "backend.npz").is_file()
 
 
 def test_the_usual_environment_variable_works(monkeypatch):
