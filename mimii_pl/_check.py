@@ -12,7 +12,7 @@ from mimii_pl.report._published import published
 
 TOP_LEVEL = {
     "seed": int, "training.epochs": int, "training.patience": int, "efficiency.seconds": float, "resume": str | None,
-    "target": str,
+    "target": str, "threads": int | None,
 }  # fmt: skip
 
 

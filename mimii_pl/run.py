@@ -42,6 +42,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     run_dir = run_dir.resolve()
     cfg = settle(cfg, run_dir)
     hush()
+    limit_threads(cfg.get("threads"))
     keep_freed_memory()
     if cfg.efficiency.seconds > 0:
         reset_peak()
@@ -85,6 +86,18 @@ def settle(cfg: DictConfig, run_dir: Path) -> DictConfig:
     OmegaConf.resolve(cfg)
     _run_dir.write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
     return cfg
+
+
+def limit_threads(threads: int | None) -> None:
+    """Compute with this many threads from now on, in torch and in the libraries of numpy; None: as it is."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"threads={threads} must be 1 or more, or null: as many as there are")
+        torch.set_num_threads(threads)
+        threadpool_limits(threads)
 
 
 def hush() -> None:

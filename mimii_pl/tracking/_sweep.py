@@ -77,7 +77,8 @@ class Leaderboard(Callback):
 def collect(sweep_dir: Path) -> tuple[list[dict], list[tuple[str, str]]]:
     """Rows of the leaderboard, best first within each machine, and (child, reason) of those that failed."""
     rows, failed = [], []
-    for child in sorted((path for path in sweep_dir.iterdir() if path.is_dir()), key=lambda path: _number(path.name)):
+    children = (path for path in sweep_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for child in sorted(children, key=lambda path: _number(path.name)):
         if facts_of(child).get("status") == "finished":
             rows.append(_row(child))
         else:
@@ -114,6 +115,7 @@ def write_table(path: Path, rows: list[dict], columns: Sequence[str]) -> None:
 def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repeated: Sequence[dict] = ()) -> None:
     """The leaderboard on the screen, the best run of each machine per machine ID, and what failed and why."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from mimii_pl.report import _beside
@@ -156,7 +158,7 @@ def show(rows: list[dict], failed: list[tuple[str, str]], sweep_dir: Path, repea
     if beside := _beside.of_sweep(sweep_dir, rows):
         console.print(to_rich(beside))
     for child, reason in failed:
-        console.print(f"[bold red]failed[/] {child}: {reason}", soft_wrap=True)
+        console.print(f"[bold red]failed[/] {escape(f'{child}: {reason}')}", soft_wrap=True)
     console.print(f"leaderboard: {sweep_dir / 'leaderboard.csv'}", soft_wrap=True)
 
 
@@ -212,7 +214,10 @@ def _name_differences(rows: list[dict]) -> None:
 def _flat(cfg: DictConfig) -> dict[str, str]:
     from mimii_pl.tracking._logger import flat
 
-    skipped = ("run_dir", "choices.", "target", "protocol.target", "dataset.seed", "machine.", "backend", "trainer.")
+    skipped = (
+        "run_dir", "threads", "choices.", "target", "protocol.target", "dataset.seed", "machine.", "backend",
+        "trainer.",
+    )  # fmt: skip
     return {key: value for key, value in flat(cfg).items() if not key.startswith(skipped)}
 
 
