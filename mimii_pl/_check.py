@@ -12,7 +12,7 @@ from mimii_pl.report._published import published
 
 TOP_LEVEL = {
     "seed": int, "training.epochs": int, "training.patience": int, "efficiency.seconds": float, "resume": str | None,
-    "best": str | None, "target": str, "objective": Literal["criterion", "other_ids", "loss"],
+    "best": str | None, "target": str, "threads": int | None, "objective": Literal["criterion", "other_ids", "loss"],
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Entry points of the command line: Hydra around `run`, and errors that say one thing."""
 
+import math
 import os
 import sys
 import traceback
@@ -92,6 +93,10 @@ def _main(task: Callable[[DictConfig], float | None], config_name: str) -> None:
             raise
         message = str(error) if isinstance(error, InputError) else _config.explain(error)
         sys.exit(f"error: {message}")
+    except RuntimeError as error:
+        if message := _config.missing_extra(error):
+            sys.exit(f"error: {message}")
+        raise
     except KeyboardInterrupt:
         again = "same" if any(item.startswith("sweep=") for item in sys.argv) else config_name
         sys.exit(f"interrupted; {AGAIN.get(again, 'start it again')}")
@@ -107,39 +112,53 @@ def _train(cfg: DictConfig) -> float | None:
 
 
 def _rescore(cfg: DictConfig) -> float | None:
-    from mimii_pl.rescore import rescore
-
-    return _one(cfg, lambda cfg, run_dir, hydra: rescore(cfg, run_dir, sweep_dir=_sweep_dir(hydra)))
+    return _one(cfg, _judge_again)
 
 
-def _one(cfg: DictConfig, task: Callable[[DictConfig, Path, DictConfig], float]) -> float | None:
+def _one(cfg: DictConfig, task: Callable[[DictConfig, Path, Path | None, list[str]], float]) -> float | None:
     """One run, or one child of a sweep, in its directory; marked as failed in MLflow where it fails."""
     from hydra.core.hydra_config import HydraConfig
+
+    from mimii_pl import _apart
 
     hydra = HydraConfig.get()
     run_dir = Path(hydra.runtime.output_dir)
     cfg = _config.with_choices(cfg, hydra.runtime.choices)
+    args = cfg, run_dir, _sweep_dir(hydra), list(hydra.overrides.task)
     try:
-        return task(cfg, run_dir, hydra)
+        if not _apart.wanted(cfg, hydra):
+            return task(*args)
+        value = _apart.apart(task, run_dir, hydra.job_logging, *args)
+        ended = "was ended early" if math.isnan(value) else f"has finished: {value:.4g}"
+        print(f"{run_dir.name} {ended}", flush=True)
+        return value
     except BaseException as error:
         from mimii_pl.tracking._logger import end_run
 
         end_run(cfg, run_dir, "FAILED")
-        reason = str(error) if isinstance(error, InputError) else traceback.format_exc()
+        told = isinstance(error, InputError | _apart.KilledError)
+        reason = str(error) if told else traceback.format_exc()
         if hydra.mode.name == "RUN" or not isinstance(error, Exception):
             with _told():
                 raise
         (run_dir / "failed.txt").write_text(reason)  # it must not stop the sweep; the leaderboard names it
-        print(f"this run failed and the sweep goes on: {reason}", file=sys.stderr)
+        last = reason.strip().splitlines()[-1]
+        print(f"{run_dir.name} has failed and the sweep goes on: {last}", file=sys.stderr, flush=True)
         return float("nan")
 
 
-def _run(cfg: DictConfig, run_dir: Path, hydra: DictConfig) -> float:
+def _run(cfg: DictConfig, run_dir: Path, sweep_dir: Path | None, overrides: list[str]) -> float:
     from mimii_pl.run import resumed, run
 
     if cfg.resume:
-        cfg, run_dir = resumed(cfg.resume, list(hydra.overrides.task))
-    return run(cfg, run_dir, sweep_dir=_sweep_dir(hydra))
+        cfg, run_dir = resumed(cfg.resume, overrides)
+    return run(cfg, run_dir, sweep_dir=sweep_dir)
+
+
+def _judge_again(cfg: DictConfig, run_dir: Path, sweep_dir: Path | None, overrides: list[str]) -> float:
+    from mimii_pl.rescore import rescore
+
+    return rescore(cfg, run_dir, sweep_dir=sweep_dir)
 
 
 def _sweep_dir(hydra: DictConfig) -> Path | None:

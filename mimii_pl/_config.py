@@ -2,6 +2,7 @@
 
 import difflib
 import pkgutil
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ SELECTION = {  # of checkpoints, by task
     "anomaly": "lowest validation loss on held-out normal clips",
     "classification": "lowest validation loss on held-out clips of every class",
 }
+
+EXTRAS = {"hydra_ray_launcher": "ray", "hydra_submitit_launcher": "cluster"}  # by what Hydra calls the plugin
 
 
 OmegaConf.register_new_resolver("search_name", search_name, use_cache=True, replace=True)  # of hydra.sweep.dir
@@ -60,6 +63,9 @@ def _plugins_but(name: str) -> Iterator[None]:
     finally:
         pkgutil.iter_modules = found
 
+
+# conf/hydra/launcher: files of the plugins' names, so that what they do not say comes from the plugins
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema", UserWarning)
 
 with _plugins_but("hydra_optuna_sweeper"):  # which takes MLflow along, seconds of it: searches ask for it by name
     Plugins.instance().register(MachineSource)
@@ -153,6 +159,14 @@ def explain(error: Exception) -> str:
             f"{where + '.' if where else ''}{key}: no such key. {place}: {', '.join(names)}.{_closest(str(key), names)}"
         )
     return str(error).split("\nfull_key")[0].strip()
+
+
+def missing_extra(error: RuntimeError) -> str | None:
+    """What to install, where Hydra does not find a plugin that an extra of ours brings."""
+    for package, extra in EXTRAS.items():
+        if f"'hydra_plugins.{package}." in str(error):
+            return f"{package.replace('_', '-')} is not installed: pip install 'mimii_pl[{extra}]'"
+    return None
 
 
 def _closest(name: str, names: list[str]) -> str:

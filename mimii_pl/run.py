@@ -48,6 +48,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         log.info("%s is finished already", run_dir)
         return facts.get("objective", math.nan)
     hush()
+    limit_threads(cfg.get("threads"))
     keep_freed_memory()
     if cfg.efficiency.seconds > 0:
         reset_peak()
@@ -120,6 +121,18 @@ def _keep_finished(cfg: DictConfig, run_dir: Path) -> None:
             f"{run_dir} holds a finished run with another {', '.join(sorted(changed))}: it is kept. Choose another "
             "directory (hydra.run.dir, of sweeps hydra.sweep.dir), or delete this one"
         )
+
+
+def limit_threads(threads: int | None) -> None:
+    """Compute with this many threads from now on, in torch and in the libraries of numpy; None: as it is."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"threads={threads} must be 1 or more, or null: as many as there are")
+        torch.set_num_threads(threads)
+        threadpool_limits(threads)
 
 
 def hush() -> None:

@@ -194,8 +194,18 @@ class MachineSounds(pl.LightningDataModule):
         return self._loader(sampler)
 
     def val_dataloader(self) -> DataLoader:
-        """Whole held-out normal clips, in order."""
-        return self.loader(self.rows("validation"))
+        """Whole held-out normal clips, in order.
+
+        Raises:
+            InputError: there are fewer than processes.
+        """
+        rows, world = self.rows("validation"), self._processes()["world"]
+        if len(rows) < world:
+            raise InputError(
+                f"{len(rows)} held-out clips cannot be shared by {world} processes: set trainer.devices={len(rows)}, "
+                "or protocol.validation higher"
+            )
+        return self.loader(rows)
 
     def test_dataloader(self) -> DataLoader:
         """Whole test clips, in order."""

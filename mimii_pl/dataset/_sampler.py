@@ -11,8 +11,8 @@ from mimii_pl.dataset._clip import Crop
 class TrainSampler(Sampler):
     """Batches of (row, first frame) pairs, reshuffled each epoch by (seed, epoch) alone, so that a run can resume.
 
-    First frame is -1 for whole clips. With several processes, each takes every `world`-th batch of the same list,
-    which is filled up from its start to a multiple of `world`.
+    First frame is -1 for whole clips. Several processes share what a single one would take as a batch `world` times as
+    large; so they do what is left over at the end, and `share` says how much each one's part counts.
     """
 
     def __init__(
@@ -48,10 +48,20 @@ class TrainSampler(Sampler):
         rng = np.random.default_rng([self.seed, self.epoch])
         items = np.stack([np.repeat(self.rows, self.crops_per_clip), self._first_frames(rng).ravel()], axis=1)
         items = rng.permutation(items)
-        if self.world > 1:
-            items = np.resize(items, (len(self) * self.world * self.batch_size, 2))
-        for batch in range(self.rank, len(self) * self.world, self.world):
-            yield items[batch * self.batch_size : (batch + 1) * self.batch_size]
+        step = self.batch_size * self.world
+        for together in (items[start : start + step] for start in range(0, len(items), step)):
+            own = np.array_split(together, self.world)[self.rank]
+            yield own if len(own) else together[:1]  # no process may be without a batch
+
+    def share(self, batch: int) -> float:
+        """Weight of the loss of this process's batch, by its number: the mean over processes is that over all items.
+
+        1 where all have as many; 0 for a batch that is there to take part only.
+        """
+        step = self.batch_size * self.world
+        together = min(step, len(self.rows) * self.crops_per_clip - batch * step)
+        own = together // self.world + (self.rank < together % self.world)
+        return own * self.world / together
 
     def _first_frames(self, rng: np.random.Generator) -> np.ndarray:
         """First frame of every crop, [rows, crops per clip]."""

@@ -69,7 +69,14 @@ class Detector(pl.LightningModule):
         self.log(
             "train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(batch.wave)
         )
-        return loss
+        return self.weighed(loss, batch_idx)
+
+    def weighed(self, loss: Tensor, batch_idx: int) -> Tensor:
+        """The loss of this process's batch as it counts: gradients are averaged over processes as if all their batches
+        were as large, and the last ones of an epoch may not be."""
+        if self.trainer.world_size == 1:
+            return loss
+        return loss * self.trainer.train_dataloader.sampler.share(batch_idx)
 
     def validation_step(self, batch: "Batch", batch_idx: int) -> None:
         loss = self.loss(batch)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ASIDE = ("sweep.trials=", "sweep.at_once=", "logger=", "report=", "efficiency.", "published=")  # how far, how shown
+ASIDE = ("sweep.trials=", "sweep.at_once=", "threads=", "logger=", "report=", "efficiency.", "published=")  # how
 
 
 def search_name(

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import MLFlowLogger
 import mimii_pl
 from mimii_pl import _config, _run_dir
 from mimii_pl.report._efficiency import FIGURES
-from mimii_pl.tracking._store import reach
+from mimii_pl.tracking._store import opened
 
 if TYPE_CHECKING:
     from mimii_pl.results import Result
@@ -49,26 +49,23 @@ def open_store(tracking_uri: str, experiment_name: str) -> str:
     Raises:
         InputError: the server does not answer.
     """
-    reach(tracking_uri)
-    import mlflow
-
     location = None
     if tracking_uri.startswith("sqlite:///"):
         folder = Path(tracking_uri.removeprefix("sqlite:///")).resolve().parent
         folder.mkdir(parents=True, exist_ok=True)
         location = (folder / "artifacts").as_uri()
+    from mlflow.exceptions import MlflowException
 
-    def experiment_id() -> str:
-        client = mlflow.MlflowClient(tracking_uri)
-        found = client.get_experiment_by_name(experiment_name)
-        return found.experiment_id if found else client.create_experiment(experiment_name, location)
-
-    for pause in (0.5, 1.0, 1.5, 2.0):
+    client = opened(tracking_uri)
+    found = client.get_experiment_by_name(experiment_name)
+    if found is None:
         try:
-            return experiment_id()
-        except Exception:  # two processes make the database at once: the other one has it done in a moment
-            time.sleep(pause)
-    return experiment_id()
+            return client.create_experiment(experiment_name, location)
+        except MlflowException:  # another process of a sweep may have made it just now
+            found = client.get_experiment_by_name(experiment_name)
+            if found is None:
+                raise
+    return found.experiment_id
 
 
 def start_run(cfg: DictConfig, logger: Any, run_dir: Path, sweep_dir: Path | None) -> None:

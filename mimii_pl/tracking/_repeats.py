@@ -19,8 +19,8 @@ REPEATS = ("seed", "fold", "left_out")  # last parts of the options that repeat 
 AVERAGED = ("pseudo_auc", "auc", "pauc", "min_auc", "level_auc")
 COST = [name for name in FIGURES if name != "best_batch"]  # a mean batch size would be none that was timed
 WHERE = (  # options that say where and how a run is run, not what it is; so does `trainer` but for its OF_TRAINER
-    "run_dir", "resume", "best", "published", "report", "efficiency", "logger", "experiment", "sweep", "objective",
-    "trainer", "dataset.num_workers", "dataset.cache_dir", "dataset.download", "dataset.mirrors",
+    "run_dir", "resume", "best", "threads", "published", "report", "efficiency", "logger", "experiment", "sweep",
+    "objective", "trainer", "dataset.num_workers", "dataset.cache_dir", "dataset.download", "dataset.mirrors",
     "dataset.keep_archives", "dataset.archives",
 )  # fmt: skip
 OF_TRAINER = ("max_epochs", "max_time", "limit_train_batches", "precision")

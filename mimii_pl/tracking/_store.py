@@ -4,7 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,8 +38,11 @@ class Recorded(NamedTuple):
     facts: dict[str, Any]
 
 
-def reach(tracking_uri: str) -> None:
-    """Make sure that a server answers, and that MLflow says nothing of itself.
+def opened(tracking_uri: str) -> "MlflowClient":
+    """MLflow's client of a store, which is made where it is missing; MLflow says nothing of itself.
+
+    A SQLite database is opened by one process at a time: MLflow builds its tables unlocked, and two that do so at once
+    leave a database that neither can use.
 
     Raises:
         InputError: the server does not answer.
@@ -48,6 +51,12 @@ def reach(tracking_uri: str) -> None:
         _knock(tracking_uri)
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    import mlflow
+    from filelock import FileLock
+
+    path = tracking_uri.removeprefix("sqlite:///")
+    with FileLock(f"{path}.lock") if path != tracking_uri else nullcontext():
+        return mlflow.MlflowClient(tracking_uri)
 
 
 def _knock(server: str) -> None:
@@ -126,10 +135,7 @@ def existing(tracking_uri: str) -> "MlflowClient":
     path = Path(tracking_uri.removeprefix("sqlite:///"))
     if tracking_uri.startswith("sqlite:///") and not path.is_file():
         raise InputError(f"{path.resolve()} is missing: train something first, or set tracking_uri to where runs are")
-    reach(tracking_uri)
-    import mlflow
-
-    return mlflow.MlflowClient(tracking_uri)
+    return opened(tracking_uri)
 
 
 def search(client: "MlflowClient", tracking_uri: str, experiment_name: str) -> "Iterator[Run]":

@@ -79,7 +79,8 @@ class Leaderboard(Callback):
 def collect(sweep_dir: Path) -> tuple[list[dict], list[tuple[str, str, str]]]:
     """Rows of the leaderboard, best first within each machine, and (child, what, why) of those failed or pruned."""
     rows, others = [], []
-    for child in sorted((path for path in sweep_dir.iterdir() if path.is_dir()), key=lambda path: _number(path.name)):
+    children = (path for path in sweep_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for child in sorted(children, key=lambda path: _number(path.name)):
         facts, reason = facts_of(child), child / "failed.txt"
         if facts.get("status") == "finished":
             rows.append(_row(child))
@@ -167,7 +168,7 @@ def show(rows: list[dict], others: list[tuple[str, str, str]], sweep_dir: Path, 
         console.print(to_rich(beside))
     for child, what, reason in others:
         style = "bold red" if what == "failed" else "yellow"
-        console.print(f"[{style}]{what}[/] {child}: {escape(reason)}", soft_wrap=True)
+        console.print(f"[{style}]{what}[/] {escape(f'{child}: {reason}')}", soft_wrap=True)
     console.print(f"leaderboard: {sweep_dir / 'leaderboard.csv'}", soft_wrap=True)
 
 
@@ -226,7 +227,8 @@ def _flat(cfg: DictConfig) -> dict[str, str]:
     from mimii_pl.tracking._logger import flat
 
     skipped = (
-        "run_dir", "choices.", "target", "protocol.target", "dataset.seed", "machine.", "backend", "trainer.", "sweep.",
+        "run_dir", "threads", "choices.", "target", "protocol.target", "dataset.seed", "machine.", "backend",
+        "trainer.", "sweep.",
     )  # fmt: skip
     return {key: value for key, value in flat(cfg).items() if not key.startswith(skipped)}
 

@@ -61,10 +61,19 @@ def test_two_processes_share_the_same_list():
     np.testing.assert_array_equal(joined, whole)
 
 
-def test_every_process_gets_as_many_batches_even_where_clips_run_out():
-    parts = [list(TrainSampler(ROWS[:9], 50, None, batch_size=4, seed=0, rank=rank, world=2)) for rank in range(2)]
-    assert [[len(batch) for batch in part] for part in parts] == [[4, 4], [4, 4]]
-    assert set(np.concatenate(parts[0] + parts[1])[:, 0]) == set(ROWS[:9])
+@pytest.mark.parametrize(("clips", "last"), [(9, [1, 1]), (13, [3, 2]), (14, [3, 3]), (16, [4, 4])])
+def test_what_is_left_over_is_shared_out_evenly(clips, last):
+    options = {"batch_size": 4, "seed": 0}
+    samplers = [TrainSampler(ROWS[:clips], 50, None, rank=rank, world=2, **options) for rank in range(2)]
+    parts = [list(sampler) for sampler in samplers]
+    assert [[len(batch) for batch in part] for part in parts] == [[4, count] for count in last]
+    whole = list(TrainSampler(ROWS[:clips], 50, None, batch_size=8, seed=0))
+    for number, batch in enumerate(whole):
+        shares = [sampler.share(number) for sampler in samplers]
+        joined = np.concatenate([part[number] for part, share in zip(parts, shares, strict=True) if share])
+        np.testing.assert_array_equal(joined, batch)
+        values = [share * part[number][:, 0].mean() for part, share in zip(parts, shares, strict=True)]
+        assert np.mean(values) == pytest.approx(batch[:, 0].mean())
 
 
 def test_nothing_but_seed_and_epoch_decides_the_order():
@@ -88,14 +97,12 @@ def test_processes_partition_the_list(crop, clips, world):
         sampler = TrainSampler(ROWS[:clips], 60, crop, batch_size=4, seed=1, rank=rank, world=world)
         batches = list(sampler)
         assert len(batches) == len(sampler)
-        return [tuple(item) for batch in batches for item in batch.tolist()]
+        counted = [batch for number, batch in enumerate(batches) if sampler.share(number)]
+        return len(batches), [tuple(item) for batch in counted for item in batch.tolist()]
 
-    whole, parts = part(0, 1), [part(rank, world) for rank in range(world)]
-    assert len({len(each) for each in parts}) == 1
-    joined = [item for each in parts for item in each]
-    filled = len(joined) - len(whole)
-    assert 0 <= filled < 4 * world
-    assert sorted(joined) == sorted(whole + (whole * (filled // len(whole) + 1))[:filled])
+    (_, whole), parts = part(0, 1), [part(rank, world) for rank in range(world)]
+    assert len({steps for steps, _ in parts}) == 1
+    assert sorted(item for _, items in parts for item in items) == sorted(whole)
 
 
 @pytest.mark.parametrize("frames", [12, 13, 19, 20, 21, 313])

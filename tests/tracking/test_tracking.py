@@ -2,13 +2,16 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -23,6 +26,7 @@ from mimii_pl.results import read_results
 from mimii_pl.run import run
 from mimii_pl.scorer import load
 from mimii_pl.tracking import _repeats, _sweep
+from mimii_pl.tracking._logger import RunLogger, open_store
 
 ROOT = _config.CONF.parent
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::ResourceWarning")
@@ -122,6 +126,34 @@ def test_a_server_keeps_models_too(root, server, tmp_path, monkeypatch):
     scores = [load(one).score(clips, machine_id="id_00") for one in (tmp_path / "run", "models:/fan@champion")]
     assert list(scores[0]) == list(scores[1])
     assert (next(tmp_path.glob("cache/mimii_pl/models/fan-1-*")) / "backend.npz").is_file()
+
+
+def _recorder(uri, ready, number):
+    ready.wait()
+    logger = RunLogger(tracking_uri=uri)
+    for step in range(20):
+        logger.log_metrics({f"loss{name}": float(number) for name in range(5)}, step=step)
+
+
+@pytest.mark.slow
+def test_processes_that_make_a_store_at_once_and_one_that_holds_it_for_long_lose_nothing(tmp_path):
+    uri, context = f"sqlite:///{tmp_path}/mlruns/mlflow.db", multiprocessing.get_context("fork")
+    ready = context.Barrier(4)
+    recorders = [context.Process(target=_recorder, args=(uri, ready, number)) for number in range(4)]
+    for process in recorders:
+        process.start()
+    open_store(uri, "mimii_pl")
+    with closing(sqlite3.connect(tmp_path / "mlruns" / "mlflow.db", timeout=60)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(7)  # longer than sqlite3 itself would wait
+        other.rollback()
+    for process in recorders:
+        process.join()
+    assert [process.exitcode for process in recorders] == [0, 0, 0, 0]
+    client = mlflow.MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("mimii_pl").experiment_id])
+    assert sorted(run.data.metrics["loss4"] for run in runs) == [0, 1, 2, 3]
+    assert {len(client.get_metric_history(run.info.run_id, "loss0")) for run in runs} == {20}
 
 
 def test_the_usual_environment_variable_works(monkeypatch):
