@@ -66,10 +66,16 @@ class Detector(pl.LightningModule):
 
     def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
         loss = self.loss(batch)
-        self.log(
-            "train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(batch.wave)
-        )
+        self.note_loss("train/loss", loss, batch)
         return self.weighed(loss, batch_idx)
+
+    def note_loss(self, name: str, loss: Tensor, batch: "Batch") -> None:
+        """Log a loss, averaged over the clips of an epoch and of all processes.
+
+        Lightning averages the numbers of clips over processes too, and cuts integers off: 2 and 1 would be 1.
+        """
+        clips = float(len(batch.wave))
+        self.log(name, loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=clips)
 
     def weighed(self, loss: Tensor, batch_idx: int) -> Tensor:
         """The loss of this process's batch as it counts: gradients are averaged over processes as if all their batches
@@ -80,7 +86,7 @@ class Detector(pl.LightningModule):
 
     def validation_step(self, batch: "Batch", batch_idx: int) -> None:
         loss = self.loss(batch)
-        self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch.wave))
+        self.note_loss("val/loss", loss, batch)
 
     def predict_step(self, batch: "Batch", batch_idx: int) -> tuple[Tensor, Tensor]:
         """Rows of the clips and their scores, both [B]."""

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
+from mimii_pl.errors import InputError
 from mimii_pl.model._detector import Detector, cover
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,10 @@ class GAN(Detector):
         real = self.crops(batch).flatten(0, 1)
         fake = self.generated(len(real))
         return self.discriminator_loss(real, fake) + self.generator_loss(fake)
+
+    def on_train_start(self) -> None:
+        if self.trainer.world_size > 1:
+            raise InputError(f"model={self.name} trains two networks in turn: use one process (trainer=default)")
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         real = self.crops(batch).flatten(0, 1)
