@@ -30,8 +30,17 @@ def as_experiment(cfg: DictConfig, comment: str) -> str:
     except HydraException as error:
         raise InputError(f"{cfg.run_dir}: its configuration is not to be had here: {_config.explain(error)}") from None
     defaults = [*({f"override /{group}": choice} for group, choice in reversed(choices.items())), "_self_"]
-    text = OmegaConf.to_yaml(OmegaConf.create({"defaults": defaults, **_differences(cfg, fresh)}))
-    return f"# @package _global_\n# {comment}\n" + text.replace(str(cfg.run_dir), "${run_dir}")
+    values = _wherever(_differences(cfg, fresh), str(cfg.run_dir))
+    return f"# @package _global_\n# {comment}\n" + OmegaConf.to_yaml(OmegaConf.create({"defaults": defaults, **values}))
+
+
+def _wherever(value: Any, run_dir: str) -> Any:
+    """The same with this run's directory as `${run_dir}`."""
+    if isinstance(value, dict):
+        return {key: _wherever(one, run_dir) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_wherever(one, run_dir) for one in value]
+    return value.replace(run_dir, "${run_dir}") if isinstance(value, str) else value
 
 
 def quoted(value: Any) -> str:
