@@ -15,9 +15,9 @@ from mimii_pl.report._published import published as published_figures
 from mimii_pl.report._ranking import MEASURES, Ranking, latest, rankings
 from mimii_pl.report._ranking_page import page
 from mimii_pl.report._ranking_tables import Tables, csv_rows, tables_of
+from mimii_pl.tracking._leaderboard import write_table
 from mimii_pl.tracking._repeats import COST
 from mimii_pl.tracking._store import Recorded, finished_runs
-from mimii_pl.tracking._sweep import write_table
 
 COLUMNS = (
     "kind", "data", "machine", "rank", "detector", "model", "backend", "runs",

@@ -9,7 +9,7 @@ from mimii_pl import _config
 from mimii_pl.report._efficiency import FIGURES
 from mimii_pl.report._grid import to_latex, to_markdown
 from mimii_pl.results import Result, write_results
-from mimii_pl.tracking import _class_rows, _sweep
+from mimii_pl.tracking import _class_rows, _leaderboard
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def sweep(tmp_path):
 
 
 def test_classifiers_are_ranked_within_their_target_by_held_out_clips(sweep):
-    rows, failed = _sweep.collect(sweep)
+    rows, failed = _leaderboard.collect(sweep)
     assert not failed
     ranked = [(row["target"], row["rank"], row["model"]) for row in rows]
     assert ranked == [("condition", 1, "simple_classifier"), ("condition", 2, "svm"),
@@ -47,7 +47,7 @@ def test_classifiers_are_ranked_within_their_target_by_held_out_clips(sweep):
 
 
 def test_the_tables_for_papers_name_target_and_selection(sweep):
-    grids = _class_rows.grids(_sweep.collect(sweep)[0])
+    grids = _class_rows.grids(_leaderboard.collect(sweep)[0])
     assert [grid.title for grid in grids] == ["Classifiers by condition on fan", "Classifiers by machine_id on fan"]
     for grid in grids:
         assert all(len(row) == len(grid.heads) for row in grid.rows)

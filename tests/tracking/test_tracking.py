@@ -25,7 +25,7 @@ from mimii_pl.report._efficiency import FIGURES
 from mimii_pl.results import read_results
 from mimii_pl.run import run
 from mimii_pl.scorer import load
-from mimii_pl.tracking import _repeats, _sweep
+from mimii_pl.tracking import _leaderboard, _repeats
 from mimii_pl.tracking._logger import RunLogger, open_store
 
 ROOT = _config.CONF.parent
@@ -193,7 +193,7 @@ def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
     (tmp_path / "3-dense_ae-nosuch" / "failed.txt").write_text("Traceback\nno recordings of machine 'nosuch'")
     (tmp_path / "4-vae-fan").mkdir()
     _run_dir.note(tmp_path / "4-vae-fan", status="pruned", reason="ended after 3 epochs")
-    rows, others = _sweep.collect(tmp_path)
+    rows, others = _leaderboard.collect(tmp_path)
     assert [(row["machine"], row["rank"], row["run"]) for row in rows] == [
         ("fan", 1, "1-dense_ae-fan"),
         ("fan", 2, "0-complex_ssl-fan"),
@@ -205,8 +205,8 @@ def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
         ("4-vae-fan", "pruned", "ended after 3 epochs"),
     ]
     assert rows[0]["overrides"] == "seed=1"
-    _sweep.write_table(tmp_path / "leaderboard.csv", rows, _sweep.COLUMNS)
-    _sweep.show(rows, others, tmp_path)
+    _leaderboard.write_table(tmp_path / "leaderboard.csv", rows, _leaderboard.COLUMNS)
+    _leaderboard.show(rows, others, tmp_path)
     shown = capsys.readouterr().out
     assert "failed 3-dense_ae-nosuch: no recordings" in shown
     assert "pruned 4-vae-fan: ended after 3 epochs" in shown
@@ -226,16 +226,16 @@ def test_a_leaderboard_is_ranked_by_the_objective_that_was_asked_for(tmp_path, c
         asked = (child / "config.yaml").read_text().replace("objective: criterion", "objective: loss")
         (child / "config.yaml").write_text(asked)
         _run_dir.note(child, objective=objective)
-    rows, others = _sweep.collect(tmp_path)
+    rows, others = _leaderboard.collect(tmp_path)
     assert [row["run"] for row in rows] == ["1-dense_ae-fan", "0-dense_ae-fan"]
-    _sweep.show(rows, others, tmp_path)
+    _leaderboard.show(rows, others, tmp_path)
     assert "by the validation loss on held-out clips" in " ".join(capsys.readouterr().out.split())
 
 
 def test_repeated_runs_are_summed_up(tmp_path, capsys):
     for number, (model, auc) in enumerate([("dense_ae", 0.6), ("dense_ae", 0.8), ("level", 0.5), ("dense_ae", 0.7)]):
         finished_child(tmp_path, number, model, "fan", auc / 2, auc=auc)
-    rows, failed = _sweep.collect(tmp_path)
+    rows, failed = _leaderboard.collect(tmp_path)
     repeated = _repeats.summarise(rows)
     assert [(line["model"], line["runs"]) for line in repeated] == [("dense_ae", 3), ("level", 1)]
     assert repeated[0]["auc"] == pytest.approx(0.7)
@@ -244,7 +244,7 @@ def test_repeated_runs_are_summed_up(tmp_path, capsys):
     assert repeated[0]["parameters"] == pytest.approx(7000 / 3)
     assert repeated[1]["auc_std"] != repeated[1]["auc_std"]
     assert "seed" not in repeated[0]["overrides"]
-    _sweep.show(rows, failed, tmp_path, repeated)
+    _leaderboard.show(rows, failed, tmp_path, repeated)
     assert ".700±.100" in capsys.readouterr().out
     assert _repeats.summarise([row for row in rows if row["run"] in ("0-dense_ae-fan", "2-level-fan")]) == []
 
