@@ -66,7 +66,7 @@ def facts_of(run_dir: Path) -> dict:
 def parent_of(sweep_dir: Path) -> str | None:
     """MLflow's id of a sweep's parent run; None where it has none."""
     noted = sweep_dir / "sweep.json"
-    return json.loads(noted.read_text())["mlflow_run_id"] if noted.is_file() else None
+    return json.loads(noted.read_text()).get("mlflow_run_id") if noted.is_file() else None
 
 
 def fingerprint(run_dir: Path) -> str:

@@ -1,6 +1,5 @@
 """Finished runs as versions of registered models: by hand, or the best seed of a winner trained again."""
 
-import json
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -44,15 +43,14 @@ def register(*, run: str, name: str | None = None, alias: str | None = ALIAS, fo
 def tags_of(sweep: Sweep, trial: Trial) -> dict[str, str]:
     """What a version says of itself: where it comes from, and by what it was chosen on which clips."""
     cfg, facts, name = sweep.config(trial), _run_dir.facts_of(trial.place), criterion([trial])
-    parent = trial.place.parent / "sweep.json"
-    of_sweep = (json.loads(parent.read_text()).get("mlflow_run_id") if parent.is_file() else None) or ""
     peers = [one for one in sweep.trials if (one.machine, one.target) == (trial.machine, trial.target)]
     clips = "clips of every class" if trial.target else "normal clips"
     rule = f"highest {name} on held-out {clips} of {len(peers)} runs" if len(peers) > 1 else "by hand"
     choices = {group: str(cfg.choices.get(group)) for group in ("model", "backend", "dataset", "protocol")}
     return {
         **choices, "machine": trial.machine, **({"target": trial.target} if trial.target else {}),
-        "seed": str(cfg.seed), "sweep": of_sweep, "run_dir": str(trial.place), "mimii_pl": mimii_pl.__version__,
+        "seed": str(cfg.seed), "sweep": _run_dir.parent_of(trial.place.parent) or "",
+        "run_dir": str(trial.place), "mimii_pl": mimii_pl.__version__,
         "criterion": name, "value": repr(trial.figures[name]), "held_out": facts.get("held_out", ""),
         "selection": f"{rule}; checkpoint: {_config.SELECTION[_config.task_of(cfg)]}",
         **{key: repr(value) for key, value in trial.figures.items()}, "threshold": str(facts.get("threshold", "")),
