@@ -134,7 +134,7 @@ class OptunaSearch(MLflowOptunaSweeper):
         write_figures(study, self.folder)
         done = study.get_trials(states=[TrialState.COMPLETE])
         logger, parent = OmegaConf.select(self.config, "trainer.logger"), parent_of(self.folder)
-        best = study.best_trial if done else None
+        best = study.best_trial if done and not self.grid else None  # of a grid's machines each has its own
         if logger and parent:
             client = mlflow.MlflowClient(logger.tracking_uri)
             for name in FILES:
