@@ -152,6 +152,7 @@ class StubbornError(Exception):
         (None, _apart.RunError("StubbornError: 500: the server is gone")),
     ],
 )
+@pytest.mark.slow
 def test_what_a_run_raises_comes_out_of_its_process(tmp_path, error, comes_as):
     logs = _config.OmegaConf.create({"version": 1, "disable_existing_loggers": False})
     with pytest.raises(type(comes_as), match=str(comes_as)) as caught:
@@ -159,6 +160,7 @@ def test_what_a_run_raises_comes_out_of_its_process(tmp_path, error, comes_as):
     assert "in raise_it" in str(caught.value.__cause__)
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_without_a_word(tmp_path):
     logs = _config.OmegaConf.create({"version": 1, "disable_existing_loggers": False})
     with pytest.raises(_apart.KilledError, match="exit code 7"):

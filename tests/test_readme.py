@@ -39,6 +39,7 @@ def runs(command: str) -> list[list[str]]:
     return [list(run) for run in product(*lists)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", commands("train"))
 def test_train_commands_compose(command):
     for overrides in runs(command):

@@ -149,6 +149,7 @@ def test_figures_show_every_trial(tmp_path):
     assert len((tmp_path / "trials.csv").read_text().splitlines()) == 14
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_is_ended_early(root, tmp_path):
     storage = f"sqlite:///{tmp_path}/optuna.db"
     study = optuna.create_study(study_name=tmp_path.name, storage=storage, direction="maximize")
@@ -166,6 +167,7 @@ def test_a_hopeless_trial_is_ended_early(root, tmp_path):
     assert sorted(study.trials[1].intermediate_values) == [0, 1]
 
 
+@pytest.mark.slow
 def test_objectives_are_of_held_out_clips(root, tmp_path):
     loss = run(world.configured(root, *SMALL, "objective=loss"), tmp_path / "loss")
     facts = _run_dir.facts_of(tmp_path / "loss")
@@ -176,6 +178,7 @@ def test_objectives_are_of_held_out_clips(root, tmp_path):
         run(world.configured(root, *SMALL, "objective=other_ids"), tmp_path / "no")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_kept(root, tmp_path):
     first = run(world.configured(root, "model=spectrum"), tmp_path / "run")
     written = (tmp_path / "run" / "scores.csv").stat().st_mtime_ns
