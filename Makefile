@@ -24,7 +24,7 @@ test: $(STAMP)  ## The whole test suite
 lint: $(STAMP)  ## House style, and which room imports which
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
-check: lint  ## Lint and the fast tests (under two minutes)
+check: lint  ## Lint and the fast tests (three and a half minutes)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 format: $(STAMP)  ## Rewrite the code in the house style
