@@ -170,7 +170,7 @@ def test_checkpoints_give_bit_equal_scores(name, root, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in CLASSIFIERS])
 def test_after_a_short_training_anomalies_outrank_normals(name, root, tmp_path):
-    epochs = {"complex_ssl": 15, "conv_ae": 20}.get(name, 40)  # slow ones: as many as it takes
+    epochs = {"complex_ssl": 15, "conv_ae": 20, "wave_ae": 25}.get(name, 40)  # slow ones: as many as it takes
     cfg = world.configured(root, f"model={name}", f"training.epochs={epochs}", "dataset.batch_size=8")
     cfg.training.patience = epochs
     if "lr" in cfg.model:
