@@ -225,4 +225,6 @@ def resumed(run: str, overrides: list[str]) -> tuple[DictConfig, Path]:
                 f"{item}: a resumed run keeps its choices, and its values are written out; "
                 "only values can change, for example trainer.max_epochs=50"
             )
+    if _run_dir.facts_of(run_dir).get("status") == "finished":  # longer than it was to be, say
+        _run_dir.note(run_dir, status="running")
     return OmegaConf.merge(cfg, OmegaConf.from_dotlist(values)), run_dir

@@ -183,6 +183,14 @@ OVERRIDES = ("model=complex_ssl", "augmentation=[noise,mixup]", "training.epochs
 
 
 @pytest.mark.slow
+def test_a_finished_run_can_be_trained_longer(root, tmp_path):
+    run(world.configured(root, "model=simple_ae", "training.epochs=1"), tmp_path / "run")
+    run(*resumed(str(tmp_path / "run"), ["trainer.max_epochs=2"]))
+    facts = _run_dir.facts_of(tmp_path / "run")
+    assert (facts["status"], facts["epochs"]) == ("finished", 2)
+
+
+@pytest.mark.slow
 def test_a_killed_run_resumes_bit_exactly(root, tmp_path):
     run(world.configured(root, *OVERRIDES), tmp_path / "whole")
     command = [sys.executable, ROOT / "train.py", *OVERRIDES, "logger=none", "trainer=cpu", f"dataset.root={root}",
