@@ -26,6 +26,13 @@ import numpy as np
 
 from mimii_pl.errors import InputError
 
+SCORING = (
+    "config.yaml",
+    "features.npz",
+    "backend.npz",
+    "thresholds.json",
+)  # what scores depend on, with the checkpoint
+
 
 def write_text(path: Path, text: str) -> None:
     """Write then rename, so that a reader never meets half a file."""
@@ -75,7 +82,7 @@ def fingerprint(run_dir: Path) -> str:
     if "checkpoint" not in facts:
         raise InputError(f"run={run_dir} is not finished: `python train.py resume={run_dir}` goes on with it")
     digest = hashlib.sha256(json.dumps([facts.get(name) for name in ("labels", "samples", "classes")]).encode())
-    for name in ("config.yaml", "features.npz", "backend.npz", "thresholds.json", facts["checkpoint"]):
+    for name in (*SCORING, facts["checkpoint"]):
         digest.update(f"\n{name}\n".encode())
         if (run_dir / name).is_file():
             with open(run_dir / name, "rb") as file:

@@ -6,7 +6,6 @@ two processes from doing the same work, and is let go by the operating system if
 """
 
 import csv
-import errno
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ import numpy as np
 
 from mimii_pl._ahead import ahead
 from mimii_pl.dataset import _audio
-from mimii_pl.errors import InputError
+from mimii_pl.errors import InputError, full_disk_says
 
 VERSION = 1  # raise it when the same files would be decoded to other samples
 CHUNK = 64  # clips decoded ahead of the writer: bounds the memory
@@ -86,7 +85,8 @@ def build(
     folder = cache_dir / key
     if not folder.is_dir():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_dir / f"{key}.lock"):
+        full = _no_space(cache_dir, "it filled up while decoding")
+        with FileLock(cache_dir / f"{key}.lock"), full_disk_says(full):
             if not folder.is_dir():
                 _write(folder, paths, sample_rate, seconds, channel, description)
     meta = json.loads((folder / "meta.json").read_text())
@@ -129,10 +129,6 @@ def _write(
             raise InputError(f"none of {len(paths)} clips can be used; the first: {skipped[0][0]}: {skipped[0][1]}")
         (partial / "meta.json").write_text(json.dumps({"samples": samples, "rows": rows, "skipped": skipped}))
         os.rename(partial, folder)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(_no_space(folder.parent, "it filled up while decoding")) from None
-        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -8,7 +8,6 @@
 """
 
 import csv
-import errno
 import hashlib
 import io
 import json
@@ -21,7 +20,7 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from mimii_pl import _run_dir
-from mimii_pl.errors import InputError
+from mimii_pl.errors import InputError, full_disk_says
 from mimii_pl.scoring._recordings import TEXT, Recording, read_list, write_list
 
 log = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ class Shards:
         """Some rows of a shard, in order; written with the last of them."""
         self._begun[number].extend(rows)
         if len(self._begun[number]) == self._length(number):
-            with _named(self.folder):
+            with full_disk_says(_full(self.folder)):
                 _write(self._path(number), [self._begun.pop(number)])
 
     def join(self, header: Row, note: Callable[[Row], None]) -> None:
@@ -130,7 +129,7 @@ class Shards:
         Args:
             note: is called with every row.
         """
-        with _named(self.output.parent):
+        with full_disk_says(_full(self.output.parent)):
             _write(self.output, self._blocks(header, note))
         self._clear()
 
@@ -182,11 +181,5 @@ def _write(path: Path, blocks: Iterator[list[Row]] | list[list[Row]]) -> None:
     os.replace(partial, path)
 
 
-@contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"{folder}: no room left. Free some: the same command goes on where it was") from None
-        raise
+def _full(folder: Path) -> str:
+    return f"{folder}: no room left. Free some: the same command goes on where it was"

@@ -1,21 +1,24 @@
 """What a search found, to look at: its history, and how much each option mattered."""
 
-import csv
 import io
 import math
 import warnings
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import optuna
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
-from mimii_pl._run_dir import write_bytes, write_text
+from mimii_pl._run_dir import write_bytes
+from mimii_pl.report._figures import BLUE, BROWN, GREY
+from mimii_pl.tracking._leaderboard import write_table
 
 STYLES = {  # marker and colour of a trial by what became of it
-    TrialState.COMPLETE: ("o", "#08519c", "finished"),
-    TrialState.PRUNED: ("x", "#555555", "ended early"),
-    TrialState.FAIL: ("v", "#8c3a00", "failed"),
+    TrialState.COMPLETE: ("o", BLUE, "finished"),
+    TrialState.PRUNED: ("x", GREY, "ended early"),
+    TrialState.FAIL: ("v", BROWN, "failed"),
 }
 FILES = ("trials.csv", "history.png", "importance.png")
 
@@ -32,16 +35,18 @@ def history(study: optuna.Study) -> Figure:
     """Objective of each trial in the order they were begun, and the best until then."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
-    done = [trial for trial in study.trials if trial.value is not None and trial.state is TrialState.COMPLETE]
-    low, high = min((trial.value for trial in done), default=0.0), max((trial.value for trial in done), default=1.0)
+    every = study.trials
+    done = [trial for trial in every if trial.state is TrialState.COMPLETE]
+    values = [trial.value for trial in done]
+    low, high = min(values, default=0.0), max(values, default=1.0)
     floor = low - 0.1 * (high - low or 0.1)
     for state, (marker, colour, label) in STYLES.items():
-        trials = [trial for trial in study.trials if trial.state is state]
+        trials = [trial for trial in every if trial.state is state]
         heights = [trial.value if state is TrialState.COMPLETE else floor for trial in trials]
         if trials:
             axes.plot([t.number for t in trials], heights, marker, color=colour, label=f"{label}, {len(trials)}")
-    best = [max(trial.value for trial in done[: at + 1]) for at in range(len(done))]
-    axes.step([trial.number for trial in done], best, where="post", color="#8c3a00", linewidth=1.2, label="best so far")
+    best = list(accumulate(values, max))
+    axes.step([trial.number for trial in done], best, where="post", color=BROWN, linewidth=1.2, label="best so far")
     axes.set(xlabel="trial (below all others: those without a value)", ylabel="objective, higher is better")
     axes.legend(fontsize=8, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
@@ -64,7 +69,7 @@ def _bars(mattered: dict[str, float], trials: int) -> Figure:
     figure = Figure(figsize=(7, 1 + 0.35 * len(mattered)), layout="constrained")
     axes = figure.subplots()
     names = list(mattered)[::-1]
-    bars = axes.barh(names, [mattered[name] for name in names], color="#9ecae1", edgecolor="#08519c")
+    bars = axes.barh(names, [mattered[name] for name in names], color="#9ecae1", edgecolor=BLUE)
     axes.bar_label(bars, [f"{100 * mattered[name]:.0f} %" for name in names], padding=3, fontsize=9)
     axes.set(xlim=(0, 1.1), xlabel=f"share of the objective's variance over {trials} finished trials (fANOVA)")
     return figure
@@ -77,16 +82,16 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _write_trials(study: optuna.Study, path: Path) -> None:
-    names = sorted({name for trial in study.trials for name in trial.params})
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("trial", "state", "objective", "last_look", "seconds", *names))
-    table.writerows((*_columns(trial), *(trial.params.get(name, "") for name in names)) for trial in study.trials)
-    write_text(path, text.getvalue())
+    trials = study.trials
+    names = sorted({name for trial in trials for name in trial.params})
+    columns = ("trial", "state", "objective", "last_look", "seconds", *names)
+    write_table(path, [_row(trial) | trial.params for trial in trials], columns)
 
 
-def _columns(trial: FrozenTrial) -> tuple:
+def _row(trial: FrozenTrial) -> dict[str, Any]:
     seconds = f"{trial.duration.total_seconds():.1f}" if trial.duration else ""
     epoch = max(trial.intermediate_values, default=None)  # the last at which it was looked at
     value = repr(trial.value) if trial.state is TrialState.COMPLETE else ""
-    return trial.number, trial.state.name.lower(), value, "" if epoch is None else epoch + 1, seconds
+    looked = "" if epoch is None else epoch + 1
+    state = trial.state.name.lower()
+    return {"trial": trial.number, "state": state, "objective": value, "last_look": looked, "seconds": seconds}

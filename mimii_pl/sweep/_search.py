@@ -38,7 +38,7 @@ class OptunaSearch(MLflowOptunaSweeper):
     """
 
     def __init__(self, options: DictConfig, space: dict[str, Any]) -> None:
-        super().__init__(OptunaConfig(params=space, n_trials=options.trials))
+        super().__init__(OptunaConfig(params=space))
         self.options = options
 
     def sweep(self, arguments: list[str]) -> None:

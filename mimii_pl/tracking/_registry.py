@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
-FILES = ("config.yaml", "run.json", "features.npz", "backend.npz", "thresholds.json")  # beside the checkpoint
+FILES = ("run.json", *_run_dir.SCORING)  # beside the checkpoint
 ALIAS = "champion"  # of the version in use
 SCHEME = "models:/"
 URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+|latest))")
@@ -55,7 +55,7 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
     client, run_id = existing(logger.tracking_uri), facts["mlflow_run_id"]
     artifacts = _artifacts(client, run_id, run_dir, logger.tracking_uri)
     files = [name for name in (*FILES, facts["checkpoint"]) if (run_dir / name).is_file()]
-    content = _digest(run_dir, files)
+    content = _run_dir.fingerprint(run_dir)[:16]
     _make_model(client, name)
     for version in client.search_model_versions(f"name = '{name}'"):
         if (version.run_id, version.tags.get("content")) == (run_id, content):
@@ -77,13 +77,6 @@ def _artifacts(client: "MlflowClient", run_id: str, run_dir: Path, tracking_uri:
         return client.get_run(run_id).info.artifact_uri.rstrip("/")
     except MlflowException:
         raise InputError(f"run={run_dir}: MLflow in {tracking_uri} does not know it (any more): {run_id}") from None
-
-
-def _digest(run_dir: Path, files: list[str]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(f"{name}\n".encode() + hashlib.sha256((run_dir / name).read_bytes()).digest())
-    return digest.hexdigest()[:16]
 
 
 def _make_model(client: "MlflowClient", name: str) -> None:
