@@ -43,7 +43,7 @@ zoo: $(STAMP)  ## Every detector on all synthetic machines, half a minute of tra
 	$(BIN)/python train.py -m experiment=zoo
 
 paper: zoo  ## The zoo's table for a paper: LaTeX, PDF, HTML in outputs/compare
-	$(BIN)/python compare.py sweep=latest
+	$(BIN)/mimii compare sweep=latest
 
 clean:  ## Remove what is not in git except outputs and mlruns
 	rm -rf $(VENV) data/synthetic data/cache .pytest_cache .ruff_cache

@@ -15,8 +15,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from mimii_pl import _config
-from mimii_pl._memory import keep_freed_memory
+from mimii_pl.core.config import build_data, compose
+from mimii_pl.core.memory import keep_freed_memory
 
 RATE = 16000
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
@@ -39,12 +39,12 @@ def recordings(folder: Path, *, train: int, test: int = 0, seconds: float = 10.0
     return folder
 
 
-def sounds(root: Path, *overrides: str):
+def data(root: Path, *overrides: str):
     """Configuration and data module of a folder, cache beside it."""
     folders = [f"dataset.root={root}", f"dataset.cache_dir={root}/cache", f"run_dir={root}/run"]
-    cfg = _config.compose(["logger=none", "machine=fan", *folders, *overrides])
+    cfg = compose(["logger=none", "machine=fan", *folders, *overrides])
     (root / "run").mkdir(exist_ok=True)
-    module = _config.build_sounds(cfg)
+    module = build_data(cfg)
     module.setup()
     return cfg, module
 

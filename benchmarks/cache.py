@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from _bench import medians, recordings, seconds, show, sounds, workplace
+from _bench import data, medians, recordings, seconds, show, workplace
 
 CLIPS = 300
 
@@ -13,13 +13,13 @@ with workplace() as folder:
 
     def build():
         shutil.rmtree(root / "cache", ignore_errors=True)
-        sounds(root, "model=dense_ae")
+        data(root, "model=dense_ae")
 
     times = medians(
         {"read the bytes": lambda: [path.read_bytes() for path in files], "build the cache": build}, repeats=3
     )
-    times["open the cache"] = seconds(lambda: sounds(root, "model=dense_ae"))
-    _, module = sounds(root, "model=dense_ae")
+    times["open the cache"] = seconds(lambda: data(root, "model=dense_ae"))
+    _, module = data(root, "model=dense_ae")
     rows = module.rows("train")
     times["batches of whole clips"] = (
         medians({"": lambda: list(module.loader(rows))}, repeats=5)[""] * CLIPS / len(rows)

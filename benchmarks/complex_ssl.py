@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from _bench import DEVICES, medians, peak_mib, recordings, show, sounds, workplace
+from _bench import DEVICES, data, medians, peak_mib, recordings, show, workplace
 from torch import Tensor, nn
 
-from mimii_pl import _config
+from mimii_pl.core.config import build
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.model._complex import ComplexConv2d, Parts, PerPart
 from mimii_pl.model.complex_ssl import ComplexSSL
@@ -80,10 +80,10 @@ def one_window(spec: Tensor) -> Tensor:
 def published_work(root: Path) -> None:
     """One epoch over 216 clips of 10 s, 24 validation clips, 120 test clips; one 64-frame window of each."""
     started = time.perf_counter()
-    cfg, module = sounds(root, "model=complex_ssl", "trainer=default", "training.epochs=1")
-    model = _config.build(cfg.model, module.in_shape, 4)
+    cfg, module = data(root, "model=complex_ssl", "trainer=default", "training.epochs=1")
+    model = build(cfg.model, module.in_shape, 4)
     module.crop, model.windows = model.crop, one_window
-    trainer = _config.build(cfg.trainer)
+    trainer = build(cfg.trainer)
     module.fit_features(trainer.strategy.root_device)
     trainer.fit(model, module)
     trained = time.perf_counter() - started

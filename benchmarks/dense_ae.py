@@ -3,22 +3,22 @@
 import time
 from pathlib import Path
 
-from _bench import peak_mib, recordings, show, sounds, workplace
+from _bench import data, peak_mib, recordings, show, workplace
 
-from mimii_pl import _config
-from mimii_pl.run import hush
+from mimii_pl.core.config import build
+from mimii_pl.core.process import quiet_lightning
 
 OFFICIAL = {"features": 10.4, "epoch": 4.5, "all": 49.0}  # seconds on two cores: 360 clips, 66,700 windows, 5 epochs
 
 with workplace() as folder:
-    hush()
+    quiet_lightning()
     root = recordings(Path(folder), train=240, test=120)
     started = time.perf_counter()
-    cfg, module = sounds(root, "model=dense_ae", "trainer=default", "training.epochs=5")
+    cfg, module = data(root, "model=dense_ae", "trainer=default", "training.epochs=5")
     decoded = time.perf_counter() - started
-    model = _config.build(cfg.model, module.in_shape, 4)
+    model = build(cfg.model, module.in_shape, 4)
     module.crop = model.crop
-    trainer = _config.build(cfg.trainer)
+    trainer = build(cfg.trainer)
     begun = time.perf_counter()
     trainer.fit(model, module)
     epoch = (time.perf_counter() - begun) / 5

@@ -3,7 +3,7 @@
 import torch
 from _bench import DEVICES, medians, show, workplace
 
-from mimii_pl import _config
+from mimii_pl.core.config import build, compose
 
 CLIPS = 32
 
@@ -14,8 +14,8 @@ with workplace():
         for name in ("log_mel", "stft", "complex_stft"):
             work = {}
             for engine in ("torch", "nnaudio"):
-                features = _config.build(_config.compose([f"features={name}", f"features.engine={engine}"]).features)
-                features.place(device)
+                features = build(compose([f"features={name}", f"features.engine={engine}"]).features)
+                features.to_device(device)
                 work[engine] = lambda features=features, wave=wave: features(wave)
             times = medians(work, repeats=5, device=device)
             rows += [[name, engine, value, CLIPS / value, value / times["torch"]] for engine, value in times.items()]

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from _bench import show
 
-from mimii_pl.tracking._logger import open_store
+from mimii_pl.tracking.logger import open_store
 
 EPOCHS, MACHINE_IDS = 30, 60  # 5 metrics an epoch, 4 per machine ID at the end: 390 metrics a run
 
@@ -30,9 +30,10 @@ def record(tracking_uri: str, folder: str, first: int, runs: int) -> tuple[list[
     """Record some runs; the errors, and the longest that one call took."""
     from omegaconf import OmegaConf
 
-    from mimii_pl import _config, _run_dir
-    from mimii_pl.results import Result
-    from mimii_pl.tracking._logger import RunLogger, finish_run, start_run
+    from mimii_pl.core.config import compose
+    from mimii_pl.core.run_dir import write_facts
+    from mimii_pl.scoring.results import Result
+    from mimii_pl.tracking.logger import RunLogger, finish_run, start_run
 
     errors, longest = [], 0.0
     for number in range(first, first + runs):
@@ -40,11 +41,11 @@ def record(tracking_uri: str, folder: str, first: int, runs: int) -> tuple[list[
         run_dir.mkdir()
         try:
             store = f"trainer.logger.tracking_uri={tracking_uri}"
-            cfg = _config.compose([f"run_dir={run_dir}", f"seed={number}", store])
+            cfg = compose([f"run_dir={run_dir}", f"seed={number}", store])
             OmegaConf.resolve(cfg)
             (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
             (run_dir / "best.ckpt").write_bytes(bytes(100_000))
-            _run_dir.note(run_dir, checkpoint="best.ckpt")
+            write_facts(run_dir, checkpoint="best.ckpt")
             logger = RunLogger(tracking_uri=tracking_uri)
             start_run(cfg, logger, run_dir, None)
             for epoch in range(EPOCHS):

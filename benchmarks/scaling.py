@@ -9,22 +9,22 @@ import sys
 import time
 from pathlib import Path
 
-from _bench import RATE, mapped_mib, peak_mib, recordings, show, sounds, workplace
+from _bench import RATE, data, mapped_mib, peak_mib, recordings, show, workplace
 
-from mimii_pl import _config
-from mimii_pl.run import hush
-from mimii_pl.scorer import Scorer
+from mimii_pl.core.config import build
+from mimii_pl.core.process import quiet_lightning
+from mimii_pl.scoring.scorer import Scorer
 
 
 def one_size(root: Path, clips: int) -> None:
     """Print seconds and peak memory of one size; a process of its own, since a process never forgets its peak."""
-    hush()
+    quiet_lightning()
     started = time.perf_counter()
-    cfg, module = sounds(root, "model=dense_ae", "trainer=default", "training.epochs=1")
+    cfg, module = data(root, "model=dense_ae", "trainer=default", "training.epochs=1")
     opened = time.perf_counter()
-    model = _config.build(cfg.model, module.in_shape, 4)
+    model = build(cfg.model, module.in_shape, 4)
     module.crop = model.crop
-    trainer = _config.build(cfg.trainer)
+    trainer = build(cfg.trainer)
     trainer.progress_bar_callback.disable()
     trainer.fit(model, module)
     trained = time.perf_counter()

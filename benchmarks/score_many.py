@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from _bench import RATE, recordings, show, workplace
 
-from mimii_pl import _config
+from mimii_pl.core.config import CONF, compose
 from mimii_pl.run import run
 
 
@@ -39,13 +39,13 @@ def trained(root: Path) -> Path:
     data = recordings(root / "world", train=64, test=8, seconds=1.0)
     folders = [f"dataset.root={data}", f"dataset.cache_dir={root}/cache"]
     options = ["model=simple_ae", "machine=fan", "training.epochs=2", "logger=none", "trainer=cpu", "report=brief"]
-    run(_config.compose([*options, *folders, "efficiency.seconds=0"]), root / "run")
+    run(compose([*options, *folders, "efficiency.seconds=0"]), root / "run")
     return root / "run"
 
 
 def scored(root: Path, source: Path, output: str, kill_at: int | None = None) -> tuple[float, float]:
     """Seconds and peak MiB of `python score.py` in a session of its own, killed at so many finished shards."""
-    script = _config.CONF.parent / "score.py"
+    script = CONF.parent / "score.py"
     command = [sys.executable, script, f"run={root / 'run'}", f"input={source}", f"output={root / output}"]
     started = time.perf_counter()
     with open(root / "log", "w") as log:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from _bench import seconds, show, workplace
 
-from mimii_pl.dataset._machines import UNITS
+from mimii_pl.dataset._synthetic_machines import UNITS
 from mimii_pl.dataset.synthetic import write_machine
 
 PER_ID = {"train_clips": 45, "test_clips": 15}  # 4 IDs: 180 + 60 + 60 clips

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from _bench import show, workplace
 
-from mimii_pl import _config
+from mimii_pl.core.config import compose
 from mimii_pl.run import run
-from mimii_pl.scores import read_scores
+from mimii_pl.scoring.scores import read_scores
 from mimii_pl.threshold._threshold import Thresholds
 from mimii_pl.threshold.gamma import Gamma
 from mimii_pl.threshold.percentile import Percentile
@@ -24,7 +24,7 @@ with workplace() as place:
     for seed in SEEDS:
         folder = Path(place) / str(seed)
         own = [f"dataset.root={place}/synthetic", f"dataset.cache_dir={place}/cache", f"dataset.world_seed={seed}"]
-        run(_config.compose([*WORLD, *own, f"seed={seed}"]), folder)
+        run(compose([*WORLD, *own, f"seed={seed}"]), folder)
         normal = [clip for clip in read_scores(folder / "scores.csv") if clip.label == 0]
         scores = np.array([clip.score for clip in normal])
         held = Thresholds(**json.loads((folder / "thresholds.json").read_text()))

@@ -1,6 +1,248 @@
-"""`python -m mimii_pl`: the same as `train.py`."""
+"""The command line: `mimii <command> key=value ...`, `python -m mimii_pl <command> ...`; `python train.py` is `train`.
 
-from mimii_pl._cli import train
+Every file of `conf/command/` is a command. Its first comment says what it does, its values are the options, and its
+key `command` names the function that is called with them: a new command is one module and one yaml.
+"""
+
+import inspect
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mimii_pl.core import config
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.hydra_hooks import missing_extra
+from mimii_pl.core.run_dir import find_run
+
+HINTS = {  # how to continue after Ctrl-C
+    "train": "`mimii resume` continues from the last checkpoint",
+    "download": "the same command continues where it stopped",
+    "search": "the same command continues the search",
+    "score": "the same command continues after the last finished shard",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command that the arguments name; without arguments, list the commands."""
+    command, arguments = parse(sys.argv[1:] if argv is None else argv)
+    if command is None:
+        _list_commands()
+        return
+    with _one_line_errors():
+        command, arguments, finish = translate(command, arguments)
+    sys.argv[1:] = arguments
+    _run_hydra(command)
+    if finish is not None:
+        with _one_line_errors():
+            finish()
+
+
+def train() -> None:
+    """Entry of `train.py`."""
+    main(["train", *sys.argv[1:]])
+
+
+def commands() -> dict[str, str]:
+    """Commands and what they do, from the first comment of their files."""
+    files = [config.CONF / "train.yaml", *sorted(config.CONF.glob("command/[!_]*.yaml"))]
+    return {path.stem: _summary(path) for path in files}
+
+
+def parse(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The command and its arguments; arguments without a command are those of `train`.
+
+    Raises:
+        SystemExit: there is no such command.
+    """
+    if not argv or list(argv) in (["--help"], ["-h"], ["help"]):
+        return None, []
+    if list(argv) == ["--version"]:
+        from mimii_pl import __version__
+
+        print(f"mimii_pl {__version__}")
+        sys.exit()
+    first = argv[0]
+    if first.startswith("-") or "=" in first:
+        return "train", list(argv)
+    known = list(commands())
+    if first not in known:
+        _fail(f"{first}: no such command. Commands: {', '.join(known)}.{config.closest(first, known)}")
+    return first, list(argv[1:])
+
+
+def translate(command: str, arguments: list[str]) -> tuple[str, list[str], Callable[[], Any] | None]:
+    """What Hydra is given: the file of the command, its arguments, and what is to be done after it.
+
+    `resume` and `retrain` become `train` with an option; `machine=fan` of a command with `only.machine` says which
+    runs, where Hydra would take it for a choice of conf/machine.
+    """
+    after = None
+    if command != "train":
+        options = OmegaConf.load(config.CONF / "command" / f"{command}.yaml")
+        names = options.get("only", {})
+        arguments = [f"only.{item}" if item.partition("=")[0] in names else item for item in arguments]
+        if "train" in options and not {"--help", "-h"} & set(arguments):
+            command, arguments = "train", _as_train(options, arguments)
+    if command == "train":
+        if any(item.startswith("best=") for item in arguments):
+            from mimii_pl.sweep.register import register_winners
+            from mimii_pl.sweep.retrain import retraining
+
+            arguments, sweep_dir = retraining(arguments)
+            after = lambda: register_winners(sweep_dir) if sweep_dir.is_dir() else None  # noqa: E731  (`--cfg`: none)
+        for item in [item for item in arguments if item.startswith("resume=")]:  # write where the run was writing
+            arguments.append(f"hydra.run.dir={find_run(item.removeprefix('resume='), finished=False)}")
+    multirun = [item for item in arguments if item in ("-m", "--multirun")]  # Hydra wants it first
+    return command, [*multirun, *(item for item in arguments if item not in multirun)], after
+
+
+def _as_train(options: DictConfig, arguments: list[str]) -> list[str]:
+    """Arguments of `resume` or `retrain` as those of `train`: `run=latest` -> `resume=latest`."""
+    option = str(options.train)
+    key = next(name for name in ("run", "sweep") if name in options)
+    value = str(options[key])
+    others = []
+    for item in arguments:
+        if item.startswith(f"{key}="):
+            value = item.partition("=")[2]
+        elif "=" not in item and not item.startswith("-"):
+            value = item  # `mimii resume outputs/...`
+        else:
+            others.append(item)
+    return [f"{option}={value}", *others]
+
+
+def _run_hydra(command: str) -> None:
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    name = command if command == "train" else f"command/{command}"
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out, to be explained here rather than printed there
+    try:
+        hydra.main(version_base="1.3", config_path=str(config.CONF), config_name=name)(_call)()
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        if full_error:
+            raise
+        _fail(str(error) if isinstance(error, InputError) else config.explain(error))
+    except RuntimeError as error:
+        if message := missing_extra(error):
+            _fail(message)
+        raise
+    except KeyboardInterrupt:
+        search = any(item.startswith("sweep=") for item in sys.argv)
+        sys.exit(f"interrupted; {HINTS.get('search' if search else command, 'start it again')}")
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+
+
+def _call(cfg: DictConfig) -> float | None:
+    """Call the function of a composed configuration: with its values as keywords, or whole where it takes `cfg`."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.utils import get_method
+
+    hydra = HydraConfig.get()
+    with open_dict(cfg):
+        function = get_method(cfg.pop("command"))
+    cfg = config.with_choices(cfg, hydra.runtime.choices)
+    parameters = inspect.signature(function).parameters
+    if "run_dir" in parameters:
+        return _run(function, cfg, hydra)
+    with _one_line_errors():
+        if "cfg" in parameters:
+            function(cfg)
+        else:
+            function(**OmegaConf.to_container(cfg, resolve=True))
+    return None
+
+
+def _run(function: Callable[..., float], cfg: DictConfig, hydra: DictConfig) -> float:
+    """Make one run, alone or in a sweep, in its directory; where it fails, say so there and in MLflow."""
+    from mimii_pl.core import process
+
+    run_dir = Path(hydra.runtime.output_dir)
+    sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
+    args = function, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
+    try:
+        if not process.needs_process(cfg, hydra):
+            return call_run(*args)
+        value = process.run_in_process(call_run, run_dir, hydra.job_logging, *args)
+        print(f"{run_dir.name} {'was pruned' if math.isnan(value) else f'has finished: {value:.4g}'}", flush=True)
+        return value
+    except BaseException as error:
+        _end_failed(cfg, run_dir)
+        explained = isinstance(error, InputError | process.KilledError)
+        reason = str(error) if explained else traceback.format_exc()
+        if sweep_dir is None or not isinstance(error, Exception):
+            with _one_line_errors():
+                raise
+        (run_dir / "failed.txt").write_text(reason)  # one run must not stop the sweep; the leaderboard names it
+        last = reason.strip().splitlines()[-1]
+        print(f"{run_dir.name} has failed and the sweep continues: {last}", file=sys.stderr, flush=True)
+        return math.nan
+
+
+def call_run(
+    function: Callable[..., float], cfg: DictConfig, run_dir: Path, sweep_dir: Path | None, overrides: list[str]
+) -> float:
+    """Make a run, or continue one; importable, so that another process can call it."""
+    if cfg.get("resume"):
+        from mimii_pl.run import resumed
+
+        cfg, run_dir = resumed(cfg.resume, overrides)
+    return function(cfg, run_dir, sweep_dir=sweep_dir)
+
+
+def _end_failed(cfg: DictConfig, run_dir: Path) -> None:
+    logger = OmegaConf.select(cfg, "trainer.logger")
+    if logger:
+        from mimii_pl.tracking.logger import end_run
+
+        end_run(run_dir, logger.tracking_uri, "FAILED")
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Exit on an InputError with its message alone: Hydra would print a headline of its own."""
+    try:
+        yield
+    except InputError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    sys.exit(f"error: {message}")
+
+
+def _summary(path: Path) -> str:
+    comments = (line.removeprefix("# ") for line in path.read_text().splitlines() if line.startswith("# "))
+    line = next(line for line in comments if not line.startswith("@package"))
+    return line.partition(": `")[0]
+
+
+def _list_commands() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2), show_header=False)
+    for name, summary in commands().items():
+        table.add_row(f"[bold]{name}[/]", summary.replace("[", r"\["))
+    console = Console()
+    console.print("mimii <command> key=value ...        options of one: mimii <command> --help", highlight=False)
+    console.print(table)
+
 
 if __name__ == "__main__":
-    train()
+    from mimii_pl.__main__ import main as imported  # under its own name, so that other processes find its functions
+
+    imported()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-import world
 from hydra.core.global_hydra import GlobalHydra
+from support import world
 
 if os.environ.get("PYTEST_XDIST_WORKER"):  # each worker has a core, and so have the processes its tests start
     torch.set_num_threads(1)
@@ -54,11 +54,11 @@ def dcase_folder(tmp_path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def sounds() -> Callable:
+def open_data() -> Callable:
     """Builds and sets up the data module that a run on a folder with these overrides has (log-mel unless they say)."""
 
     def build(root: Path, *overrides: str):
-        return world.sounds_of(world.configured(root, "model=dense_ae", *overrides))
+        return world.data_of(world.configured(root, "model=dense_ae", *overrides))
 
     return build
 

@@ -1,1 +1,6 @@
-"""Scoring back ends fitted on embeddings of normal clips."""
+"""Embeddings of normal clips -> score: one module per back end."""
+
+from mimii_pl.backend._backend import BackEnd
+from mimii_pl.backend._estimator import Estimator
+
+__all__ = ["BackEnd", "Estimator"]

@@ -6,18 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mimii_pl.errors import InputError
+from mimii_pl.core.errors import InputError
 
 Pool = Literal["mean", "mean_std", "max", "gem", "none"]
 GEM_POWER = 3.0
-ALL = -1  # the part fitted on all machine IDs: for IDs not heard in training
+ALL_IDS = -1  # the part fitted on all machine IDs: for IDs not heard in training
 
 
 class BackEnd:
     """Base of the back ends. N clips, D numbers per embedding; higher scores are more anomalous.
 
-    A subclass implements `learn`, which makes one part (arrays by name) of the normal embeddings of one machine ID, and
-    `judge`, which scores embeddings by a part.
+    A subclass implements `fit_one`, which makes one part (arrays by name) of the normal embeddings of one machine ID,
+    and `score_one`, which scores embeddings by a part.
 
     Args:
         per_id: fit and judge per machine ID; False: pool all IDs. A clip of an ID not heard in training is judged
@@ -35,11 +35,16 @@ class BackEnd:
         self.device = torch.device("cpu")
         self.parts: dict[int, dict[str, np.ndarray]] = {}
 
-    def learn(self, x: np.ndarray) -> dict[str, np.ndarray]:
+    @property
+    def name(self) -> str:
+        """Name on the command line: that of its module."""
+        return type(self).__module__.rsplit(".", 1)[1]
+
+    def fit_one(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """A part made of normal embeddings [n, D]."""
         raise NotImplementedError
 
-    def judge(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         """Anomaly scores [n] of embeddings [n, D]."""
         raise NotImplementedError
 
@@ -49,11 +54,11 @@ class BackEnd:
         Raises:
             InputError: too few clips.
         """
-        self.parts = {ALL: self._learn(embeddings, "all machine IDs together")}
+        self.parts = {ALL_IDS: self._fit_part(embeddings, "all machine IDs together")}
         for id_ in np.unique(ids) if self.per_id else ():
-            self.parts[int(id_)] = self._learn(embeddings[ids == id_], f"machine ID number {id_}")
+            self.parts[int(id_)] = self._fit_part(embeddings[ids == id_], f"machine ID number {id_}")
 
-    def _learn(self, embeddings: np.ndarray, whose: str) -> dict[str, np.ndarray]:
+    def _fit_part(self, embeddings: np.ndarray, whose: str) -> dict[str, np.ndarray]:
         x = _flat(embeddings)
         if len(x) < self.least:
             raise InputError(
@@ -62,22 +67,22 @@ class BackEnd:
             )
         if len(x) > self.limit:
             x = x[np.random.default_rng(0).choice(len(x), self.limit, replace=False)]
-        return self.learn(x)
+        return self.fit_one(x)
 
     def score(self, embeddings: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Anomaly scores [N] of clips with embeddings [N, D] or [N, W, D], pooled already."""
         scores = np.empty(len(embeddings), np.float64)
         for id_ in np.unique(ids):
             own = ids == id_
-            part = self.parts.get(int(id_), self.parts[ALL])
-            scores[own] = self.judge(part, _flat(embeddings[own])).reshape(own.sum(), -1).mean(axis=1)
+            part = self.parts.get(int(id_), self.parts[ALL_IDS])
+            scores[own] = self.score_one(part, _flat(embeddings[own])).reshape(own.sum(), -1).mean(axis=1)
         return scores
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, np.ndarray]:
         """Everything `fit` learned, as arrays."""
         return {f"{id_}.{name}": array for id_, part in self.parts.items() for name, array in part.items()}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` gave."""
         self.parts = {}
         for key, array in state.items():

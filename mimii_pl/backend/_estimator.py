@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 
 from mimii_pl.backend._backend import BackEnd
-from mimii_pl.errors import InputError
-
-KNOWN = ("numpy.", "scipy.", "sklearn.")  # packages whose types may be read back
+from mimii_pl.core.skops_io import TRUSTED, dump_estimator, load_estimator
 
 
 class Estimator(BackEnd):
@@ -19,7 +17,7 @@ class Estimator(BackEnd):
     """
 
     least = 2
-    trusted = KNOWN
+    trusted = TRUSTED
 
     def __init__(self, *, scale: bool = True, **fitting) -> None:
         super().__init__(**fitting)
@@ -38,20 +36,18 @@ class Estimator(BackEnd):
         self.loaded.clear()
         super().fit(embeddings, ids)
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         self.loaded.clear()
-        super().load_state(state)
+        super().load_state_dict(state)
 
-    def learn(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        import skops.io
-
+    def fit_one(self, x: np.ndarray) -> dict[str, np.ndarray]:
         mean, std = x.mean(axis=0), x.std(axis=0)
         part = {"mean": mean, "std": np.where(std > 0, std, 1)} if self.scale else {}
         estimator = self.make(len(x)).fit(self._scaled(part, x))
-        part["skops"] = np.frombuffer(skops.io.dumps(estimator), np.uint8)
+        part["skops"] = dump_estimator(estimator)
         return part
 
-    def judge(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         return self.anomaly(self._estimator(part), self._scaled(part, x))
 
     def _scaled(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -59,13 +55,6 @@ class Estimator(BackEnd):
         return (x - part["mean"]) / part["std"] if self.scale else x
 
     def _estimator(self, part: dict[str, np.ndarray]) -> Any:
-        import skops.io
-
         if id(part) not in self.loaded:
-            data = part["skops"].tobytes()
-            types = skops.io.get_untrusted_types(data=data)
-            strange = [name for name in types if not name.startswith(self.trusted)]
-            if strange:
-                raise InputError(f"the stored back end names {', '.join(strange)}: not loaded")
-            self.loaded[id(part)] = skops.io.loads(data, trusted=types)
+            self.loaded[id(part)] = load_estimator(part["skops"], "back end", self.trusted)
         return self.loaded[id(part)]

@@ -20,7 +20,7 @@ class KMeans(BackEnd):
         super().__init__(**fitting)
         self.clusters, self.seed = clusters, seed
 
-    def learn(self, x: np.ndarray) -> dict[str, np.ndarray]:
+    def fit_one(self, x: np.ndarray) -> dict[str, np.ndarray]:
         from sklearn.cluster import KMeans as Clustering
         from sklearn.exceptions import ConvergenceWarning
 
@@ -29,7 +29,7 @@ class KMeans(BackEnd):
             found = Clustering(min(self.clusters, len(x)), n_init=3, random_state=self.seed).fit(_unit(x))
         return {"centres": _unit(found.cluster_centers_)}
 
-    def judge(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         return 1 - (_unit(x) @ part["centres"].T).max(axis=1)
 
 

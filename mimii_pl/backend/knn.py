@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimii_pl.backend._backend import BackEnd
-from mimii_pl.errors import InputError
+from mimii_pl.core.errors import InputError
 
 DISTANCES = 2**22  # held at a time: 16 MB
 
@@ -42,14 +42,14 @@ class KNN(BackEnd):
         self.k, self.metric, self.density, self.density_k = k, metric, density, density_k
         self.least = max(k, 2 if density != "none" else 1)
 
-    def learn(self, x: np.ndarray) -> dict[str, np.ndarray]:
+    def fit_one(self, x: np.ndarray) -> dict[str, np.ndarray]:
         if self.density == "none":
             return {"bank": x}
         neighbours = min(self.density_k, len(x) - 1)
         nearest = self._nearest(x, x, neighbours + 1).sum(dim=1) / neighbours  # itself, at distance 0, is one of them
         return {"bank": x, "spread": nearest.cpu().numpy()}
 
-    def judge(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         return self._nearest(x, part["bank"], self.k, part.get("spread")).mean(dim=1).cpu().numpy()
 
     def _nearest(self, x: np.ndarray, bank: np.ndarray, k: int, spread: np.ndarray | None = None) -> Tensor:

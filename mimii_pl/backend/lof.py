@@ -3,7 +3,7 @@
 from typing import Any
 
 from mimii_pl.backend._estimator import Estimator
-from mimii_pl.errors import InputError
+from mimii_pl.core.errors import InputError
 
 
 class LOF(Estimator):

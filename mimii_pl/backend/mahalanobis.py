@@ -20,7 +20,7 @@ class Mahalanobis(BackEnd):
         super().__init__(**fitting)
         self.shrinkage = shrinkage
 
-    def learn(self, x: np.ndarray) -> dict[str, np.ndarray]:
+    def fit_one(self, x: np.ndarray) -> dict[str, np.ndarray]:
         from sklearn.covariance import LedoitWolf, ShrunkCovariance
 
         x = x.astype(np.float64)
@@ -28,6 +28,6 @@ class Mahalanobis(BackEnd):
         covariance.fit(x)
         return {"mean": covariance.location_, "precision": covariance.get_precision()}
 
-    def judge(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         away = x - part["mean"]
         return np.einsum("nd,nd->n", away @ part["precision"], away)

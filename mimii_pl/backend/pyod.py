@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mimii_pl.backend._estimator import KNOWN, Estimator
-from mimii_pl.errors import InputError
+from mimii_pl.backend._estimator import Estimator
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.skops_io import TRUSTED
 
 
 class PyOD(Estimator):
@@ -19,7 +20,7 @@ class PyOD(Estimator):
         **fitting: see `Estimator`.
     """
 
-    trusted = (*KNOWN, "pyod.")
+    trusted = (*TRUSTED, "pyod.")
 
     def __init__(self, *, detector: str = "ecod", options: dict | None = None, **fitting) -> None:
         super().__init__(**fitting)

@@ -7,14 +7,32 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from mimii_pl._run_dir import write_text
-from mimii_pl.dataset._published import Archive
-from mimii_pl.errors import InputError
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import write_text
 
 LIMIT = 128 * 2**30  # bytes that one archive may unpack to; the largest published one is about 12 GiB
-CHUNK = 1 << 20
+COPY_BYTES = 1 << 20
 JUNK = ("__MACOSX", ".DS_Store")
+
+
+class Archive(NamedTuple):
+    """One file of a record, and where it goes.
+
+    Attributes:
+        record: number of the record that holds it.
+        name: its file name there.
+        machine: machine type inside.
+        folder: where it is unpacked, under the data set's root.
+        md5: pinned checksum; None: the record's own is asked for.
+    """
+
+    record: int
+    name: str
+    machine: str
+    folder: str
+    md5: str | None = None
 
 
 def note_of(root: Path, archive: Archive) -> Path:
@@ -114,13 +132,13 @@ def _write(file: zipfile.ZipFile, info: zipfile.ZipInfo, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     partial = place.with_name(place.name + ".partial")
     with file.open(info) as source, open(partial, "wb") as target:
-        shutil.copyfileobj(source, target, CHUNK)
+        shutil.copyfileobj(source, target, COPY_BYTES)
     os.replace(partial, place)
 
 
 def _crc(path: Path) -> int:
     crc = 0
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(COPY_BYTES):
             crc = zlib.crc32(chunk, crc)
     return crc

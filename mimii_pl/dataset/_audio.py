@@ -8,7 +8,7 @@ import numpy as np
 
 SUFFIXES = {".wav", ".flac"}
 FULL_SCALE = 32768.0
-KERNEL = 2**30  # values of a resampling filter: 4 GiB; only rates without a common step, or absurd ones, need more
+MAX_KERNEL = 2**30  # values of a resampling filter: 4 GiB; only rates without a common step, or absurd ones, need more
 
 
 class UnreadableClip(Exception):  # noqa: N818  (it is what happened to a clip, and always caught)
@@ -45,7 +45,7 @@ def read(path: Path, *, sample_rate: int, channel: int | str) -> np.ndarray:
     wave = _one_channel(samples, channel)
     if wave.dtype != np.int16 and not np.isfinite(wave).all():
         raise UnreadableClip("holds NaN or infinite samples")
-    if rate * sample_rate // math.gcd(rate, sample_rate) ** 2 > KERNEL:
+    if rate * sample_rate // math.gcd(rate, sample_rate) ** 2 > MAX_KERNEL:
         raise UnreadableClip(f"cannot be resampled: its header says {rate} Hz")
     clip = to_int16(resample(wave, rate, sample_rate))
     if wave.min() == wave.max() or clip.min() == clip.max():  # resampling rings at the ends of a constant
@@ -71,7 +71,7 @@ def to_int16(wave: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(wave * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-def fit(wave: np.ndarray, samples: int) -> np.ndarray:
+def fit_length(wave: np.ndarray, samples: int) -> np.ndarray:
     """Bring [T] to a length: a longer clip is cut at its end, a shorter one is repeated from its start."""
     return wave[:samples] if len(wave) >= samples else np.resize(wave, samples)
 

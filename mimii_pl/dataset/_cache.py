@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mimii_pl._ahead import ahead
+from mimii_pl.core.errors import InputError, full_disk_says
+from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset import _audio
-from mimii_pl.errors import InputError, full_disk_says
 
 VERSION = 1  # raise it when the same files would be decoded to other samples
-CHUNK = 64  # clips decoded ahead of the writer: bounds the memory
+DECODE_AHEAD = 64  # clips decoded ahead of the writer: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class ClipRows:
         return self.waves[self.rows[some]]
 
 
-def fingerprint(waves: ClipRows) -> str:
+def clips_fingerprint(waves: ClipRows) -> str:
     """What tells these clips from others: their samples, whatever their names, places and order."""
     each = sorted(hashlib.sha256(waves[row : row + 1].tobytes()).digest() for row in range(len(waves)))
     return hashlib.sha256(b"".join(each)).hexdigest()[:16]
 
 
-def build(
+def build_cache(
     paths: Sequence[Path],
     cache_dir: Path,
     *,
@@ -122,7 +122,7 @@ def _write(
                     skipped.append((str(paths[row]), str(wave)))
                 else:
                     rows.append(row)
-                    file.write(_audio.fit(wave, samples).tobytes())
+                    file.write(_audio.fit_length(wave, samples).tobytes())
             file.flush()
             os.fsync(file.fileno())  # on disk before it gets its name: a power cut must not leave a hole
         if not rows:
@@ -145,7 +145,7 @@ def _decoded(
         except _audio.UnreadableClip as reason:
             return reason
 
-    yield from track(ahead(decode, paths, depth=CHUNK), description, total=len(paths))
+    yield from track(prefetch(decode, paths, depth=DECODE_AHEAD), description, total=len(paths))
 
 
 def _common_duration(paths: Sequence[Path]) -> float:

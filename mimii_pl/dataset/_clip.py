@@ -1,13 +1,14 @@
 """What is known of a recording, what detectors see of it, and how much of it they ask for."""
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from mimii_pl.errors import InputError
+from mimii_pl.core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -102,3 +103,14 @@ def no_machine(machine: str, root: Path, found: Iterable[str]) -> InputError:
     """What to say where a machine type is not among the data."""
     names = ", ".join(sorted(set(found))) or "none"
     return InputError(f"no recordings of machine '{machine}' in {root}; machine types found there: {names}")
+
+
+def baseline_split(clips: list[Clip]) -> list[Clip]:
+    """Split into train and test as the baseline of the original MIMII does, clips sorted by path."""
+    to_test = Counter(clip.label for clip in clips if clip.condition == "anomaly")
+    split = []
+    for clip in sorted(clips, key=lambda clip: str(clip.path)):
+        test = clip.condition == "anomaly" or to_test[clip.label] > 0
+        to_test[clip.label] -= clip.condition == "normal"
+        split.append(replace(clip, split="test" if test else "train"))
+    return split

@@ -13,17 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _cache
 from mimii_pl.dataset._audio import FULL_SCALE
+from mimii_pl.dataset._batches import ClipBatches
+from mimii_pl.dataset._classes import labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop
-from mimii_pl.dataset._gather import Gather
 from mimii_pl.dataset._sampler import TrainSampler
-from mimii_pl.dataset._target import labelled, numbered
-from mimii_pl.errors import InputError
 from mimii_pl.features._spectral import Statistics
 
 log = logging.getLogger(__name__)
-CONDITIONS = {"normal": 0, "anomaly": 1, "": -1}
+CONDITION_CODES = {"normal": 0, "anomaly": 1, "": -1}
 
 
 class MachineSounds(pl.LightningDataModule):
@@ -105,7 +105,7 @@ class MachineSounds(pl.LightningDataModule):
             raise InputError(f"no usable {kind} to train on in {self.root} for machine={self.machine}")
         number = {label: index for index, label in enumerate(self.labels)}
         self.machine_id = np.array([number.get(clip.label, -1) for clip in self.clips])
-        self.anomalous = np.array([CONDITIONS[clip.condition] for clip in self.clips])
+        self.anomalous = np.array([CONDITION_CODES[clip.condition] for clip in self.clips])
         self.classes, self.label = self.labels, self.machine_id
         if self.target:
             self.classes, self.label = numbered(self.clips, self.target)
@@ -120,7 +120,7 @@ class MachineSounds(pl.LightningDataModule):
                         label, tested[label])  # fmt: skip
 
     def _open(self, clips: list[Clip]) -> _cache.WaveCache:
-        cache = _cache.build(
+        cache = _cache.build_cache(
             [clip.path for clip in clips],
             self.cache_dir,
             sample_rate=self.sample_rate,
@@ -174,7 +174,7 @@ class MachineSounds(pl.LightningDataModule):
             self._clip_statistics = table.unbind()
 
     def _training_specs(self, device: torch.device | str) -> Iterator[tuple[np.ndarray, Tensor]]:
-        self.features.place(device)
+        self.features.to_device(device)
         rows = self.rows("train")
         for part in np.array_split(rows, -(-len(rows) // self.batch_size)):
             wave = torch.from_numpy(self.waves[part]).to(device).float() / FULL_SCALE
@@ -223,7 +223,7 @@ class MachineSounds(pl.LightningDataModule):
 
     def _loader(self, batches: Iterable[np.ndarray]) -> DataLoader:
         return DataLoader(
-            Gather(self), sampler=batches, batch_size=None, num_workers=self.num_workers,
+            ClipBatches(self), sampler=batches, batch_size=None, num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(), persistent_workers=self.num_workers > 0,
             generator=torch.Generator(),  # its own: taking an iterator must not move the random numbers of training
         )  # fmt: skip
@@ -239,7 +239,7 @@ class MachineSounds(pl.LightningDataModule):
         statistics = None
         if batch.frame is not None and self._clip_statistics is not None:
             statistics = Statistics(*(part.to(batch.wave.device)[batch.clip] for part in self._clip_statistics))
-        self.features.place(batch.wave.device)
+        self.features.to_device(batch.wave.device)
         batch = batch._replace(spec=self.features(batch.wave, cropped=batch.frame is not None, statistics=statistics))
         if training or self.target:
             batch = batch._replace(target=self._shares(batch.clip))

@@ -11,18 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from mimii_pl.core.errors import InputError
+from mimii_pl.dataset._archives import Archive
 from mimii_pl.dataset._audio import SUFFIXES
 from mimii_pl.dataset._clip import Clip, no_machine
-from mimii_pl.dataset._names import FOLDERS, Told, attributes_of, parse, read_list, read_table
-from mimii_pl.dataset._published import Archive, Published
-from mimii_pl.errors import InputError
+from mimii_pl.dataset._dcase_names import FOLDERS, Told, attributes_of, parse, read_list, read_table
+from mimii_pl.dataset._downloadable import Downloadable
 
 log = logging.getLogger(__name__)
-SHOWN = 10  # strange names in the log
+FILES_NAMED = 10  # strange names in the log
 PARTS = {"dev": ("dev",), "eval": ("eval",), "all": ("dev", "eval")}
 
 
-class DCASE(Published):
+class DCASE(Downloadable):
     """Folders of DCASE task 2: `<machine>/{train,test}/...`, in `root` itself or in `root/{dev,eval}_data[/raw]`.
 
     IDs are `id_00` (2020: normal_id_00_00000000.wav) or sections (since 2021:
@@ -57,9 +58,9 @@ class DCASE(Published):
         ground_truth: list | None = None,
         supplemental: Literal["none", "machine"] = "none",
         spelling: dict | None = None,
-        **sounds,
+        **options,
     ) -> None:
-        super().__init__(**sounds)
+        super().__init__(**options)
         self.part, self.official = part, official
         self.archives, self.ground_truth = archives or {}, ground_truth or []
         self.supplemental, self.spelling = supplemental, spelling or {}
@@ -84,9 +85,9 @@ class DCASE(Published):
         if not clips:
             raise InputError(self._nothing(strange))
         if strange:
-            names = ", ".join(str(path.relative_to(self.root)) for path in strange[:SHOWN])
+            names = ", ".join(str(path.relative_to(self.root)) for path in strange[:FILES_NAMED])
             log.warning("%d files in %s are named like no recording of task 2: left out (%s%s)",
-                        len(strange), self.root, names, ", ..." if len(strange) > SHOWN else "")  # fmt: skip
+                        len(strange), self.root, names, ", ..." if len(strange) > FILES_NAMED else "")  # fmt: skip
         return _each_once(sorted(clips, key=lambda clip: str(clip.path)))
 
     def _use(self, clip: Clip) -> Clip | None:

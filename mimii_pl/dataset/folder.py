@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._audio import SUFFIXES
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds
-from mimii_pl.dataset._words import CONDITIONS, SPLITS
-from mimii_pl.errors import InputError
+from mimii_pl.dataset._spellings import CONDITIONS, SPLITS
 
 CONDITION_FOLDERS = {word: condition for word, condition in CONDITIONS.items() if word.isalpha() and condition}
 
@@ -24,11 +24,11 @@ class Folder(MachineSounds):
     Args:
         normal: further names of folders that hold normal recordings.
         anomaly: further names of folders that hold anomalous ones, for example [propeller, unbalance].
-        sounds: root, machine, protocol, features and the other options of `MachineSounds`.
+        **options: root, machine, protocol, features and the other options of `MachineSounds`.
     """
 
-    def __init__(self, *, normal: list[str] | None = None, anomaly: list[str] | None = None, **sounds) -> None:
-        super().__init__(**sounds)
+    def __init__(self, *, normal: list[str] | None = None, anomaly: list[str] | None = None, **options) -> None:
+        super().__init__(**options)
         own = dict.fromkeys(normal or (), "normal") | dict.fromkeys(anomaly or (), "anomaly")
         self.conditions = CONDITION_FOLDERS | {str(name).lower(): condition for name, condition in own.items()}
 

@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Literal
 
+from mimii_pl.core.errors import InputError
+from mimii_pl.dataset._archives import Archive
 from mimii_pl.dataset._audio import SUFFIXES
-from mimii_pl.dataset._clip import Clip, restrict
-from mimii_pl.dataset._published import Archive, Published
-from mimii_pl.errors import InputError
-from mimii_pl.protocol.mimii import baseline_split
+from mimii_pl.dataset._clip import Clip, baseline_split, restrict
+from mimii_pl.dataset._downloadable import Downloadable
 
-CONDITIONS = {"normal": "normal", "abnormal": "anomaly"}
+FOLDER_CONDITIONS = {"normal": "normal", "abnormal": "anomaly"}
 
 
-class MIMII(Published):
+class MIMII(Downloadable):
     """Original MIMII (Purohit et al., DCASE 2019): fan, pump, slider, valve at three signal-to-noise ratios.
 
     Published without a split; the one of the authors' baseline stands for it (`protocol=official` and `protocol=mimii`
@@ -23,11 +23,11 @@ class MIMII(Published):
         snr: signal-to-noise ratio of the recordings in dB.
         archives: the archives as their record has them: `record`, `name` (with {snr} and {machine}), `files`
             (machine -> MD5 or null).
-        sounds: root, machine, protocol, features and the other options of `Published` and `MachineSounds`.
+        **options: root, machine, protocol, features and the other options of `Published` and `MachineSounds`.
     """
 
-    def __init__(self, *, snr: Literal[-6, 0, 6] = 6, archives: dict | None = None, **sounds) -> None:
-        super().__init__(**sounds)
+    def __init__(self, *, snr: Literal[-6, 0, 6] = 6, archives: dict | None = None, **options) -> None:
+        super().__init__(**options)
         self.snr, self.archives = snr, archives
 
     def wanted(self) -> list[Archive]:
@@ -46,7 +46,7 @@ class MIMII(Published):
             )
         clips = [
             Clip(
-                path, machine=path.parts[-4], machine_id=path.parts[-3], condition=CONDITIONS[path.parts[-2]],
+                path, machine=path.parts[-4], machine_id=path.parts[-3], condition=FOLDER_CONDITIONS[path.parts[-2]],
                 attributes={"snr_db": self.snr},
             )
             for path in files
@@ -57,5 +57,5 @@ class MIMII(Published):
         return [
             path
             for path in self.root.glob(pattern)
-            if path.parent.name in CONDITIONS and path.suffix.lower() in SUFFIXES
+            if path.parent.name in FOLDER_CONDITIONS and path.suffix.lower() in SUFFIXES
         ]

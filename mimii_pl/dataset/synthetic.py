@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mimii_pl.dataset._anomalies import break_down, kind
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.dataset._machines import RATE, SOUNDS, UNITS, factory, vary
+from mimii_pl.dataset._synthetic_faults import break_down, kind
+from mimii_pl.dataset._synthetic_machines import RATE, SOUNDS, UNITS, factory, vary
 from mimii_pl.dataset.dcase import DCASE
-from mimii_pl.errors import InputError
 
 PHYSICS = 1  # raise it when the same options would give other recordings
-LEVEL = 0.08  # root mean square of a clip, full scale 1
+MEAN_LEVEL = 0.08  # root mean square of a clip, full scale 1
 SPREAD = 2.0  # dB, standard deviation of the clips' level: loudness alone must not tell
 
 
@@ -70,7 +70,7 @@ class Synthetic(DCASE):
         test_clips: int = 20,
         clip_seconds: float = 4.0,
         world_seed: int = 0,
-        **sounds,
+        **options,
     ) -> None:
         if severity < 0 or world_seed < 0:
             raise InputError(f"dataset.severity={severity} and dataset.world_seed={world_seed} must not be negative")
@@ -80,7 +80,7 @@ class Synthetic(DCASE):
         }  # fmt: skip
         size = f"{train_clips}+{test_clips}x{clip_seconds:g}s"
         name = f"v{PHYSICS}_snr{snr_db:g}_severity{severity:g}_{size}_seed{world_seed}"
-        super().__init__(root=str(Path(root) / name), **sounds)
+        super().__init__(root=str(Path(root) / name), **options)
 
     def prepare_data(self) -> None:
         """Write the recordings of the chosen machine type where they are missing."""
@@ -165,7 +165,11 @@ def parts(order: Order, samples: int, *, severity: float, world_seed: int) -> tu
     if order.condition == "anomaly" and severity > 0:
         unit = break_down(order.machine, unit, severity, order.index, rng)
     machine, background = SOUNDS[order.machine](unit, samples, rng), factory(samples, rng)
-    return machine / _rms(machine), background / _rms(background), LEVEL * 10 ** (SPREAD * rng.standard_normal() / 20)
+    return (
+        machine / _rms(machine),
+        background / _rms(background),
+        MEAN_LEVEL * 10 ** (SPREAD * rng.standard_normal() / 20),
+    )
 
 
 def _rms(wave: np.ndarray) -> float:

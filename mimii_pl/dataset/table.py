@@ -5,14 +5,14 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._audio import SUFFIXES
 from mimii_pl.dataset._clip import Clip, restrict
 from mimii_pl.dataset._datamodule import MachineSounds
-from mimii_pl.dataset._words import CONDITIONS, SPLITS
-from mimii_pl.errors import InputError
+from mimii_pl.dataset._spellings import CONDITIONS, SPLITS
 
 log = logging.getLogger(__name__)
-COLUMNS = {  # part of a clip -> usual names of its column
+COLUMN_NAMES = {  # part of a clip -> usual names of its column
     "path": ("path", "file", "filename", "file_name", "file_id", "wav"),
     "condition": ("condition", "label", "abnormal", "anomalous", "anomaly", "is_anomaly"),
     "split": ("split", "subset", "set"),
@@ -22,7 +22,7 @@ COLUMNS = {  # part of a clip -> usual names of its column
     "recording": ("recording",),
 }
 WORDS = {"condition": CONDITIONS, "split": SPLITS}
-SHOWN = 10  # missing files in the log
+VALUES_NAMED = 10  # missing files in the log
 
 
 class Table(MachineSounds):
@@ -48,8 +48,10 @@ class Table(MachineSounds):
         self.table = self.root / "label.csv" if self.root.is_dir() else self.root
         self.sounds = Path(sounds) if sounds else self.table.parent
         self.columns = {part: column for part, column in (columns or {}).items() if column}
-        if unknown := self.columns.keys() - COLUMNS:
-            raise InputError(f"dataset.columns.{unknown.pop()}: a clip has no such part. It has: {', '.join(COLUMNS)}")
+        if unknown := self.columns.keys() - COLUMN_NAMES:
+            raise InputError(
+                f"dataset.columns.{unknown.pop()}: a clip has no such part. It has: {', '.join(COLUMN_NAMES)}"
+            )
 
     def discover(self) -> list[Clip]:
         if not self.table.is_file():
@@ -69,7 +71,7 @@ class Table(MachineSounds):
                 f"none of the {len(clips)} files in {self.table} is there; the first: {clips[0].path}. "
                 "Set dataset.sounds=<the folder that the paths start from>"
             )
-        for clip in missing[:SHOWN]:
+        for clip in missing[:VALUES_NAMED]:
             log.warning("%s: listed in %s and not there", clip.path, self.table)
         if missing:
             log.warning("%d of %d files in %s are missing: left out", len(missing), len(clips), self.table)
@@ -82,14 +84,16 @@ class Table(MachineSounds):
     def _found(self, header: Iterable[str]) -> dict[str, str]:
         """Part of a clip -> the column that holds it."""
         names = {str(name).strip().lower(): name for name in header}
-        found = {part: names[alias] for part in COLUMNS for alias in reversed(COLUMNS[part]) if alias in names}
+        found = {
+            part: names[alias] for part in COLUMN_NAMES for alias in reversed(COLUMN_NAMES[part]) if alias in names
+        }
         for part, column in self.columns.items():
             if column not in names.values():
                 raise InputError(f"{self.table} has no column {column!r}; it has: {', '.join(names.values())}")
             found[part] = column
         if "path" not in found:
             raise InputError(
-                f"{self.table} has no column with the files: none of {', '.join(COLUMNS['path'])} is among "
+                f"{self.table} has no column with the files: none of {', '.join(COLUMN_NAMES['path'])} is among "
                 f"{', '.join(names.values()) or 'nothing'}. Name it: dataset.columns.path=<column>"
             )
         return found

@@ -1,1 +1,5 @@
-"""Waveform to representation, in batches, on the device the waveform is on."""
+"""Waveform [B, T] -> representation [B, C, F, N]: one module per representation."""
+
+from mimii_pl.features._spectral import Spectral, Statistics
+
+__all__ = ["Spectral", "Statistics"]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimii_pl.errors import InputError
+from mimii_pl.core.errors import InputError
 
 CPU_CHUNK = 640_000  # samples per transform on the CPU, where one large output is bound by page faults (up to 4 times)
 EPS = 1e-8
@@ -111,7 +111,7 @@ class Spectral(nn.Module):
         step = max(1, CPU_CHUNK // wave.shape[-1]) if wave.device.type == "cpu" else len(wave)
         return torch.cat([self.represent(self.stft(part)) for part in wave.split(step)])
 
-    def place(self, device: torch.device | str) -> None:
+    def to_device(self, device: torch.device | str) -> None:
         """Move to a device; nothing is done where it is there already, as it is asked for in every batch."""
         if self.window.device != torch.device(device):
             self.to(device)

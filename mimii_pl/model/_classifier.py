@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.model._detector import Detector
 
 Score = Literal["cross_entropy", "entropy", "max_probability"]

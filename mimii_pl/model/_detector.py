@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from mimii_pl.errors import InputError
+from mimii_pl.core.errors import InputError
 
 if TYPE_CHECKING:
     from mimii_pl.dataset._clip import Batch, Crop
@@ -58,9 +58,9 @@ class Detector(pl.LightningModule):
     @property
     def has_embedding(self) -> bool:
         """Whether a back end can be fitted on this detector."""
-        return self.offers("embed")
+        return self.supports("embed")
 
-    def offers(self, method: str) -> bool:
+    def supports(self, method: str) -> bool:
         """Whether it has a method that not every detector has: `embed`, `error_map`, `classify`."""
         return getattr(type(self), method) is not getattr(Detector, method)
 
@@ -96,7 +96,7 @@ class Detector(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)
 
 
-def cover(spec: Tensor, frames: int, hop: int) -> Tensor:
+def sliding_windows(spec: Tensor, frames: int, hop: int) -> Tensor:
     """Windows that cover a clip, [B, C, F, N] -> [B, W, C, F, frames]; the last one ends with the clip.
 
     Args:
@@ -107,7 +107,7 @@ def cover(spec: Tensor, frames: int, hop: int) -> Tensor:
     return torch.stack([spec[..., start : start + frames] for start in _starts(spec.shape[3], frames, hop)], dim=1)
 
 
-def uncover(windows: Tensor, frames: int, hop: int) -> Tensor:
+def overlap_mean(windows: Tensor, frames: int, hop: int) -> Tensor:
     """What windows say of a clip of `frames` frames, averaged where they overlap: the way back from `cover`.
 
     Args:

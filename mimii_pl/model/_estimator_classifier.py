@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mimii_pl.core.skops_io import dump_estimator, load_estimator
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.model._classifier import Classifier, Score, need_classes
 from mimii_pl.model._training_free import TrainingFree
 from mimii_pl.model._windows import FrameWindows
 
-KNOWN = ("numpy.", "scipy.", "sklearn.")  # packages whose types may be read back
-LEAST = 1e-4  # probability, so that its logarithm is finite
+MIN_PROBABILITY = 1e-4  # so that its logarithm is finite
 
 
 class EstimatorClassifier(TrainingFree, Classifier):
@@ -61,9 +60,7 @@ class EstimatorClassifier(TrainingFree, Classifier):
         label = self.shares(batch, self.hparams.n_classes).argmax(dim=1)
         self.heard.append((self.cut(batch).cpu().numpy(), label.cpu().numpy()))
 
-    def conclude(self) -> None:
-        import skops.io
-
+    def finish_fit(self) -> None:
         windows, label = (np.concatenate(parts) for parts in zip(*self.heard, strict=True))  # [N, W, D], [N]
         self.heard.clear()
         each = max(1, min(windows.shape[1], self.hparams.limit // len(windows)))
@@ -71,7 +68,7 @@ class EstimatorClassifier(TrainingFree, Classifier):
         clips = np.repeat(np.arange(len(windows)), each)
         x = windows[:, chosen].reshape(len(clips), -1)
         fitted = self.make(clips).fit(x, label[clips])
-        self.stored = torch.frombuffer(bytearray(skops.io.dumps(fitted)), dtype=torch.uint8)
+        self.stored = torch.from_numpy(dump_estimator(fitted).copy())
         self._loaded = None
 
     def posterior(self, batch: Batch) -> Tensor:
@@ -82,7 +79,7 @@ class EstimatorClassifier(TrainingFree, Classifier):
             shares = estimator.predict_proba(windows.flatten(0, 1).cpu().numpy())
             found[:] = 0
             found[..., estimator.classes_] = shares.reshape(*windows.shape[:2], -1)
-        found = found.clip(LEAST)
+        found = found.clip(MIN_PROBABILITY)
         found /= found.sum(axis=2, keepdims=True)
         return torch.from_numpy(np.log(found)).float().to(windows.device)
 
@@ -91,15 +88,8 @@ class EstimatorClassifier(TrainingFree, Classifier):
         return -(self.shares(batch, self.hparams.n_classes)[:, None] * self.posterior(batch)).sum(dim=2).mean()
 
     def _estimator(self) -> Any:
-        import skops.io
-
         if self._loaded is None:
-            data = self.stored.cpu().numpy().tobytes()
-            types = skops.io.get_untrusted_types(data=data)
-            strange = [name for name in types if not name.startswith(KNOWN)]
-            if strange:
-                raise InputError(f"the stored classifier names {', '.join(strange)}: not loaded")
-            self._loaded = skops.io.loads(data, trusted=types)
+            self._loaded = load_estimator(self.stored.cpu().numpy(), "classifier")
         return self._loaded
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:

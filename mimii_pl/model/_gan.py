@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.errors import InputError
-from mimii_pl.model._detector import Detector, cover
+from mimii_pl.model._detector import Detector, sliding_windows
 
 log = logging.getLogger(__name__)
 COLLAPSED = 0.1  # spread of generated images against that of real ones
@@ -61,7 +61,7 @@ class GAN(Detector):
 
     def crops(self, batch: Batch) -> Tensor:
         """Crops that cover each clip, [B, W, 1, F, frames]."""
-        return cover(batch.spec, self.hparams.frames, self.hparams.frames)
+        return sliding_windows(batch.spec, self.hparams.frames, self.hparams.frames)
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         judged = self.discriminator(torch.cat([real, fake.detach()]))[0]

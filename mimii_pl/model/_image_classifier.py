@@ -4,7 +4,7 @@ from torch import Tensor
 
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.model._classifier import NetworkClassifier
-from mimii_pl.model._detector import cover
+from mimii_pl.model._detector import sliding_windows
 
 
 class ImageClassifier(NetworkClassifier):
@@ -28,4 +28,4 @@ class ImageClassifier(NetworkClassifier):
 
     def windows(self, batch: Batch) -> Tensor:
         """Windows that cover the clip, [B, 1, F, N] -> [B, W, 1, F, frames]."""
-        return cover(batch.spec, self.hparams.frames, self.hparams.window_hop)
+        return sliding_windows(batch.spec, self.hparams.frames, self.hparams.window_hop)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.model._detector import Detector
 
 
@@ -23,7 +23,7 @@ class TrainingFree(Detector):
         """Take note of normal training clips."""
         raise NotImplementedError
 
-    def conclude(self) -> None:
+    def finish_fit(self) -> None:
         """Turn the notes into buffers."""
         raise NotImplementedError
 
@@ -42,7 +42,7 @@ class TrainingFree(Detector):
 
     def on_train_batch_end(self, *_) -> None:
         if self.trainer.is_last_batch:  # before validation
-            self.conclude()
+            self.finish_fit()
             self.trainer.should_stop = True  # there is nothing to learn in a second pass
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

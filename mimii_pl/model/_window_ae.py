@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.model._detector import Detector, uncover
+from mimii_pl.model._detector import Detector, overlap_mean
 from mimii_pl.model._windows import FrameWindows
 
 
@@ -71,7 +71,7 @@ class WindowAE(Detector):
         squared = self.squared(batch).unflatten(2, (-1, self.bins)).transpose(2, 3)  # [B, W, F, frames rebuilt]
         before = (self.frames - squared.shape[3]) // 2  # where only the middle of a window is rebuilt
         before += self.hparams.frame_range[0] if self.hparams.frame_range else 0
-        heard = uncover(squared, squared.shape[1] + squared.shape[3] - 1, 1)
+        heard = overlap_mean(squared, squared.shape[1] + squared.shape[3] - 1, 1)
         return F.pad(heard, (before, batch.spec.shape[3] - before - heard.shape[2]))
 
     def embed(self, batch: Batch) -> Tensor:

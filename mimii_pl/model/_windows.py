@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.errors import InputError
 
 
 class FrameWindows:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mimii_pl.errors import InputError
+from mimii_pl.core.errors import InputError
 from mimii_pl.model._image_classifier import ImageClassifier
 
 

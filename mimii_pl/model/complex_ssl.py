@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.errors import InputError
 from mimii_pl.model._classifier import Classifier, Score
 from mimii_pl.model._complex import ComplexConv2d, PerPart, PReLU, squared_magnitude
-from mimii_pl.model._detector import cover
+from mimii_pl.model._detector import sliding_windows
 
 # channels in and out, kernel, stride, padding of the five blocks, (frequency, time)
 BLOCKS = (
@@ -93,7 +93,7 @@ class ComplexSSL(Classifier):
 
     def windows(self, spec: Tensor) -> Tensor:
         """Windows that cover the clip, [B, 2, F, N] -> [B, W, 2, F, frames]."""
-        return cover(spec, self.hparams.frames, self.hparams.window_hop)
+        return sliding_windows(spec, self.hparams.frames, self.hparams.window_hop)
 
 
 class ChannelAttention(nn.Module):

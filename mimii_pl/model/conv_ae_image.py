@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.model._conv import ConvDecoder, ConvEncoder
 from mimii_pl.model._detector import Detector
 from mimii_pl.model._variational import divergence, sample

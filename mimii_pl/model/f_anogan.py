@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.model._detector import uncover
+from mimii_pl.model._detector import overlap_mean
 from mimii_pl.model._gan import GAN, Discriminator
 
 
@@ -50,7 +50,7 @@ class FAnoGAN(GAN):
         crops = self.crops(batch)
         flat = crops.flatten(0, 1)
         squared = (flat - self.rebuilt(flat)).square().view(crops.shape)[:, :, 0]
-        return uncover(squared, batch.spec.shape[3], self.hparams.frames)
+        return overlap_mean(squared, batch.spec.shape[3], self.hparams.frames)
 
     def embed(self, batch: Batch) -> Tensor:
         """Latent of each crop, [B, W, D]."""

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.model._encoders import dense
 from mimii_pl.model._window_ae import WindowAE
 

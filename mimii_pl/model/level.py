@@ -29,7 +29,7 @@ class Level(TrainingFree):
     def observe(self, batch: Batch) -> None:
         self.heard.append((self.embed(batch)[:, 0], batch.machine_id))
 
-    def conclude(self) -> None:
+    def finish_fit(self) -> None:
         level, ids = (torch.cat(parts) for parts in zip(*self.heard, strict=True))
         for number in ids.unique():
             self.median[number] = level[ids == number].median()

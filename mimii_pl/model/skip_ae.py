@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.model._conv import ConvDecoder, ConvEncoder
-from mimii_pl.model._detector import Detector, cover, uncover
+from mimii_pl.model._detector import Detector, overlap_mean, sliding_windows
 
 
 class SkipAE(Detector):
@@ -56,7 +56,7 @@ class SkipAE(Detector):
 
     def crops(self, batch: Batch) -> Tensor:
         """Crops that cover each clip, [B, W, 1, F, frames]."""
-        return cover(batch.spec, self.hparams.frames, self.hparams.frames)
+        return sliding_windows(batch.spec, self.hparams.frames, self.hparams.frames)
 
     def squared(self, spec: Tensor) -> Tensor:
         """Squared error of crops, [M, 1, F, N] -> [M, 1, F, N]."""
@@ -79,7 +79,7 @@ class SkipAE(Detector):
     def error_map(self, batch: Batch) -> Tensor:
         crops = self.crops(batch)
         squared = self.squared(crops.flatten(0, 1)).view(crops.shape)[:, :, 0]
-        return uncover(squared, batch.spec.shape[3], self.hparams.frames)
+        return overlap_mean(squared, batch.spec.shape[3], self.hparams.frames)
 
     def embed(self, batch: Batch) -> Tensor:
         """The bottleneck of each crop (without one: the last level), [B, W, D]."""

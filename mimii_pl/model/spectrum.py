@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.model._training_free import TrainingFree
 
 
@@ -45,7 +45,7 @@ class Spectrum(TrainingFree):
         windows = self.embed(batch).flatten(0, 1).double().cpu()
         self.sums += torch.stack([torch.ones_like(windows), windows, windows.square()]).sum(dim=1)
 
-    def conclude(self) -> None:
+    def finish_fit(self) -> None:
         count, total, squares = self.sums
         mean = total / count
         self.mean.copy_(mean)

@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.model._detector import Detector, uncover
+from mimii_pl.model._detector import Detector, overlap_mean
 
-KERNEL = 3
+KERNEL_SIZE = 3
 
 
 class WaveAE(Detector):
@@ -82,7 +82,7 @@ class WaveAE(Detector):
 
     def error_map(self, batch: Batch) -> Tensor:
         squared = torch.stack([self.squared(part) for part in self.excerpts(batch).unbind(1)], dim=1)  # [B, W, T']
-        whole = uncover(squared[:, :, None], batch.wave.shape[1], squared.shape[2])  # [B, 1, T]
+        whole = overlap_mean(squared[:, :, None], batch.wave.shape[1], squared.shape[2])  # [B, 1, T]
         return F.adaptive_avg_pool1d(whole, batch.spec.shape[3])
 
     def embed(self, batch: Batch) -> Tensor:
@@ -91,4 +91,4 @@ class WaveAE(Detector):
 
 
 def _conv(channels_in: int, channels_out: int, dilation: int) -> nn.Conv1d:
-    return nn.Conv1d(channels_in, channels_out, KERNEL, dilation=dilation, padding=dilation)
+    return nn.Conv1d(channels_in, channels_out, KERNEL_SIZE, dilation=dilation, padding=dilation)

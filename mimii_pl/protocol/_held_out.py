@@ -69,7 +69,7 @@ def moved(clips: Sequence[Clip], rows: set[int], split: str) -> list[Clip]:
     return [replace(clip, split=split) if row in rows else clip for row, clip in enumerate(clips)]
 
 
-def divided(clips: Sequence[Clip]) -> tuple[list[Clip], list[int], list[int], list[int]]:
+def split_clips(clips: Sequence[Clip]) -> tuple[list[Clip], list[int], list[int], list[int]]:
     """Clips in order of their paths without a split, and the rows that a protocol may learn from, of anomalies, and of
     clips that can only be tested: of unknown condition, or normal and cut from a recording with an anomaly."""
     clips = [replace(clip, split="") for clip in sorted(clips, key=lambda clip: str(clip.path))]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.errors import InputError
-from mimii_pl.protocol._held_out import by_id, by_recording, divided, draw, moved
+from mimii_pl.protocol._held_out import by_id, by_recording, draw, moved, split_clips
 
 
 class CrossValidation:
@@ -33,7 +33,7 @@ class CrossValidation:
 
     def __call__(self, clips: Sequence[Clip]) -> list[Clip]:
         """Clips with their split, sorted by path."""
-        clips, normal, anomaly, rest = divided(clips)
+        clips, normal, anomaly, rest = split_clips(clips)
         tested = draw(clips, normal, self.test, self.seed, salt=[1])
         held = draw(clips, anomaly, 1 - self.anomalies, self.seed, salt=[2])
         beside = {clips[row].recording for row in held}

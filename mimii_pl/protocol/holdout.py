@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.protocol._held_out import HeldOut, divided, draw, hold_out, moved
+from mimii_pl.protocol._held_out import HeldOut, draw, hold_out, moved, split_clips
 
 
 class Holdout(HeldOut):
@@ -22,7 +22,7 @@ class Holdout(HeldOut):
 
     def __call__(self, clips: Sequence[Clip]) -> list[Clip]:
         """Clips with their split, sorted by path."""
-        clips, normal, anomaly, rest = divided(clips)
+        clips, normal, anomaly, rest = split_clips(clips)
         clips = moved(clips, set(normal), "train")
         tested = draw(clips, normal, self.test, self.seed, salt=[1])
         return hold_out(moved(clips, {*tested, *anomaly, *rest}, "test"), self.validation, self.seed)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.errors import InputError
-from mimii_pl.protocol._held_out import HeldOut, divided, hold_out, moved
+from mimii_pl.protocol._held_out import HeldOut, hold_out, moved, split_clips
 
 
 class LeaveOneIdOut(HeldOut):
@@ -23,7 +23,7 @@ class LeaveOneIdOut(HeldOut):
 
     def __call__(self, clips: Sequence[Clip]) -> list[Clip]:
         """Clips with their split, sorted by path."""
-        clips, normal, _, _ = divided(clips)
+        clips, normal, _, _ = split_clips(clips)
         labels = self._labels(clips)
         test = {row for row, clip in enumerate(clips) if clip.label in labels}
         clips = moved(moved(clips, set(normal) - test, "train"), test, "test")

@@ -2,8 +2,8 @@
 
 import logging
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.errors import InputError
 from mimii_pl.protocol._held_out import HeldOut, hold_out
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from mimii_pl.core.errors import InputError
+from mimii_pl.dataset._classes import class_names, clip_class
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.dataset._target import class_names, class_of
-from mimii_pl.errors import InputError
 from mimii_pl.protocol._held_out import moved
 
 
@@ -48,7 +48,7 @@ class Stratified:
 
     def __call__(self, clips: Sequence[Clip]) -> list[Clip]:
         """Clips with their split, sorted by path."""
-        clips = sorted((clip for clip in clips if class_of(clip, self.target)), key=lambda clip: str(clip.path))
+        clips = sorted((clip for clip in clips if clip_class(clip, self.target)), key=lambda clip: str(clip.path))
         rows = np.arange(len(clips))
         self._check(clips, rows, self.folds)
         tested = self._drawn(clips, rows, self.folds, self.fold)
@@ -66,7 +66,7 @@ class Stratified:
         """How many recordings (machine IDs) each class has."""
         units = defaultdict(set)
         for row in rows:
-            units[class_of(clips[row], self.target)].add(self._unit(clips[row]))
+            units[clip_class(clips[row], self.target)].add(self._unit(clips[row]))
         return {name: len(found) for name, found in units.items()}
 
     def _check(self, clips: Sequence[Clip], rows: np.ndarray, needed: int) -> None:
@@ -82,7 +82,7 @@ class Stratified:
         """One of several parts of these rows, alike in classes."""
         from sklearn.model_selection import StratifiedGroupKFold
 
-        names = [class_of(clips[row], self.target) for row in rows]
+        names = [clip_class(clips[row], self.target) for row in rows]
         units = [self._unit(clips[row]) for row in rows]
         folds = StratifiedGroupKFold(parts, shuffle=True, random_state=self.seed)
         return rows[list(folds.split(rows, names, units))[part][1]]

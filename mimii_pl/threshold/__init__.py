@@ -1,1 +1,5 @@
-"""From which score on a clip is called anomalous."""
+"""Held-out normal scores -> the score above which a clip is called anomalous: one module per rule."""
+
+from mimii_pl.threshold._threshold import Threshold, Thresholds
+
+__all__ = ["Threshold", "Thresholds"]

@@ -6,10 +6,10 @@ from typing import TypeVar
 
 import numpy as np
 
-T = TypeVar("T")
+_T = TypeVar("T")
 log = logging.getLogger(__name__)
 POOLED = "all"  # every machine ID together: for IDs with too few held-out clips, and machines never heard
-LEAST = 5  # held-out clips an ID needs for a threshold of its own
+MIN_OWN_CLIPS = 5  # held-out clips an ID needs for a threshold of its own
 
 
 class Threshold:
@@ -62,7 +62,9 @@ class Thresholds:
     def hold(cls, scores: np.ndarray, ids: np.ndarray, labels: Sequence[str]) -> "Thresholds":
         """From scores [N] of held-out normal clips and the numbers [N] of their machine IDs; nothing chosen yet."""
         own = {label: np.sort(scores[ids == number]) for number, label in enumerate(labels)}
-        return cls({POOLED: np.sort(scores)} | {label: one for label, one in own.items() if len(one) >= LEAST}, labels)
+        return cls(
+            {POOLED: np.sort(scores)} | {label: one for label, one in own.items() if len(one) >= MIN_OWN_CLIPS}, labels
+        )
 
     def choose(self, rule: Threshold, labelled: Sequence[np.ndarray] = ()) -> "Thresholds":
         """Find the thresholds by a rule.
@@ -109,11 +111,11 @@ class Thresholds:
     def _name(self, number: int) -> str:
         return self.labels[number] if number >= 0 else POOLED
 
-    def state(self) -> dict:
-        """Plain numbers for a json file; `Thresholds(**state)` is the same again."""
+    def state_dict(self) -> dict:
+        """Plain numbers for a json file; `Thresholds(**state_dict)` is the same again."""
         normal = {name: scores.tolist() for name, scores in self.normal.items()}
         return {"thresholds": self.thresholds, "normal": normal, "labels": self.labels, "origin": self.origin}
 
 
-def _or_pooled(groups: Mapping[str, T], name: str) -> T:
+def _or_pooled(groups: Mapping[str, _T], name: str) -> _T:
     return groups.get(name, groups[POOLED])

@@ -9,7 +9,7 @@ from mimii_pl.threshold._threshold import Threshold
 from mimii_pl.threshold.percentile import Percentile
 
 log = logging.getLogger(__name__)
-LEAST = 10  # scores to fit three parameters to
+MIN_SCORES = 10  # scores to fit three parameters to
 DISTANCE = 0.3  # largest Kolmogorov-Smirnov distance of a fit that is used
 
 
@@ -26,7 +26,7 @@ class Gamma(Threshold):
 
         empirical = Percentile(quantile=self.quantile)(normal)
         spread = float(np.ptp(normal))
-        if len(normal) >= LEAST and spread > 0 and np.isfinite(normal).all():
+        if len(normal) >= MIN_SCORES and spread > 0 and np.isfinite(normal).all():
             scaled = (normal - normal.min()) / spread
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from mimii_pl import _config
+from mimii_pl.core.config import CONF, build, compose
 from mimii_pl.dataset._clip import Batch
 
-NAMES = sorted(file.stem for file in _config.CONF.joinpath("augmentation").glob("[!_]*.yaml") if file.stem != "none")
+NAMES = sorted(file.stem for file in CONF.joinpath("augmentation").glob("[!_]*.yaml") if file.stem != "none")
 
 
-def build(name, **options):
+def make(name, **options):
     overrides = [f"augmentation.{name}.{key}={value}" for key, value in options.items()]
-    return _config.build(_config.compose([f"augmentation={name}", *overrides]).augmentation)[name]
+    return build(compose([f"augmentation={name}", *overrides]).augmentation)[name]
 
 
 def batch(clips=64, bins=40, frames=7):
@@ -23,18 +23,18 @@ def batch(clips=64, bins=40, frames=7):
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_stay_and_probability_counts(name):
     before = batch()
-    after = build(name, p=1)(before)
+    after = make(name, p=1)(before)
     assert after.spec.shape == before.spec.shape
     assert after.spec.dtype == torch.float32
-    assert torch.equal(build(name, p=0)(before).spec, before.spec)
-    changed = (build(name, p=0.5)(before).spec != before.spec).flatten(1).any(dim=1).float().mean()
+    assert torch.equal(make(name, p=0)(before).spec, before.spec)
+    changed = (make(name, p=0.5)(before).spec != before.spec).flatten(1).any(dim=1).float().mean()
     assert 0.15 < changed < 0.75
     assert torch.allclose(after.target.sum(dim=1), torch.ones(64))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_random_numbers_give_the_same_batch(name):
-    augment, before = build(name, p=1), batch()
+    augment, before = make(name, p=1), batch()
     torch.manual_seed(1)
     once = augment(before).spec
     torch.manual_seed(1)
@@ -44,7 +44,7 @@ def test_the_same_random_numbers_give_the_same_batch(name):
 
 def test_bands_are_attenuated_whole():
     before = batch()
-    gain = build("band_mask", p=1, max_bands=1)(before).spec / before.spec
+    gain = make("band_mask", p=1, max_bands=1)(before).spec / before.spec
     assert torch.allclose(gain, gain[:, :1, :, :1].expand_as(gain), rtol=1e-4)
     profile = gain[:, 0, :, 0]
     masked = profile < 0.99
@@ -57,7 +57,7 @@ def test_bands_are_attenuated_whole():
 
 def test_frequencies_are_shifted_by_a_few_bins():
     before = batch()
-    after = build("frequency_shift", p=1).forward(before)
+    after = make("frequency_shift", p=1).forward(before)
     found = set()
     for old, new in zip(before.spec, after.spec, strict=True):
         shift = [s for s in range(-2, 3) if torch.equal(old.roll(s, dims=1), new)]
@@ -68,7 +68,7 @@ def test_frequencies_are_shifted_by_a_few_bins():
 
 def test_noise_is_at_the_level_asked_for():
     before = batch(bins=300, frames=50)
-    noise = build("noise", p=1)(before).spec - before.spec
+    noise = make("noise", p=1)(before).spec - before.spec
     level = noise.std(dim=(1, 2, 3)) / before.spec.square().mean(dim=(1, 2, 3)).sqrt()
     assert level.min() > 0.009
     assert level.max() < 0.051
@@ -80,7 +80,7 @@ def test_mixed_targets_are_the_shares_of_what_is_heard(parts):
     ids = torch.arange(4)
     known = torch.eye(4).view(4, 1, 4, 1)  # each clip is its own bin, so a sum shows its weights
     before = Batch(known, ids, ids, ids, known, torch.eye(4))
-    mixup = build("mixup", p=1, alpha=1, parts=parts)
+    mixup = make("mixup", p=1, alpha=1, parts=parts)
     for _ in range(20):
         after = mixup(before)
         torch.testing.assert_close(after.spec[:, 0, :, 0], after.target)

@@ -6,13 +6,13 @@ import torch
 from scipy.stats import multivariate_normal
 from sklearn.neighbors import NearestNeighbors
 
-from mimii_pl import _config
 from mimii_pl.backend._backend import pool
 from mimii_pl.backend.knn import KNN
 from mimii_pl.backend.pyod import PyOD
-from mimii_pl.errors import InputError
+from mimii_pl.core.config import CONF, build, compose
+from mimii_pl.core.errors import InputError
 
-NAMES = sorted(file.stem for file in _config.CONF.joinpath("backend").glob("[!_]*.yaml") if file.stem != "none")
+NAMES = sorted(file.stem for file in CONF.joinpath("backend").glob("[!_]*.yaml") if file.stem != "none")
 
 
 # What a back end needs to see the hole in a ring; those that model one heap cannot, and get outliers outside it.
@@ -21,13 +21,13 @@ FOR_A_RING = {
 }  # fmt: skip
 
 
-def build(name, *options):
-    return _config.build(_config.compose([f"backend={name}", *(f"backend.{option}" for option in options)]).backend)
+def make(name, *options):
+    return build(compose([f"backend={name}", *(f"backend.{option}" for option in options)]).backend)
 
 
 @pytest.fixture(params=NAMES)
 def backend(request):
-    return build(request.param)
+    return make(request.param)
 
 
 def ring(n, seed=0):
@@ -44,7 +44,7 @@ def heap(n, centre, seed=1):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_outliers_score_higher(name):
-    backend = build(name, *FOR_A_RING.get(name, []))
+    backend = make(name, *FOR_A_RING.get(name, []))
     backend.fit(*ring(400))
     normal = backend.score(*ring(80, seed=1))
     outliers = heap(20, [0, 0, 2] if name in FOR_A_RING else [2, 2, -2])
@@ -60,13 +60,13 @@ def test_order_of_clips_does_not_matter(backend):
 
 
 def test_state_loads_back_to_equal_scores(backend, tmp_path):
-    from mimii_pl._run_dir import read_arrays, write_arrays
+    from mimii_pl.core.files import read_arrays, write_arrays
 
     train, ids = ring(100)
     backend.fit(train, ids)
-    write_arrays(tmp_path / "backend.npz", backend.state())
+    write_arrays(tmp_path / "backend.npz", backend.state_dict())
     again = type(backend)()
-    again.load_state(read_arrays(tmp_path / "backend.npz"))
+    again.load_state_dict(read_arrays(tmp_path / "backend.npz"))
     np.testing.assert_array_equal(again.score(train, ids), backend.score(train, ids))
 
 
@@ -117,23 +117,21 @@ def test_a_part_is_fitted_on_so_many_embeddings_at_most():
 def test_a_stored_estimator_of_a_strange_type_is_refused():
     import skops.io
 
-    lof = build("lof")
+    lof = make("lof")
     lof.fit(*ring(30))
     lof.parts[0]["skops"] = np.frombuffer(skops.io.dumps(InputError("x")), np.uint8)
-    lof.load_state(lof.state())
-    with pytest.raises(InputError, match=r"names mimii_pl\.errors\.InputError: not loaded"):
+    lof.load_state_dict(lof.state_dict())
+    with pytest.raises(InputError, match=r"names mimii_pl\.core\.errors\.InputError: not loaded"):
         lof.score(ring(3)[0], np.zeros(3, int))
 
 
 @pytest.mark.slow
 def test_pyod_takes_any_detector_and_names_what_it_has_not():
-    hbos = _config.build(
-        _config.compose(["backend=pyod", "backend.detector=hbos", "+backend.options.n_bins=5"]).backend
-    )
+    hbos = build(compose(["backend=pyod", "backend.detector=hbos", "+backend.options.n_bins=5"]).backend)
     hbos.fit(*ring(100))
     assert np.isfinite(hbos.score(*ring(10, seed=1))).all()
     with pytest.raises(InputError, match=r"backend.detector=nothing: no such module"):
-        build("pyod", "detector=nothing").fit(*ring(10))
+        make("pyod", "detector=nothing").fit(*ring(10))
 
 
 # --- second implementations ------------------------------------------------------------------------------------------
@@ -146,7 +144,7 @@ def distances(x, y):
 
 
 def fitted(name, *options):
-    backend = build(name, "per_id=false", *options)
+    backend = make(name, "per_id=false", *options)
     backend.fit(BANK, ONE)
     return backend
 
@@ -225,7 +223,7 @@ def test_kmeans_by_its_formula():
     ],
 )
 def test_nearest_neighbour_on_published_features_of_mimii(shared, machine, published):
-    from mimii_pl.metrics import auc
+    from mimii_pl.scoring.metrics import auc
 
     data = np.load(shared / "reference" / "mimii_egemaps" / f"{machine}.npz", allow_pickle=False)
     found = []

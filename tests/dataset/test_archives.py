@@ -4,12 +4,12 @@ import io
 import stat
 import zipfile
 
-import imitation
 import pytest
+from support import imitation
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _archives
-from mimii_pl.dataset._published import Archive
-from mimii_pl.errors import InputError
+from mimii_pl.dataset._archives import Archive
 
 ARCHIVE = Archive(1, "a.zip", "fan", "dev_data")
 

@@ -87,8 +87,8 @@ def test_a_header_that_leaves_its_size_open_is_not_truncation(tmp_path, wave):
 
 def test_a_longer_clip_is_cut_and_a_shorter_one_repeated():
     clip = np.arange(5, dtype=np.int16)
-    assert _audio.fit(clip, 3).tolist() == [0, 1, 2]
-    assert _audio.fit(clip, 12).tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
+    assert _audio.fit_length(clip, 3).tolist() == [0, 1, 2]
+    assert _audio.fit_length(clip, 12).tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
 
 
 def broken(kind, path):

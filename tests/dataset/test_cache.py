@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _audio, _cache
-from mimii_pl.errors import InputError
 
 HOW = {"sample_rate": 16000, "seconds": None, "channel": 0}
 
@@ -28,7 +28,7 @@ def files(tmp_path):
 
 
 def build(files, **how):
-    return _cache.build(files, files[0].parent / "cache", **{**HOW, **how})
+    return _cache.build_cache(files, files[0].parent / "cache", **{**HOW, **how})
 
 
 def whole_caches(files):
@@ -143,7 +143,7 @@ def test_decoding_runs_a_bounded_number_of_clips_ahead(tmp_path, monkeypatch):
     for index in range(400):
         soundfile.write(tmp_path / f"{index:03d}.wav", np.arange(50, dtype=np.int16), 16000)
     decoded, ahead = [], []
-    read, fit = _audio.read, _audio.fit
+    read, fit = _audio.read, _audio.fit_length
 
     def count(path, **how):
         decoded.append(path)
@@ -159,9 +159,9 @@ def test_decoding_runs_a_bounded_number_of_clips_ahead(tmp_path, monkeypatch):
         return fit(wave, samples)
 
     monkeypatch.setattr(_audio, "read", count)
-    monkeypatch.setattr(_audio, "fit", write_slowly)
+    monkeypatch.setattr(_audio, "fit_length", write_slowly)
     assert len(build(sorted(tmp_path.glob("*.wav"))).waves) == 400
-    assert _cache.CHUNK / 2 < max(ahead) <= _cache.CHUNK + 1
+    assert _cache.DECODE_AHEAD / 2 < max(ahead) <= _cache.DECODE_AHEAD + 1
 
 
 def test_a_killed_builder_leaves_nothing_that_is_taken_for_whole(files):
@@ -189,7 +189,7 @@ def test_a_disk_that_fills_is_explained_and_leaves_nothing(files, monkeypatch, n
     def full(wave, samples):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(_audio, "fit", full)
+    monkeypatch.setattr(_audio, "fit_length", full)
     with pytest.raises(InputError, match=r"no room for the audio cache in .*dataset.cache_dir"):
         build(files)
     assert whole_caches(files) == []
@@ -215,23 +215,23 @@ def small_disk(tmp_path):
 
 
 def test_a_real_disk_that_fills_and_is_freed_again(files, small_disk, monkeypatch):
-    fit = _audio.fit
+    fit = _audio.fit_length
 
     def beside_another_writer(wave, samples):
         with open(small_disk / "other", "ab") as file:
             file.write(bytes(16_000))
         return fit(wave, samples)
 
-    monkeypatch.setattr(_audio, "fit", beside_another_writer)
+    monkeypatch.setattr(_audio, "fit_length", beside_another_writer)
     with pytest.raises(InputError, match=r"no room .*small/cache: it filled up"):
-        _cache.build(files, small_disk / "cache", **HOW)
+        _cache.build_cache(files, small_disk / "cache", **HOW)
     assert [path.suffix for path in (small_disk / "cache").iterdir()] == [".lock"]
-    monkeypatch.setattr(_audio, "fit", fit)
+    monkeypatch.setattr(_audio, "fit_length", fit)
     (small_disk / "other").unlink()
-    assert len(_cache.build(files, small_disk / "cache", **HOW).waves) == 20
+    assert len(_cache.build_cache(files, small_disk / "cache", **HOW).waves) == 20
 
 
 def test_a_real_disk_that_is_too_small(files, small_disk):
     with pytest.raises(InputError, match="GiB needed"):
-        _cache.build(files, small_disk / "cache", **{**HOW, "seconds": 1.0})
+        _cache.build_cache(files, small_disk / "cache", **{**HOW, "seconds": 1.0})
     assert [path.suffix for path in (small_disk / "cache").iterdir()] == [".lock"]

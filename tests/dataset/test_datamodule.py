@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-import world
 from pytorch_lightning.utilities import rank_zero_only
+from support import world
 
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.process import quiet_lightning
 from mimii_pl.dataset._clip import Crop
 from mimii_pl.dataset._sampler import TrainSampler
-from mimii_pl.errors import InputError
-from mimii_pl.run import hush
 
 
 @pytest.fixture(scope="module")
@@ -21,36 +21,36 @@ def root(tmp_path_factory):
 @pytest.mark.parametrize("normalize", ["none", "clip", "train"])
 @pytest.mark.parametrize("features", ["log_mel", "complex_stft"])
 def test_a_crop_is_a_slice_of_the_whole_clip(root, features, normalize):
-    sounds = world.sounds_of(
+    data = world.data_of(
         world.configured(root, "model=dense_ae", f"features={features}", f"features.normalize={normalize}")
     )
-    sounds.crop = Crop(10)
-    sounds.fit_features()
-    n = sounds.in_shape[2]
+    data.crop = Crop(10)
+    data.fit_features()
+    n = data.in_shape[2]
     for frame in (0, 1, 7, n - 11, n - 10):
-        items = np.array([[row, frame] for row in sounds.rows("train")[:4]])
-        cropped = sounds.on_after_batch_transfer(sounds.train_dataloader().dataset[items], 0)
+        items = np.array([[row, frame] for row in data.rows("train")[:4]])
+        cropped = data.on_after_batch_transfer(data.train_dataloader().dataset[items], 0)
         items[:, 1] = -1
-        whole = sounds.on_after_batch_transfer(sounds.train_dataloader().dataset[items], 0)
+        whole = data.on_after_batch_transfer(data.train_dataloader().dataset[items], 0)
         assert cropped.wave.shape[1] < whole.wave.shape[1]
         torch.testing.assert_close(cropped.spec, whole.spec[..., frame : frame + 10], rtol=1e-4, atol=1e-4)
 
 
 def test_batches_are_int16_until_they_are_on_the_device(root):
-    sounds = world.sounds_of(world.configured(root, "model=dense_ae"))
-    batch = next(iter(sounds.val_dataloader()))
+    data = world.data_of(world.configured(root, "model=dense_ae"))
+    batch = next(iter(data.val_dataloader()))
     assert batch.wave.dtype == torch.int16
-    after = sounds.on_after_batch_transfer(batch, 0)
+    after = data.on_after_batch_transfer(batch, 0)
     assert after.wave.dtype == after.spec.dtype == torch.float32
     assert after.wave.abs().max() <= 1
     torch.testing.assert_close(after.wave * 32768, batch.wave.float())
 
 
 def test_training_set_normalisation_is_that_of_the_training_clips(root):
-    sounds = world.sounds_of(world.configured(root, "model=dense_ae", "features.normalize=train"))
-    sounds.fit_features()
-    rows = sounds.rows("train")
-    spec = sounds.features(torch.from_numpy(sounds.waves[rows]).float() / 32768)
+    data = world.data_of(world.configured(root, "model=dense_ae", "features.normalize=train"))
+    data.fit_features()
+    rows = data.rows("train")
+    spec = data.features(torch.from_numpy(data.waves[rows]).float() / 32768)
     torch.testing.assert_close(spec.mean(dim=(0, 3)), torch.zeros(1, 128), atol=1e-3, rtol=0)
     torch.testing.assert_close(spec.std(dim=(0, 3)), torch.ones(1, 128), atol=1e-3, rtol=0)
 
@@ -58,35 +58,35 @@ def test_training_set_normalisation_is_that_of_the_training_clips(root):
 def test_machine_ids_are_keyed_by_type(tmp_path):
     for machine in ("fan", "pump"):
         world.write(tmp_path / "world", machine=machine, train=4, test=2)
-    sounds = world.sounds_of(world.configured(tmp_path / "world", "machine=all", "model=dense_ae"))
-    assert sounds.labels == ["fan/id_00", "fan/id_02", "pump/id_00", "pump/id_02"]
-    for clip, number in zip(sounds.clips, sounds.machine_id, strict=True):
-        assert sounds.labels[number] == clip.label
-    assert world.sounds_of(world.configured(tmp_path / "world", "machine=pump")).labels == sounds.labels[2:]
+    data = world.data_of(world.configured(tmp_path / "world", "machine=all", "model=dense_ae"))
+    assert data.labels == ["fan/id_00", "fan/id_02", "pump/id_00", "pump/id_02"]
+    for clip, number in zip(data.clips, data.machine_id, strict=True):
+        assert data.labels[number] == clip.label
+    assert world.data_of(world.configured(tmp_path / "world", "machine=pump")).labels == data.labels[2:]
 
 
 def test_a_machine_heard_only_in_the_test_has_no_number(tmp_path):
     root = world.write(tmp_path / "world", train=4, test=2)
     for path in (root / "fan" / "train").glob("*id_02*"):
         path.unlink()
-    sounds = world.sounds_of(world.configured(root, "model=dense_ae"))
-    assert {clip.machine_id: number for clip, number in zip(sounds.clips, sounds.machine_id, strict=True)} == {
+    data = world.data_of(world.configured(root, "model=dense_ae"))
+    assert {clip.machine_id: number for clip, number in zip(data.clips, data.machine_id, strict=True)} == {
         "id_00": 0, "id_02": -1,
     }  # fmt: skip
 
 
 def test_what_is_missing_is_explained(root, tmp_path):
     with pytest.raises(InputError, match=r"machine 'pump' .* found there: fan"):
-        world.sounds_of(world.configured(root, "machine=pump"))
+        world.data_of(world.configured(root, "machine=pump"))
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match=r"expected <machine>/train/normal_id_00.*dataset=synthetic"):
-            world.sounds_of(world.configured(folder))
+            world.data_of(world.configured(folder))
 
 
 def test_only_training_has_targets_and_augmentation(root):
-    sounds = world.sounds_of(world.configured(root, "model=complex_ssl", "augmentation.noise.p=1"))
-    batch = next(iter(sounds.val_dataloader()))
-    once, twice = (sounds.on_after_batch_transfer(batch, 0) for _ in range(2))
+    data = world.data_of(world.configured(root, "model=complex_ssl", "augmentation.noise.p=1"))
+    batch = next(iter(data.val_dataloader()))
+    once, twice = (data.on_after_batch_transfer(batch, 0) for _ in range(2))
     assert once.target is None
     assert torch.equal(once.spec, twice.spec)
 
@@ -94,14 +94,14 @@ def test_only_training_has_targets_and_augmentation(root):
 def test_files_of_another_name_are_left_out(root, tmp_path, caplog):
     other = world.write(tmp_path / "world", train=4, test=2)
     (other / "fan" / "train" / "readme.wav").write_bytes(b"")
-    sounds = world.sounds_of(world.configured(other, "model=dense_ae"))
+    data = world.data_of(world.configured(other, "model=dense_ae"))
     assert "1 files" in caplog.text
-    assert len(sounds.clips) == 16
+    assert len(data.clips) == 16
 
 
 @pytest.mark.parametrize("features", ["complex_stft", "stft", "log_mel"])
-def test_every_crop_without_normalisation_is_a_slice_to_rounding(root, sounds, features):
-    data = sounds(root, f"features={features}")
+def test_every_crop_without_normalisation_is_a_slice_to_rounding(root, open_data, features):
+    data = open_data(root, f"features={features}")
     data.crop = Crop(10)
     gather, n = data.train_dataloader().dataset, data.in_shape[2]
     whole = data.on_after_batch_transfer(gather[np.array([[0, -1], [3, -1]])], 0).spec
@@ -132,7 +132,7 @@ class Recorder(pl.LightningModule):
 @pytest.fixture
 def trainer(tmp_path):
     """Builds a real trainer that writes nothing."""
-    hush()
+    quiet_lightning()
 
     def build(**options):
         return pl.Trainer(
@@ -144,8 +144,8 @@ def trainer(tmp_path):
     return build
 
 
-def test_a_trainer_gets_each_epochs_crops_with_targets_and_augmentation(root, sounds, trainer):
-    data = sounds(root, "augmentation=[noise]", "augmentation.noise.p=1", "dataset.batch_size=8", "seed=5")
+def test_a_trainer_gets_each_epochs_crops_with_targets_and_augmentation(root, open_data, trainer):
+    data = open_data(root, "augmentation=[noise]", "augmentation.noise.p=1", "dataset.batch_size=8", "seed=5")
     data.crop = Crop(12, tile=True, overlap=4)
     model = Recorder()
     trainer(max_epochs=3).fit(model, data)
@@ -172,26 +172,26 @@ def test_a_trainer_gets_each_epochs_crops_with_targets_and_augmentation(root, so
         assert torch.equal(batch.spec, data.features(batch.wave))
 
 
-def test_two_processes_share_training_and_score_every_clip_once(root, sounds, trainer, monkeypatch):
+def test_two_processes_share_training_and_score_every_clip_once(root, open_data, trainer, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 0)  # put back afterwards: a trainer sets it for the whole process
     trained, scored = [], []
     for rank in range(2):
         monkeypatch.setenv("LOCAL_RANK", str(rank))
-        data = sounds(root, "dataset.batch_size=3")
+        data = open_data(root, "dataset.batch_size=3")
         data.trainer = trainer(strategy="ddp", devices=2)
         assert (data.trainer.global_rank, data.trainer.world_size) == (rank, 2)
         trained.append([batch.clip.tolist() for batch in data.train_dataloader()])
         scored.append([row for batch in data.loader(data.rows("test")) for row in batch.clip.tolist()])
-    data = sounds(root, "dataset.batch_size=6")
+    data = open_data(root, "dataset.batch_size=6")
     whole = [batch.clip.tolist() for batch in data.train_dataloader()]
     assert [one + other for one, other in zip(*trained, strict=True)] == whole
     assert sorted(scored[0] + scored[1]) == data.rows("test").tolist()
 
 
-def test_worker_processes_gather_the_same_batches(root, sounds):
+def test_worker_processes_gather_the_same_batches(root, open_data):
     read = []
     for workers in (0, 2):
-        data = sounds(root, f"dataset.num_workers={workers}", "dataset.batch_size=5")
+        data = open_data(root, f"dataset.num_workers={workers}", "dataset.batch_size=5")
         data.crop = Crop(10)
         read.append(list(data.train_dataloader()))
     for one, other in zip(*read, strict=True):
@@ -199,16 +199,16 @@ def test_worker_processes_gather_the_same_batches(root, sounds):
         assert torch.equal(one.clip, other.clip)
 
 
-def test_making_batches_draws_no_random_number_of_training(root, sounds):
-    data = sounds(root)
+def test_making_batches_draws_no_random_number_of_training(root, open_data):
+    data = open_data(root)
     before = torch.random.get_rng_state()
     list(data.train_dataloader())
     list(data.val_dataloader())
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_rows_come_in_the_order_asked_for_and_an_empty_list_is_no_batch(root, sounds):
-    data = sounds(root, "dataset.batch_size=4")
+def test_rows_come_in_the_order_asked_for_and_an_empty_list_is_no_batch(root, open_data):
+    data = open_data(root, "dataset.batch_size=4")
     rows = np.array([7, 1, 5, 0, 2, 11])
     batches = list(data.loader(rows))
     assert [batch.clip.tolist() for batch in batches] == [[7, 1, 5, 0], [2, 11]]
@@ -216,34 +216,34 @@ def test_rows_come_in_the_order_asked_for_and_an_empty_list_is_no_batch(root, so
     assert list(data.loader(rows[:0])) == []
 
 
-def test_an_id_without_test_clips_or_of_one_class(dcase_folder, sounds):
+def test_an_id_without_test_clips_or_of_one_class(dcase_folder, open_data):
     root = dcase_folder(ids=(0, 2), train=4)
     for path in [*root.glob("fan/test/*_id_00_*"), *root.glob("fan/test/anomaly_id_02_*")]:
         path.unlink()
-    data = sounds(root)
+    data = open_data(root)
     assert data.labels == ["fan/id_00", "fan/id_02"]
     assert data.anomalous[data.rows("test")].tolist() == [0, 0]
     assert {data.clips[row].machine_id for row in data.rows("test")} == {"id_02"}
     dcase_folder(ids=(4,), train=4, test=0, anomalies=2)
-    data = sounds(root)
+    data = open_data(root)
     assert data.anomalous[data.rows("test")].tolist() == [1, 1, 0, 0]
 
 
-def test_a_bad_clip_is_skipped_or_where_strict_named(dcase_folder, sounds):
+def test_a_bad_clip_is_skipped_or_where_strict_named(dcase_folder, open_data):
     root = dcase_folder()
     (root / "fan" / "train" / "normal_id_02_00000003.wav").write_text("no sound")
-    data = sounds(root)
+    data = open_data(root)
     assert len(data.clips) == len(data.waves) == len(data.machine_id) == len(data.anomalous) == 19
     assert [path.rpartition("/")[2] for path, _ in data.skipped] == ["normal_id_02_00000003.wav"]
     for clip, number in zip(data.clips, data.machine_id, strict=True):
         assert data.labels[number] == clip.label
     with pytest.raises(InputError, match=r"normal_id_02_00000003.wav: not readable as audio.*dataset.strict=false"):
-        sounds(root, "dataset.strict=true")
+        open_data(root, "dataset.strict=true")
 
 
-def test_other_rates_and_formats_become_one(dcase_folder, sounds):
+def test_other_rates_and_formats_become_one(dcase_folder, open_data):
     root = dcase_folder(ids=(0,), rate=44100, channels=2, subtype="PCM_24")
     dcase_folder(ids=(2,), rate=16000, subtype="FLOAT")
-    data = sounds(root)
+    data = open_data(root)
     assert data.waves.shape == (20, 8000)
-    assert sounds(root, "dataset.seconds=0.25", "dataset.sample_rate=8000").waves.shape == (20, 2000)
+    assert open_data(root, "dataset.seconds=0.25", "dataset.sample_rate=8000").waves.shape == (20, 2000)

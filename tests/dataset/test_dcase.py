@@ -5,14 +5,13 @@ from collections import Counter
 from hashlib import md5
 from pathlib import Path
 
-import imitation
 import numpy as np
 import pytest
 import soundfile
-import world
+from support import imitation, world
 
-from mimii_pl.dataset._names import parse, read_list
-from mimii_pl.errors import InputError
+from mimii_pl.core.errors import InputError
+from mimii_pl.dataset._dcase_names import parse, read_list
 
 
 def configured(name, root, machine, *overrides):
@@ -39,8 +38,8 @@ def with_labels(cfg, labels):
     return cfg
 
 
-def count(sounds):
-    return Counter((clip.machine_id, clip.split, clip.condition, clip.domain) for clip in sounds.clips)
+def count(data):
+    return Counter((clip.machine_id, clip.split, clip.condition, clip.domain) for clip in data.clips)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +50,8 @@ def count(sounds):
 def test_the_development_set_is_read_as_what_it_is(name, layout, tmp_path):
     root, _ = placed(name, tmp_path, layout)
     machine = imitation.DCASE[name][2]
-    sounds = world.sounds_of(configured(name, root, machine, "dataset.download=false", "protocol.validation=0"))
-    found = count(sounds)
+    data = world.data_of(configured(name, root, machine, "dataset.download=false", "protocol.validation=0"))
+    found = count(data)
     if name == "dcase2020":
         assert {key: n for key, n in found.items() if key[0] != "id_01"} == {
             (one, split, condition, ""): n
@@ -75,7 +74,7 @@ def test_the_evaluation_set_gets_its_labels_from_the_list(name, tmp_path):
     root, labels = placed(name, tmp_path)
     machine = imitation.DCASE[name][3]
     cfg = with_labels(configured(name, root, machine, "dataset.part=eval", "dataset.download=false"), labels)
-    found = count(world.sounds_of(cfg))
+    found = count(world.data_of(cfg))
     one = "id_01" if name == "dcase2020" else "section_03"
     assert {key[0] for key in found} == {one}
     tested = {key[2:]: n for key, n in found.items() if key[1] == "test"}
@@ -87,25 +86,25 @@ def test_the_evaluation_set_gets_its_labels_from_the_list(name, tmp_path):
 def test_without_a_list_evaluation_clips_have_no_label(name, tmp_path, caplog):
     root, _ = placed(name, tmp_path)
     machine = imitation.DCASE[name][3]
-    sounds = world.sounds_of(configured(name, root, machine, "dataset.part=eval", "dataset.download=false"))
-    assert {clip.condition for clip in sounds.clips if clip.split == "test"} == {""}
-    assert set(sounds.anomalous[sounds.rows("test")]) == {-1}
-    if sounds.ground_truth:
+    data = world.data_of(configured(name, root, machine, "dataset.part=eval", "dataset.download=false"))
+    assert {clip.condition for clip in data.clips if clip.split == "test"} == {""}
+    assert set(data.anomalous[data.rows("test")]) == {-1}
+    if data.ground_truth:
         assert "are scored and not judged" in caplog.text
 
 
 def test_both_parts_at_once(tmp_path):
     root, labels = placed("dcase2022", tmp_path)
     cfg = with_labels(configured("dcase2022", root, "bearing", "dataset.part=all", "dataset.download=false"), labels)
-    sounds = world.sounds_of(cfg)
-    assert sounds.labels == ["bearing/section_00", "bearing/section_01", "bearing/section_03"]
-    assert len(sounds.rows("test")) == 24
+    data = world.data_of(cfg)
+    assert data.labels == ["bearing/section_00", "bearing/section_01", "bearing/section_03"]
+    assert len(data.rows("test")) == 24
 
 
 def test_attributes_come_from_the_table_else_from_the_name(tmp_path):
     root, labels = placed("dcase2022", tmp_path)
     cfg = with_labels(configured("dcase2022", root, "bearing", "dataset.part=all", "dataset.download=false"), labels)
-    told = {clip.path.stem: clip.attributes for clip in world.sounds_of(cfg).clips}
+    told = {clip.path.stem: clip.attributes for clip in world.data_of(cfg).clips}
     assert told["section_00_source_train_normal_0000_vel_21"] == {"vel": "7"}  # attributes_00.csv
     assert told["section_01_source_train_normal_0000_vel_21"] == {"vel": "21"}  # the name
     assert told["section_03_0006"] == {"vel": "6"}  # the list of labels
@@ -132,21 +131,21 @@ def test_attributes_of_a_name(tmp_path, name, attributes):
 def test_supplemental_clips_are_learned_from_only_when_asked(tmp_path):
     root, _ = placed("dcase2025", tmp_path)
     options = ("dataset.part=eval", "dataset.download=false", "protocol.validation=0")
-    without = world.sounds_of(configured("dcase2025", root, "AutoTrash", *options))
-    with_ = world.sounds_of(configured("dcase2025", root, "AutoTrash", *options, "dataset.supplemental=machine"))
+    without = world.data_of(configured("dcase2025", root, "AutoTrash", *options))
+    with_ = world.data_of(configured("dcase2025", root, "AutoTrash", *options, "dataset.supplemental=machine"))
     assert len(with_.rows("train")) == len(without.rows("train")) + 3
     dev = configured("dcase2025", root, "ToyCar", "dataset.download=false", "dataset.supplemental=machine")
-    assert not any("supplemental" in clip.path.stem for clip in world.sounds_of(dev).clips)  # noise alone
+    assert not any("supplemental" in clip.path.stem for clip in world.data_of(dev).clips)  # noise alone
 
 
 def test_near_and_far_microphone(tmp_path):
     root, _ = placed("dcase2026", tmp_path)
     for channel in (0, 1):
         cfg = configured("dcase2026", root, "gearboxEmu", "dataset.download=false", f"dataset.channel={channel}")
-        sounds = world.sounds_of(cfg)
-        row = sounds.rows("test")[0]
-        samples = soundfile.read(sounds.clips[row].path, dtype="int16")[0][:, channel]
-        np.testing.assert_array_equal(sounds.waves[row], samples)
+        data = world.data_of(cfg)
+        row = data.rows("test")[0]
+        samples = soundfile.read(data.clips[row].path, dtype="int16")[0][:, channel]
+        np.testing.assert_array_equal(data.waves[row], samples)
 
 
 def test_a_list_that_does_not_fit_the_clips_is_named(tmp_path, caplog):
@@ -154,7 +153,7 @@ def test_a_list_that_does_not_fit_the_clips_is_named(tmp_path, caplog):
     fewer = "".join(labels.splitlines(keepends=True)[:-1]) + "id_01_00000077.wav,normal_id_01_00000001.wav,0\n"
     cfg = with_labels(configured("dcase2020", root, "fan", "dataset.part=eval", "dataset.download=false"), fewer)
     with caplog.at_level(logging.WARNING):
-        world.sounds_of(cfg)
+        world.data_of(cfg)
     assert "1 clips are not in the list, 1 of the list are not there" in caplog.text
 
 
@@ -163,9 +162,9 @@ def test_another_list_than_the_checked_one_is_refused(tmp_path):
     cfg = with_labels(configured("dcase2022", root, "bearing", "dataset.part=eval", "dataset.download=false"), labels)
     cfg.dataset.ground_truth[0].md5 = "f598f7578942f60c71b699af19309d11"
     with pytest.raises(InputError, match=r"not the list of labels .*some published lists are wrong"):
-        world.sounds_of(cfg)
+        world.data_of(cfg)
     cfg.dataset.ground_truth[0].md5 = None
-    assert len(world.sounds_of(cfg).clips) == 15
+    assert len(world.data_of(cfg).clips) == 15
 
 
 def test_a_later_list_overrules_an_earlier_one(tmp_path):
@@ -175,7 +174,7 @@ def test_a_later_list_overrules_an_earlier_one(tmp_path):
         (root / "ground_truth" / tells).write_text("".join(f"section_03_{n:04d}.wav,1\n" for n in range(7)))
         entry = {"name": tells, "url": "http://nowhere", "md5": None, "machine": "bearing", "tells": tells}
         cfg.dataset.ground_truth.append(entry)
-    tested = {clip.path.stem: clip for clip in world.sounds_of(cfg).clips if clip.split == "test"}
+    tested = {clip.path.stem: clip for clip in world.data_of(cfg).clips if clip.split == "test"}
     assert {(tested[f"section_03_{n:04d}"].condition, tested[f"section_03_{n:04d}"].domain) for n in range(7)} == {
         ("anomaly", "target")
     }
@@ -184,7 +183,7 @@ def test_a_later_list_overrules_an_earlier_one(tmp_path):
     assert (last.condition, last.domain, last.attributes) == ("anomaly", "target", {"vel": "7"})
     (root / "ground_truth" / "domain").write_text("section_03_0000.wav,source\n")
     with pytest.raises(InputError, match="expected rows of a file name and 0 or 1"):
-        world.sounds_of(cfg)
+        world.data_of(cfg)
 
 
 def test_a_line_that_is_no_label(tmp_path):
@@ -198,21 +197,21 @@ def test_a_section_without_normal_clips_is_named(tmp_path, caplog):
     root, _ = placed("dcase2022", tmp_path)
     for path in (root / "dev_data" / "bearing" / "train").glob("section_01_*"):
         path.unlink()
-    sounds = world.sounds_of(configured("dcase2022", root, "bearing", "dataset.download=false"))
+    data = world.data_of(configured("dcase2022", root, "bearing", "dataset.download=false"))
     assert "bearing/section_01 has no normal clip to train on: its 8 test clips" in caplog.text
-    assert sounds.labels == ["bearing/section_00"]
-    assert set(sounds.machine_id[sounds.rows("test")]) == {0, -1}
+    assert data.labels == ["bearing/section_00"]
+    assert set(data.machine_id[data.rows("test")]) == {0, -1}
 
 
 def test_one_recording_in_two_places_is_refused(tmp_path):
     root, _ = placed("dcase2022", tmp_path)
     placed("dcase2022", tmp_path, ".")
     with pytest.raises(InputError, match="the same recording stands in two places"):
-        world.sounds_of(configured("dcase2022", root, "bearing", "dataset.download=false"))
+        world.data_of(configured("dcase2022", root, "bearing", "dataset.download=false"))
 
 
 def test_a_layout_of_another_kind_is_explained(tmp_path):
     (tmp_path / "root" / "fan" / "train").mkdir(parents=True)
     (tmp_path / "root" / "fan" / "train" / "monday.wav").write_bytes(imitation.wav("x"))
     with pytest.raises(InputError, match=r"1 files there have other names, for example monday.wav: expected <machine>"):
-        world.sounds_of(configured("dcase2023", tmp_path / "root", "fan", "dataset.download=false"))
+        world.data_of(configured("dcase2023", tmp_path / "root", "fan", "dataset.download=false"))

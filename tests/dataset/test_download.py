@@ -9,15 +9,13 @@ from collections import Counter
 from hashlib import md5
 from pathlib import Path
 
-import imitation
 import pytest
-import server
-import world
+from support import imitation, server, world
 
-from mimii_pl import _config
-from mimii_pl.dataset import _download
-from mimii_pl.download import download
-from mimii_pl.errors import InputError
+from mimii_pl.core.config import build_data, compose
+from mimii_pl.core.errors import InputError
+from mimii_pl.dataset import _zenodo
+from mimii_pl.dataset._download import download
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = {"dev_data_fan.zip": 3678171, "eval_data_train_fan.zip": 3727685, "eval_data_test_fan.zip": 3841772}
@@ -38,8 +36,8 @@ def _soon(monkeypatch):
     """Pauses between tries of a thousandth of their length, and small chunks for small archives."""
     import pooch.core
 
-    monkeypatch.setattr(_download, "BACKOFF", 0.001)
-    monkeypatch.setattr(_download, "CHUNK", 100)
+    monkeypatch.setattr(_zenodo, "BACKOFF", 0.001)
+    monkeypatch.setattr(_zenodo, "CHUNK_BYTES", 100)
     pause = pooch.core.time.sleep
     monkeypatch.setattr(pooch.core.time, "sleep", lambda seconds: pause(seconds / 1000))
 
@@ -57,9 +55,9 @@ def configured(records, root, *overrides):
 
 
 def fetched(cfg):
-    sounds = _config.build_sounds(cfg)
-    sounds.prepare_data()
-    return sounds
+    data = build_data(cfg)
+    data.prepare_data()
+    return data
 
 
 def served(records):
@@ -69,10 +67,10 @@ def served(records):
 # --- what should happen ----------------------------------------------------------------------------------------------
 def test_only_what_the_chosen_machine_needs_is_fetched_and_once(records, tmp_path):
     cfg = configured(records, tmp_path / "d")
-    sounds = fetched(cfg)
-    sounds.setup()
-    assert sounds.labels == ["fan/id_00", "fan/id_02"]
-    assert len(sounds.clips) == 18
+    data = fetched(cfg)
+    data.setup()
+    assert data.labels == ["fan/id_00", "fan/id_02"]
+    assert len(data.clips) == 18
     assert served(records) == {DEV: 1}
     assert not list((tmp_path / "d" / "archives").glob("*.zip*partial"))
     assert not (tmp_path / "d" / "archives" / "dev_data_fan.zip").exists()
@@ -83,7 +81,7 @@ def test_only_what_the_chosen_machine_needs_is_fetched_and_once(records, tmp_pat
 
 
 def _download_config(cfg, *, verify=False):
-    again = _config.compose(["dataset=dcase2020", "machine=fan"], "download")
+    again = compose(["dataset=dcase2020", "machine=fan"], "command/download")
     again.dataset = cfg.dataset
     again.verify = verify
     return again
@@ -95,10 +93,10 @@ def test_all_parts_with_their_labels(records, tmp_path):
     digest = md5(imitation.DCASE2020_LIST.encode()).hexdigest()
     address = f"{records.url}/list/eval_data_list_2020.csv"
     cfg.dataset.ground_truth = [{"name": "a.csv", "url": address, "md5": digest}]
-    sounds = fetched(cfg)
-    sounds.setup()
-    assert sounds.labels == ["fan/id_00", "fan/id_01", "fan/id_02"]
-    tested = Counter(clip.condition for clip in sounds.clips if (clip.machine_id, clip.split) == ("id_01", "test"))
+    data = fetched(cfg)
+    data.setup()
+    assert data.labels == ["fan/id_00", "fan/id_01", "fan/id_02"]
+    tested = Counter(clip.condition for clip in data.clips if (clip.machine_id, clip.split) == ("id_01", "test"))
     assert tested == {"normal": 2, "anomaly": 2}
     assert {path.name for path in (tmp_path / "d" / "archives").glob("*.zip")} == set(RECORDS)
 
@@ -139,11 +137,11 @@ def test_mimii_goes_to_a_folder_per_snr(tmp_path):
             records.record(3384388, {f"{snr}_dB_fan.zip": imitation.zipped(imitation.mimii())})
         for snr in (6, -6):
             options = ("model=dense_ae", "dataset=mimii", f"dataset.snr={snr}", f"dataset.mirrors=[{records.url}]")
-            sounds = fetched(world.configured(tmp_path / "m", *options))
-            sounds.setup()
-            assert sounds.labels == ["fan/id_00", "fan/id_02"]
-            assert len(sounds.clips) == 22
-            assert {clip.path.parts[-5] for clip in sounds.clips} == {f"{snr}_dB_fan"}
+            data = fetched(world.configured(tmp_path / "m", *options))
+            data.setup()
+            assert data.labels == ["fan/id_00", "fan/id_02"]
+            assert len(data.clips) == 22
+            assert {clip.path.parts[-5] for clip in data.clips} == {f"{snr}_dB_fan"}
 
 
 def test_verify_names_files_that_are_missing_or_changed(records, tmp_path, capsys):
@@ -187,7 +185,7 @@ def test_a_connection_that_never_holds_is_explained_and_what_came_is_kept(record
     records.cut[DEV], records.times[DEV] = 100, 99
     with pytest.raises(InputError, match=r"dev_data_fan.zip cannot be had.*the connection was cut.*By hand: download"):
         fetched(configured(records, tmp_path / "d"))
-    assert (tmp_path / "d" / "archives" / "dev_data_fan.zip.partial").stat().st_size == 100 * _download.TRIES
+    assert (tmp_path / "d" / "archives" / "dev_data_fan.zip.partial").stat().st_size == 100 * _zenodo.TRIES
 
 
 def test_a_wrong_checksum(records, tmp_path):

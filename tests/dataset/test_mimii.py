@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-import world
+from support import world
 
-from mimii_pl.errors import InputError
+from mimii_pl.core.errors import InputError
 
 
 @pytest.fixture
@@ -24,16 +24,16 @@ def root(tmp_path):
     return tmp_path / "mimii"
 
 
-def sounds_of(root, *overrides):
-    return world.sounds_of(world.configured(root, "dataset=mimii", "model=dense_ae", *overrides))
+def data_of(root, *overrides):
+    return world.data_of(world.configured(root, "dataset=mimii", "model=dense_ae", *overrides))
 
 
 def test_split_conditions_and_snr(root):
-    sounds = sounds_of(root, "dataset.snr=-6")
-    assert all("-6_dB_fan" in str(clip.path) for clip in sounds.clips)
-    test = [(clip.condition, clip.path.stem) for clip in sounds.clips if clip.split == "test"]
+    data = data_of(root, "dataset.snr=-6")
+    assert all("-6_dB_fan" in str(clip.path) for clip in data.clips)
+    test = [(clip.condition, clip.path.stem) for clip in data.clips if clip.split == "test"]
     assert sorted(test) == [(c, f"{i:08d}") for c in ("anomaly", "normal") for i in range(2)]
-    assert sorted(clip.path.stem for clip in sounds.clips if clip.split != "test") == [
+    assert sorted(clip.path.stem for clip in data.clips if clip.split != "test") == [
         "00000002",
         "00000003",
         "00000004",
@@ -41,17 +41,17 @@ def test_split_conditions_and_snr(root):
 
 
 def test_an_unpacked_archive_without_snr_in_its_path(root):
-    assert len(sounds_of(root / "6_dB_fan").clips) == 7
+    assert len(data_of(root / "6_dB_fan").clips) == 7
     with pytest.raises(InputError, match=r"no recordings at 0 dB .*0_dB_<type>"):
-        sounds_of(root, "dataset.snr=0")
+        data_of(root, "dataset.snr=0")
 
 
 def test_a_channel_or_their_mean(root):
-    level = [sounds_of(root, f"dataset.channel={channel}").waves.std() for channel in (0, 7, "mean")]
+    level = [data_of(root, f"dataset.channel={channel}").waves.std() for channel in (0, 7, "mean")]
     assert level[1] == pytest.approx(8 * level[0], rel=0.02)
     assert level[2] == pytest.approx(level[0] * np.sqrt(np.sum(np.arange(1, 9) ** 2)) / 8, rel=0.02)
     with pytest.raises(InputError, match="no channel 8: it has 8"):
-        sounds_of(root, "dataset.channel=8")
+        data_of(root, "dataset.channel=8")
 
 
 def test_real_eight_channel_clips(shared, tmp_path):
@@ -61,8 +61,8 @@ def test_real_eight_channel_clips(shared, tmp_path):
             folder.mkdir(parents=True)
             for index, path in enumerate(sorted((shared / "real" / "mimii8ch" / machine / condition).glob("*.flac"))):
                 shutil.copy(path, folder / f"{index:08d}.flac")
-    sounds = sounds_of(tmp_path / "mimii", "machine=valve", "dataset.channel=mean")
-    assert sounds.waves.shape[1] == 160_000
-    assert {clip.condition for clip in sounds.clips if clip.split == "test"} == {"normal", "anomaly"}
-    first, samples = sounds.clips[0].path, sounds.waves[0]
+    data = data_of(tmp_path / "mimii", "machine=valve", "dataset.channel=mean")
+    assert data.waves.shape[1] == 160_000
+    assert {clip.condition for clip in data.clips if clip.split == "test"} == {"normal", "anomaly"}
+    first, samples = data.clips[0].path, data.waves[0]
     np.testing.assert_allclose(samples, soundfile.read(first, dtype="int16")[0].mean(axis=1), atol=0.51)

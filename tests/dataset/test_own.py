@@ -4,11 +4,10 @@ import csv
 import shutil
 from collections import Counter
 
-import imitation
 import pytest
-import world
+from support import imitation, world
 
-from mimii_pl.errors import InputError
+from mimii_pl.core.errors import InputError
 
 FEW = ("protocol.validation=0",)
 
@@ -18,12 +17,12 @@ FEW = ("protocol.validation=0",)
 def table(tmp_path):
     """Writes a CSV and, for every file in it, a recording; returns the CSV."""
 
-    def write(text, *, sounds=".", name="label.csv", column=0, suffix="", missing=()):
+    def write(text, *, data=".", name="label.csv", column=0, suffix="", missing=()):
         path = tmp_path / "own" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         for row in list(csv.reader(text.strip().splitlines(), delimiter=";" if ";" in text else ","))[1:]:
-            file = path.parent / sounds / (row[column] + suffix)
+            file = path.parent / data / (row[column] + suffix)
             if row[column] and row[column] not in missing:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(imitation.wav(row[column]))
@@ -33,7 +32,7 @@ def table(tmp_path):
 
 
 def of_table(path, *overrides):
-    return world.sounds_of(world.configured(path, "model=dense_ae", "dataset=table", *overrides))
+    return world.data_of(world.configured(path, "model=dense_ae", "dataset=table", *overrides))
 
 
 def document(count=10):
@@ -43,14 +42,14 @@ def document(count=10):
 
 
 def test_the_label_file_of_the_document_works_as_it_is(table):
-    path = table(document(), sounds="sounds/sounds", column=2, suffix=".wav")
-    sounds = of_table(path.parent, f"dataset.sounds={path.parent / 'sounds' / 'sounds'}")
-    assert Counter((clip.split, clip.condition) for clip in sounds.clips) == {
+    path = table(document(), data="sounds/sounds", column=2, suffix=".wav")
+    data = of_table(path.parent, f"dataset.sounds={path.parent / 'sounds' / 'sounds'}")
+    assert Counter((clip.split, clip.condition) for clip in data.clips) == {
         ("train", "normal"): 20, ("validation", "normal"): 10, ("validation", "anomaly"): 10, ("test", "normal"): 10,
         ("test", "anomaly"): 10,
     }  # fmt: skip
-    assert [len(sounds.rows(split)) for split in ("train", "validation", "test")] == [20, 10, 20]
-    assert sounds.labels == ["machine/id_00"]
+    assert [len(data.rows(split)) for split in ("train", "validation", "test")] == [20, 10, 20]
+    assert data.labels == ["machine/id_00"]
 
 
 def test_every_column_and_its_usual_names(table):
@@ -72,8 +71,8 @@ def test_every_column_and_its_usual_names(table):
 
 def test_columns_can_be_named(table):
     path = table("clip,faulty\na.wav,false\nb.wav,false\nc.wav,true\n")
-    sounds = of_table(path, "dataset.columns.path=clip", "dataset.columns.condition=faulty", "protocol=holdout")
-    assert Counter(clip.condition for clip in sounds.clips) == {"normal": 2, "anomaly": 1}
+    data = of_table(path, "dataset.columns.path=clip", "dataset.columns.condition=faulty", "protocol=holdout")
+    assert Counter(clip.condition for clip in data.clips) == {"normal": 2, "anomaly": 1}
 
 
 @pytest.mark.parametrize(
@@ -117,9 +116,9 @@ def test_no_table(tmp_path):
 
 def test_clips_of_a_recording_stay_on_one_side(table):
     rows = [f"r{r}_{n}.wav,{'anomaly' if r == 7 and n == 0 else 'normal'},r{r}\n" for r in range(8) for n in range(4)]
-    sounds = of_table(table("path,label,recording\n" + "".join(rows)), "protocol=holdout", "protocol.test=0.3")
+    data = of_table(table("path,label,recording\n" + "".join(rows)), "protocol=holdout", "protocol.test=0.3")
     sides = {}
-    for clip in sounds.clips:
+    for clip in data.clips:
         sides.setdefault(clip.recording, set()).add(clip.split)
     assert all(len(splits) == 1 for splits in sides.values())
     assert sides["r7"] == {"test"}
@@ -133,16 +132,16 @@ def test_real_motors_by_speed(shared, tmp_path):
     ]
     file = tmp_path / "motors.csv"
     file.write_text("path,label,id\n" + "".join(rows))
-    sounds = of_table(file, "protocol=holdout", "dataset.seconds=2")
-    assert len(sounds.clips) == 20
-    assert sounds.labels == ["machine/M1", "machine/M3"]
-    assert Counter(clip.condition for clip in sounds.clips) == {"normal": 14, "anomaly": 6}
-    assert not sounds.skipped  # 44.1 kHz among them
+    data = of_table(file, "protocol=holdout", "dataset.seconds=2")
+    assert len(data.clips) == 20
+    assert data.labels == ["machine/M1", "machine/M3"]
+    assert Counter(clip.condition for clip in data.clips) == {"normal": 14, "anomaly": 6}
+    assert not data.skipped  # 44.1 kHz among them
 
 
 # --- folder ----------------------------------------------------------------------------------------------------------
 def of_folder(root, *overrides):
-    return world.sounds_of(world.configured(root, "model=dense_ae", "dataset=folder", *overrides))
+    return world.data_of(world.configured(root, "model=dense_ae", "dataset=folder", *overrides))
 
 
 def folder(tmp_path, *names):
@@ -150,18 +149,18 @@ def folder(tmp_path, *names):
 
 
 def test_just_recordings_are_all_normal(tmp_path):
-    sounds = of_folder(folder(tmp_path, *(f"{n}.wav" for n in range(10))))
-    assert sounds.labels == ["machine/id_00"]
-    assert Counter((clip.split, clip.condition) for clip in sounds.clips) == {
+    data = of_folder(folder(tmp_path, *(f"{n}.wav" for n in range(10))))
+    assert data.labels == ["machine/id_00"]
+    assert Counter((clip.split, clip.condition) for clip in data.clips) == {
         ("train", "normal"): 7, ("validation", "normal"): 1, ("test", "normal"): 2,
     }  # fmt: skip
 
 
 def test_folders_name_conditions_and_ids(tmp_path):
     names = [f"pump{p}/{c}/{n}.wav" for p in (1, 2) for c, k in (("Normal", 6), ("abnormal", 2)) for n in range(k)]
-    sounds = of_folder(folder(tmp_path, *names, "pump3/a.wav", "pump3/b.wav", "pump3/.hidden.wav"), "machine=pump")
-    assert sounds.labels == ["pump/pump1", "pump/pump2", "pump/pump3"]
-    tested = Counter((clip.machine_id, clip.condition) for clip in sounds.clips if clip.split == "test")
+    data = of_folder(folder(tmp_path, *names, "pump3/a.wav", "pump3/b.wav", "pump3/.hidden.wav"), "machine=pump")
+    assert data.labels == ["pump/pump1", "pump/pump2", "pump/pump3"]
+    tested = Counter((clip.machine_id, clip.condition) for clip in data.clips if clip.split == "test")
     assert tested == {
         ("pump1", "anomaly"): 2, ("pump2", "anomaly"): 2, ("pump1", "normal"): 1, ("pump2", "normal"): 1,
         ("pump3", "normal"): 1,
@@ -169,15 +168,15 @@ def test_folders_name_conditions_and_ids(tmp_path):
 
 
 def test_deeper_folders_make_one_id(tmp_path):
-    sounds = of_folder(folder(tmp_path, *(f"hall1/line{i}/ok/{n}.wav" for i in (1, 2) for n in range(3))), *FEW)
-    assert sounds.labels == ["machine/hall1_line1", "machine/hall1_line2"]
+    data = of_folder(folder(tmp_path, *(f"hall1/line{i}/ok/{n}.wav" for i in (1, 2) for n in range(3))), *FEW)
+    assert data.labels == ["machine/hall1_line1", "machine/hall1_line2"]
 
 
 def test_folders_of_a_split_are_taken_when_asked(tmp_path):
     names = [f"{s}/{c}/{n}.wav" for s, c in (("train", "good"), ("test", "good"), ("test", "bad")) for n in range(4)]
-    sounds = of_folder(folder(tmp_path, *names), "protocol=official")
-    assert Counter(clip.split for clip in sounds.clips) == {"train": 3, "validation": 1, "test": 8}
-    assert sounds.labels == ["machine/id_00"]
+    data = of_folder(folder(tmp_path, *names), "protocol=official")
+    assert Counter(clip.split for clip in data.clips) == {"train": 3, "validation": 1, "test": 8}
+    assert data.labels == ["machine/id_00"]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +196,6 @@ def test_no_folder(tmp_path):
 
 def test_real_motors_in_a_folder(shared, tmp_path):
     shutil.copytree(shared / "real" / "bldc", tmp_path / "bldc")
-    sounds = of_folder(tmp_path / "bldc", "machine=motor", "dataset.seconds=2", "dataset.anomaly=[propeller]")
-    assert sounds.labels == ["motor/M1", "motor/M3"]
-    assert Counter(clip.condition for clip in sounds.clips) == {"normal": 14, "anomaly": 6}
+    data = of_folder(tmp_path / "bldc", "machine=motor", "dataset.seconds=2", "dataset.anomaly=[propeller]")
+    assert data.labels == ["motor/M1", "motor/M3"]
+    assert Counter(clip.condition for clip in data.clips) == {"normal": 14, "anomaly": 6}

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-import world
 from scipy.signal import welch
 from scipy.stats import kurtosis
+from support import world
 
 from mimii_pl.backend.knn import KNN
-from mimii_pl.dataset._anomalies import FAULTS, PHASE, kind
-from mimii_pl.dataset._machines import RATE, SOUNDS, UNITS
+from mimii_pl.core.errors import InputError
+from mimii_pl.dataset._synthetic_faults import FAULTS, PHASE, kind
+from mimii_pl.dataset._synthetic_machines import RATE, SOUNDS, UNITS
 from mimii_pl.dataset.synthetic import Order, Synthetic, parts, render, write_machine
-from mimii_pl.errors import InputError
 from mimii_pl.features.log_mel import LogMel
-from mimii_pl.metrics import auc
+from mimii_pl.scoring.metrics import auc
 
 SMALL = {"snr_db": 6, "severity": 1, "train_clips": 2, "test_clips": 2, "clip_seconds": 0.5, "world_seed": 0}
 HOW = {"snr_db": 6.0, "severity": 1.0, "world_seed": 0}
@@ -41,18 +41,16 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_workers(tmp_path):
 def test_it_is_a_data_set_written_when_asked_for(tmp_path):
     options = [f"dataset.{key}={value}" for key, value in SMALL.items()]
     cfg = world.configured(tmp_path / "w", "dataset=synthetic", "machine=pump", "model=dense_ae", *options)
-    from mimii_pl import _config
+    from mimii_pl.core.config import build
 
-    sounds = _config.build(
-        cfg.dataset, machine="pump", protocol=_config.build(cfg.protocol), features=_config.build(cfg.features)
-    )
-    sounds.prepare_data()
-    sounds.setup()
-    assert len(sounds.clips) == 24
-    assert len(sounds.labels) == 4
-    sounds.machine = "bldc"
+    data = build(cfg.dataset, machine="pump", protocol=build(cfg.protocol), features=build(cfg.features))
+    data.prepare_data()
+    data.setup()
+    assert len(data.clips) == 24
+    assert len(data.labels) == 4
+    data.machine = "bldc"
     with pytest.raises(InputError, match="fan, pump, slider, valve"):
-        sounds.prepare_data()
+        data.prepare_data()
 
 
 def test_half_a_world_is_not_taken_for_whole(tmp_path, monkeypatch):
@@ -114,10 +112,10 @@ def test_the_ids_of_a_type_are_different_machines(machine):
 
 
 def test_the_data_set_says_what_is_wrong_with_a_clip(tmp_path):
-    sounds = Synthetic(root=tmp_path, machine="valve", protocol=list, features=LogMel(n_mels=64), **SMALL)
-    sounds.prepare_data()
-    (sounds.root.parent / f".{sounds.root.name}.fan.killed" / "train").mkdir(parents=True)
-    clips = sounds.discover()
+    data = Synthetic(root=tmp_path, machine="valve", protocol=list, features=LogMel(n_mels=64), **SMALL)
+    data.prepare_data()
+    (data.root.parent / f".{data.root.name}.fan.killed" / "train").mkdir(parents=True)
+    clips = data.discover()
     assert {clip.attributes.get("kind") for clip in clips} == {None, *list(FAULTS["valve"])[:2]}
     assert {clip.machine for clip in clips} == {"valve"}
 

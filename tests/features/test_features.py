@@ -8,19 +8,19 @@ import pytest
 import soundfile
 import torch
 
-from mimii_pl import _config
-from mimii_pl.errors import InputError
+from mimii_pl.core.config import CONF, build, compose
+from mimii_pl.core.errors import InputError
 
-NAMES = sorted(file.stem for file in _config.CONF.joinpath("features").glob("[!_]*.yaml"))
+NAMES = sorted(file.stem for file in CONF.joinpath("features").glob("[!_]*.yaml"))
 
 
 @cache
 def composed(name):
-    return _config.compose([f"features={name}", "model=dense_ae"]).features
+    return compose([f"features={name}", "model=dense_ae"]).features
 
 
-def build(name, **options):
-    return _config.build(composed(name), **options)
+def make(name, **options):
+    return build(composed(name), **options)
 
 
 @pytest.fixture(params=["noise", "real"])
@@ -35,7 +35,7 @@ def wave(request):
 @pytest.mark.parametrize("options", [{}, {"n_fft": 512, "hop": 128, "window": "hamming"}])
 def test_engines_agree(name, options, wave):
     wave = torch.from_numpy(wave)[None]
-    fft, convolution = (build(name, engine=engine, **options)(wave) for engine in ("torch", "nnaudio"))
+    fft, convolution = (make(name, engine=engine, **options)(wave) for engine in ("torch", "nnaudio"))
     loud = fft > fft.max() - 70 if name != "complex_stft" else fft.abs() >= 0  # dB: nothing is left of float32 below
     assert (fft - convolution)[loud].abs().max() <= 1e-4 * fft.abs().max()
 
@@ -45,14 +45,14 @@ def test_log_mel_is_librosas(wave, n_mels):
     mel = librosa.feature.melspectrogram(
         y=wave, sr=16000, n_fft=1024, hop_length=512, n_mels=n_mels, pad_mode="reflect"
     )
-    spec = build("log_mel", n_mels=n_mels)(torch.from_numpy(wave)[None])[0, 0].numpy()
+    spec = make("log_mel", n_mels=n_mels)(torch.from_numpy(wave)[None])[0, 0].numpy()
     np.testing.assert_allclose(spec, 10 * np.log10(mel), atol=1e-4)
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0])
 def test_log_mel_of_either_power_is_librosas(wave, power):
     mel = librosa.feature.melspectrogram(y=wave, sr=16000, n_fft=1024, hop_length=512, power=power, pad_mode="reflect")
-    spec = build("log_mel", power=power)(torch.from_numpy(wave)[None])[0, 0].numpy()
+    spec = make("log_mel", power=power)(torch.from_numpy(wave)[None])[0, 0].numpy()
     np.testing.assert_allclose(spec, 20 / power * np.log10(mel), atol=2e-4)
 
 
@@ -67,9 +67,9 @@ def test_mel_filters_are_librosas(f_min, f_max, rate):
 def test_spectra_are_librosas(wave):
     expected = librosa.stft(wave, n_fft=1024, hop_length=512, pad_mode="reflect")
     wave = torch.from_numpy(wave)[None]
-    complex_ = build("complex_stft")(wave)[0]
+    complex_ = make("complex_stft")(wave)[0]
     np.testing.assert_allclose(torch.complex(*complex_).numpy(), expected, atol=1e-4 * np.abs(expected).max())
-    decibel = build("stft")(wave)[0, 0].numpy()
+    decibel = make("stft")(wave)[0, 0].numpy()
     loud = np.abs(expected) > 1e-4 * np.abs(expected).max()
     np.testing.assert_allclose(decibel[loud], 20 * np.log10(np.abs(expected[loud])), atol=0.01)
 
@@ -77,7 +77,7 @@ def test_spectra_are_librosas(wave):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("normalize", ["none", "clip"])
 def test_a_clip_alone_is_as_in_a_batch(name, normalize):
-    features = build(name, normalize=normalize)
+    features = make(name, normalize=normalize)
     waves = 0.1 * torch.randn(40, 20_000)
     batch = features(waves)
     assert batch.shape[1:] == features.shape(20_000)
@@ -86,48 +86,48 @@ def test_a_clip_alone_is_as_in_a_batch(name, normalize):
 
 
 def test_per_clip_normalisation():
-    spec = build("complex_stft", normalize="clip")(0.1 * torch.randn(3, 20_000))
+    spec = make("complex_stft", normalize="clip")(0.1 * torch.randn(3, 20_000))
     torch.testing.assert_close(spec.mean(dim=(2, 3)), torch.zeros(3, 2), atol=1e-5, rtol=0)
     torch.testing.assert_close(spec.std(dim=(2, 3)), torch.ones(3, 2), atol=1e-3, rtol=0)
 
 
 def test_training_set_normalisation_needs_a_training_set():
     with pytest.raises(RuntimeError, match="call fit first"):
-        build("log_mel", normalize="train")(torch.randn(1, 20_000))
+        make("log_mel", normalize="train")(torch.randn(1, 20_000))
 
 
 def test_too_short_a_clip_is_explained():
     with pytest.raises(InputError, match=r"400 samples is too short for a transform of features\.n_fft=1024"):
-        build("log_mel")(torch.randn(1, 400))
+        make("log_mel")(torch.randn(1, 400))
 
 
 @pytest.mark.parametrize("window", ["hamming", "blackman"])
 def test_windows_are_librosas(window):
     wave = 0.1 * np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
     expected = librosa.stft(wave, n_fft=1024, hop_length=256, window=window, pad_mode="reflect")
-    spec = build("complex_stft", hop=256, window=window)(torch.from_numpy(wave)[None])[0]
+    spec = make("complex_stft", hop=256, window=window)(torch.from_numpy(wave)[None])[0]
     np.testing.assert_allclose(torch.complex(*spec).numpy(), expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_decibels_do_not_depend_on_the_power():
     wave = 0.1 * torch.randn(2, 20_000, generator=torch.Generator().manual_seed(0))
-    one, two = (build("stft", power=power)(wave) for power in (1.0, 2.0))
+    one, two = (make("stft", power=power)(wave) for power in (1.0, 2.0))
     torch.testing.assert_close(one, two, rtol=0, atol=1e-3)
     silent = torch.zeros(1, 20_000)
-    assert build("stft", power=1.0)(silent).unique().tolist() == pytest.approx([-240])
-    assert build("stft", power=2.0)(silent).unique().tolist() == pytest.approx([-120])
+    assert make("stft", power=1.0)(silent).unique().tolist() == pytest.approx([-240])
+    assert make("stft", power=2.0)(silent).unique().tolist() == pytest.approx([-120])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_shape_is_known_before_anything_is_computed(name):
-    features = build(name, n_fft=512, hop=160)
+    features = make(name, n_fft=512, hop=160)
     for samples in (257, 3199, 3200, 3201):
         assert features(torch.randn(2, samples)).shape[1:] == features.shape(samples)
 
 
 def test_a_clip_longer_than_a_chunk_is_transformed_whole():
     wave = 0.1 * torch.randn(2, 700_000, generator=torch.Generator().manual_seed(0))
-    features = build("stft", hop=4096)
+    features = make("stft", hop=4096)
     whole = features(wave)
     assert whole.shape == (2, *features.shape(700_000))
     torch.testing.assert_close(features(wave[1:])[0], whole[1])
@@ -135,14 +135,14 @@ def test_a_clip_longer_than_a_chunk_is_transformed_whole():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_silent_clip_stays_finite(name):
-    assert build(name, normalize="clip")(torch.zeros(1, 20_000)).isfinite().all()
+    assert make(name, normalize="clip")(torch.zeros(1, 20_000)).isfinite().all()
 
 
 def test_training_set_normalisation_does_not_depend_on_the_parts_it_was_fitted_on():
-    specs = build("log_mel").transform(0.1 * torch.randn(12, 8000, generator=torch.Generator().manual_seed(0)))
+    specs = make("log_mel").transform(0.1 * torch.randn(12, 8000, generator=torch.Generator().manual_seed(0)))
     fitted = []
     for size in (1, 5, 12):
-        features = build("log_mel", normalize="train")
+        features = make("log_mel", normalize="train")
         features.fit(iter(specs.split(size)))
         fitted.append(features.fitted)
     for one in fitted:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-import world
+from support import world
 
-from mimii_pl import _config
+from mimii_pl.core.config import build, compose
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.model.mobilenet_v2 import MobileNetV2
 from mimii_pl.model.random_forest import RandomForest
 from mimii_pl.model.simple_classifier import SimpleClassifier
@@ -41,9 +41,9 @@ def test_mobilenet_has_the_parameters_of_the_published_network():
 def test_rare_classes_weigh_as_much(tmp_path):
     cfg = world.configured(world.write(tmp_path / "world", train=10, test=5), "model=simple_classifier",
                            "task=classification")  # fmt: skip
-    sounds = world.sounds_of(cfg)
-    counts = np.bincount(sounds.label[sounds.rows("train")])
-    np.testing.assert_allclose(sounds.class_weights().numpy() * counts, counts.sum() / 2, rtol=1e-6)
+    data = world.data_of(cfg)
+    counts = np.bincount(data.label[data.rows("train")])
+    np.testing.assert_allclose(data.class_weights().numpy() * counts, counts.sum() / 2, rtol=1e-6)
     assert counts[0] > counts[1]
 
 
@@ -64,7 +64,7 @@ def test_a_clip_is_the_mean_of_its_windows():
 @pytest.mark.parametrize("name", ["deep_classifier", "random_forest", "svm"])
 def test_one_class_is_explained(name):
     with pytest.raises(InputError, match=r"one ID only.*task=classification"):
-        _config.build(_config.compose([f"model={name}"]).model, SHAPE, 1)
+        build(compose([f"model={name}"]).model, SHAPE, 1)
 
 
 @pytest.mark.parametrize("model", [RandomForest(SHAPE, 2, trees=10), SVM(SHAPE, 2, limit=200)], ids=["forest", "svm"])
@@ -73,7 +73,7 @@ def test_estimators_learn_in_one_pass_and_are_stored_without_pickle(model, tmp_p
     heard = batch(16, target=target)
     heard = heard._replace(spec=heard.spec + 0.5 * target[:, 1, None, None, None])
     model.observe(heard)
-    model.conclude()
+    model.finish_fit()
     shares = model.classify(heard)
     assert (shares.argmax(dim=1) == target.argmax(dim=1)).float().mean() > 0.9
     torch.save(model.state_dict(), tmp_path / "weights.pt")
@@ -85,7 +85,7 @@ def test_estimators_learn_in_one_pass_and_are_stored_without_pickle(model, tmp_p
 def test_an_estimator_of_foreign_types_is_not_loaded(monkeypatch):
     model = RandomForest(SHAPE, 2, trees=2)
     model.observe(batch(8))
-    model.conclude()
+    model.finish_fit()
     monkeypatch.setattr("skops.io.get_untrusted_types", lambda data: ["os.system"])
     with pytest.raises(InputError, match=r"os.system: not loaded"):
         model.classify(batch())

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.model._complex import ComplexConv2d, PReLU, squared_magnitude
 from mimii_pl.model.complex_ssl import ComplexSSL
 

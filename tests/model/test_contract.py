@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-import world
+from support import world
 
-from mimii_pl import _check, _config
+from mimii_pl.core import check
+from mimii_pl.core.config import CONF, build
 from mimii_pl.model._estimator_classifier import EstimatorClassifier
 from mimii_pl.model._training_free import TrainingFree
-from mimii_pl.report._where import where
-from mimii_pl.results import read_results
+from mimii_pl.report.localize import localize
 from mimii_pl.run import run
-from mimii_pl.scorer import Scorer
+from mimii_pl.scoring.results import read_results
+from mimii_pl.scoring.scorer import Scorer
 
-NAMES = sorted(file.stem for file in _config.CONF.joinpath("model").glob("[!_]*.yaml"))
-CLASSIFIERS = [name for name in NAMES if "_classifier" in _config.CONF.joinpath(f"model/{name}.yaml").read_text()]
+NAMES = sorted(file.stem for file in CONF.joinpath("model").glob("[!_]*.yaml"))
+CLASSIFIERS = [name for name in NAMES if "_classifier" in CONF.joinpath(f"model/{name}.yaml").read_text()]
 LESSONS = [  # only pitch tells these machines apart, which mobilenet_v2, pooling over frequency, hears late
     (name, target)
     for name in CLASSIFIERS
@@ -44,53 +45,53 @@ def built(request, root):
     """Configuration, data module and an untrained detector in evaluation mode."""
     torch.manual_seed(0)
     cfg = quick(world.configured(root, f"model={request.param}"))
-    sounds = world.sounds_of(cfg)
-    detector = _config.build(cfg.model, sounds.in_shape, len(sounds.labels)).eval()
-    sounds.crop = detector.crop
-    sounds.fit_features()
-    return cfg, sounds, detector
+    data = world.data_of(cfg)
+    detector = build(cfg.model, data.in_shape, len(data.labels)).eval()
+    data.crop = detector.crop
+    data.fit_features()
+    return cfg, data, detector
 
 
-def scorer(sounds, detector, batch_size=32):
+def scorer(data, detector, batch_size=32):
     return Scorer(
         detector,
-        sounds.features,
-        labels=sounds.labels,
+        data.features,
+        labels=data.labels,
         sample_rate=16000,
-        samples=sounds.samples,
+        samples=data.samples,
         batch_size=batch_size,
     )
 
 
 def test_one_finite_score_per_clip(built):
-    _, sounds, detector = built
-    scores = scorer(sounds, detector).score_waves(sounds.waves[:CLIPS], sounds.machine_id[:CLIPS])
+    _, data, detector = built
+    scores = scorer(data, detector).score_waves(data.waves[:CLIPS], data.machine_id[:CLIPS])
     assert scores.shape == (CLIPS,)
     assert np.isfinite(scores).all()
 
 
 def test_silence_and_full_scale_get_finite_scores(built):
-    _, sounds, detector = built
-    waves = np.zeros((2, sounds.samples), np.int16)
-    waves[1] = np.where(np.arange(sounds.samples) % 2, 32767, -32768)
-    assert np.isfinite(scorer(sounds, detector).score_waves(waves, np.array([0, 1]))).all()
+    _, data, detector = built
+    waves = np.zeros((2, data.samples), np.int16)
+    waves[1] = np.where(np.arange(data.samples) % 2, 32767, -32768)
+    assert np.isfinite(scorer(data, detector).score_waves(waves, np.array([0, 1]))).all()
 
 
 def test_a_score_does_not_depend_on_its_neighbours(built):
-    _, sounds, detector = built
-    waves, ids = sounds.waves[:CLIPS], sounds.machine_id[:CLIPS]
-    together = scorer(sounds, detector).score_waves(waves, ids)
-    alone = scorer(sounds, detector, batch_size=1).score_waves(waves, ids)
+    _, data, detector = built
+    waves, ids = data.waves[:CLIPS], data.machine_id[:CLIPS]
+    together = scorer(data, detector).score_waves(waves, ids)
+    alone = scorer(data, detector, batch_size=1).score_waves(waves, ids)
     np.testing.assert_allclose(together, alone, rtol=1e-4)
 
 
 def test_the_embedding_is_one_vector_per_clip(built):
-    _, sounds, detector = built
+    _, data, detector = built
     if not detector.has_embedding:
         with pytest.raises(NotImplementedError):
             detector.embed(None)
         return
-    embeddings = scorer(sounds, detector).embed_waves(sounds.waves[:CLIPS], sounds.machine_id[:CLIPS])
+    embeddings = scorer(data, detector).embed_waves(data.waves[:CLIPS], data.machine_id[:CLIPS])
     assert embeddings.ndim == 2
     assert len(embeddings) == CLIPS
     assert np.isfinite(embeddings).all()
@@ -98,11 +99,11 @@ def test_the_embedding_is_one_vector_per_clip(built):
 
 @pytest.mark.slow
 def test_where_an_anomaly_was_found_is_a_place_in_the_clip(built, monkeypatch):
-    _, sounds, detector = built
+    _, data, detector = built
     if detector.name == "anogan":  # too slow to be asked again and again
-        monkeypatch.setattr("mimii_pl.report._where.PATIENCE", 0.0)
-    loaded = scorer(sounds, detector)
-    found = where(loaded, sounds.waves[0], int(sounds.machine_id[0]), sounds.waves[1:4])
+        monkeypatch.setattr("mimii_pl.report.localize.PATIENCE", 0.0)
+    loaded = scorer(data, detector)
+    found = localize(loaded, data.waves[0], int(data.machine_id[0]), data.waves[1:4])
     if found is None:
         assert detector.name == "anogan"
         return
@@ -112,8 +113,8 @@ def test_where_an_anomaly_was_found_is_a_place_in_the_clip(built, monkeypatch):
     assert (np.diff(found.hertz) > 0).all()
     assert 0 <= found.hertz[0] < 100
     assert 7500 < found.hertz[-1] <= 8000
-    if detector.offers("error_map"):
-        batch = loaded.batch(sounds.waves[:2], sounds.machine_id[:2])
+    if detector.supports("error_map"):
+        batch = loaded.batch(data.waves[:2], data.machine_id[:2])
         with torch.inference_mode():
             errors, scores = detector.error_map(batch), detector.score(batch)
         assert errors.shape[::2] == (2, batch.spec.shape[3])
@@ -123,11 +124,11 @@ def test_where_an_anomaly_was_found_is_a_place_in_the_clip(built, monkeypatch):
 
 
 def test_the_loss_reaches_every_parameter(built):
-    _, sounds, detector = built
+    _, data, detector = built
     if isinstance(detector, TrainingFree):
         assert not list(detector.parameters())
         return
-    batch = sounds.on_after_batch_transfer(next(iter(sounds.train_dataloader())), 0)
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     detector.train()
     detector.zero_grad()
     detector.loss(batch).backward()
@@ -141,7 +142,7 @@ def test_hyperparameters_are_primitives_with_a_type(built):
     plain = (int, float, str, bool, type(None), list, tuple)
     assert all(isinstance(value, plain) for value in detector.hparams.values())
     options = {name for name in cfg.model if not name.startswith("_")}
-    accepted = _check.parameters(cfg.model._target_)
+    accepted = check.parameters(cfg.model._target_)
     assert options == set(accepted) - {"in_shape", "n_ids", "n_classes"}
     assert set(accepted) == set(detector.hparams)
     assert all(kind is not Any for kind in accepted.values())
@@ -152,16 +153,16 @@ def test_hyperparameters_are_primitives_with_a_type(built):
 @pytest.mark.parametrize("name", NAMES)
 def test_checkpoints_give_bit_equal_scores(name, root, tmp_path):
     cfg = quick(world.configured(root, f"model={name}", f"run_dir={tmp_path}", "trainer=smoke"))
-    sounds = world.sounds_of(cfg)
-    detector = _config.build(cfg.model, sounds.in_shape, len(sounds.labels))
-    sounds.crop = detector.crop
-    sounds.fit_features()
-    trainer = _config.build(cfg.trainer)
-    trainer.fit(detector, sounds, weights_only=True)
-    best = trainer.predict(datamodule=sounds, ckpt_path="best", weights_only=True)
+    data = world.data_of(cfg)
+    detector = build(cfg.model, data.in_shape, len(data.labels))
+    data.crop = detector.crop
+    data.fit_features()
+    trainer = build(cfg.trainer)
+    trainer.fit(detector, data, weights_only=True)
+    best = trainer.predict(datamodule=data, ckpt_path="best", weights_only=True)
     again = type(detector).load_from_checkpoint(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     quiet = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
-    loaded = quiet.predict(again, datamodule=sounds)
+    loaded = quiet.predict(again, datamodule=data)
     for (rows, scores), (other_rows, other_scores) in zip(best, loaded, strict=True):
         assert torch.equal(rows, other_rows)
         assert torch.equal(scores, other_scores)
@@ -186,10 +187,10 @@ def test_after_a_short_training_anomalies_outrank_normals(name, root, tmp_path):
 def test_a_classifier_gives_each_clip_a_probability_of_each_class(name, root):
     torch.manual_seed(0)
     cfg = world.configured(root, f"model={name}", "task=classification")
-    sounds = world.sounds_of(cfg)
-    sounds.fit_features()
-    detector = _config.build(cfg.model, sounds.in_shape, 3).eval()
-    shares = scorer(sounds, detector).classify_waves(sounds.waves[:CLIPS], sounds.machine_id[:CLIPS])
+    data = world.data_of(cfg)
+    data.fit_features()
+    detector = build(cfg.model, data.in_shape, 3).eval()
+    shares = scorer(data, detector).classify_waves(data.waves[:CLIPS], data.machine_id[:CLIPS])
     assert shares.shape == (CLIPS, 3)
     assert (shares > 0).all()
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)

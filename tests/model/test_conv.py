@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.model._conv import ConvDecoder, ConvEncoder, same_conv
 from mimii_pl.model.conv_ae_image import ConvAEImage
 from mimii_pl.model.skip_ae import SkipAE

@@ -5,8 +5,8 @@ import pytest
 import soundfile
 import torch
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.features.log_mel import LogMel
 from mimii_pl.model.dense_ae import DenseAE
 

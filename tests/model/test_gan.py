@@ -4,9 +4,9 @@ import logging
 
 import pytest
 import torch
-import world
+from support import world
 
-from mimii_pl import _config
+from mimii_pl.core.config import build
 from mimii_pl.model.anogan import AnoGAN
 from mimii_pl.model.f_anogan import FAnoGAN
 
@@ -71,12 +71,12 @@ def test_images_of_any_size_are_generated():
 def fit(tmp_path, name, *overrides):
     root = world.write(tmp_path / "world", train=8, test=1)
     cfg = world.configured(root, f"model={name}", f"run_dir={tmp_path}", "training.epochs=3", *overrides)
-    sounds = world.sounds_of(cfg)
-    model = _config.build(cfg.model, sounds.in_shape, 2)
-    sounds.crop = model.crop
-    sounds.fit_features()
-    trainer = _config.build(cfg.trainer)
-    trainer.fit(model, sounds)
+    data = world.data_of(cfg)
+    model = build(cfg.model, data.in_shape, 2)
+    data.crop = model.crop
+    data.fit_features()
+    trainer = build(cfg.trainer)
+    trainer.fit(model, data)
     return trainer, model
 
 

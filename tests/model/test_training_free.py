@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.model.level import Level
 from mimii_pl.model.spectrum import Spectrum
 
@@ -24,7 +24,7 @@ def test_level_is_the_distance_from_the_median_of_the_own_id_in_db():
     model = Level((1, 8, 8), 2)
     model.observe(batch(tone(-20, -22, -24), [0, 0, 0]))
     model.observe(batch(tone(-40), [1]))
-    model.conclude()
+    model.finish_fit()
     scores = model.score(batch(tone(-20, -20, -22), [0, 1, -1]))
     np.testing.assert_allclose(scores, [2, 20, 2], atol=0.01)  # the median over all, -24, for an ID never heard
     assert model.uses_machine_id
@@ -33,7 +33,7 @@ def test_level_is_the_distance_from_the_median_of_the_own_id_in_db():
 def test_level_against_all_ids():
     model = Level((1, 8, 8), 2, per_id=False)
     model.observe(batch(tone(-20, -30, -40), [0, 0, 1]))
-    model.conclude()
+    model.finish_fit()
     np.testing.assert_allclose(model.score(batch(tone(-20, -40), [0, 1])), [10, 10], atol=0.01)
     assert not model.uses_machine_id
 
@@ -53,7 +53,7 @@ def test_spectrum_scores_in_standard_deviations():
     model, spec = Spectrum((1, 3, 6), 2, scale="db"), 5 + 2 * torch.randn(200, 1, 3, 6)
     for part in spec.split(50):
         model.observe(batch(None, [0] * 50, part))
-    model.conclude()
+    model.finish_fit()
     torch.testing.assert_close(model.mean, spec.mean(dim=(0, 1, 3)), rtol=1e-5, atol=1e-5)
     assert model.score(batch(None, [0] * 200, spec)).mean().item() == pytest.approx(1, rel=1e-3)
     assert model.score(batch(None, [0], torch.full((1, 1, 3, 6), 11.0))).item() == pytest.approx(9, rel=0.2)

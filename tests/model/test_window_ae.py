@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from mimii_pl import _config
+from mimii_pl.core.config import build, compose
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.errors import InputError
 from mimii_pl.model._variational import divergence, sample
 from mimii_pl.model.idnn import IDNN
 from mimii_pl.model.vae import VAE
@@ -15,13 +15,13 @@ from mimii_pl.model.vae import VAE
 SHAPE = (1, 64, 40)  # bands, frames
 
 
-def build(name, *options):
-    cfg = _config.compose([f"model={name}", *(f"model.{option}" for option in options)])
-    return _config.build(cfg.model, SHAPE, 2).eval()
+def make(name, *options):
+    cfg = compose([f"model={name}", *(f"model.{option}" for option in options)])
+    return build(cfg.model, SHAPE, 2).eval()
 
 
 def parameters(name):
-    return sum(p.numel() for p in build(name).parameters())
+    return sum(p.numel() for p in make(name).parameters())
 
 
 def batch(spec):
@@ -61,7 +61,7 @@ NAMES = ["simple_ae", "conv_ae", "lstm_ae", "attention_ae", "residual_ae", "ss_a
 @pytest.mark.parametrize("name", NAMES)
 def test_every_frame_of_a_window_is_rebuilt_from_the_input(name):
     torch.manual_seed(0)
-    model, x = build(name), torch.randn(6, 320)
+    model, x = make(name), torch.randn(6, 320)
     frames = model.reconstruction(x).unflatten(1, (5, 64))
     assert (frames.std(dim=0).mean(dim=1) > 1e-4).all()  # a frame that is bias alone would be the same for all windows
 
@@ -69,8 +69,8 @@ def test_every_frame_of_a_window_is_rebuilt_from_the_input(name):
 @pytest.mark.parametrize("name", [*NAMES, "idnn", "dense_ae"])
 @pytest.mark.parametrize(("bands", "frames"), [(40, 3), (33, 7)])
 def test_bands_and_frames_are_options(name, bands, frames):
-    cfg = _config.compose([f"model={name}", f"model.frames={frames}"])
-    model = _config.build(cfg.model, (1, bands, 20), 2).eval()
+    cfg = compose([f"model={name}", f"model.frames={frames}"])
+    model = build(cfg.model, (1, bands, 20), 2).eval()
     spec = torch.randn(2, 1, bands, 20)
     assert model.score(batch(spec)).shape == (2,)
     assert model.embed(batch(spec)).shape[:2] == (2, 20 - frames + 1)
@@ -78,26 +78,26 @@ def test_bands_and_frames_are_options(name, bands, frames):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_score_is_the_mean_squared_error_of_all_windows(name):
-    model, spec = build(name), torch.randn(2, *SHAPE)
+    model, spec = make(name), torch.randn(2, *SHAPE)
     windows = torch.stack([spec[:, 0, :, i : i + 5].transpose(1, 2).flatten(1) for i in range(36)], dim=1)
     errors = (model.reconstruction(windows.flatten(0, 1)) - windows.flatten(0, 1)).square().mean(dim=1)
     torch.testing.assert_close(model.score(batch(spec)), errors.view(2, 36).mean(dim=1))
 
 
 def test_lstm_reads_frames_in_their_order():
-    model, x = build("lstm_ae"), torch.randn(1, 5, 64)
+    model, x = make("lstm_ae"), torch.randn(1, 5, 64)
     assert not torch.allclose(model.encoder(x.flatten(1)), model.encoder(x.flip(1).flatten(1)))
     assert model.encoder.lstm.input_size == 64
 
 
 def test_slices_of_ss_ae_share_their_weights():
-    model, x = build("ss_ae"), torch.randn(1, 5, 64)
+    model, x = make("ss_ae"), torch.randn(1, 5, 64)
     swapped = model.slice(x[:, [1, 0, 2, 3, 4]])
     torch.testing.assert_close(swapped, model.slice(x)[:, [1, 0, 2, 3, 4]])
 
 
 def test_noise_is_for_training_only():
-    model, x = build("denoising_ae", "dropout=0"), torch.randn(3, 320)
+    model, x = make("denoising_ae", "dropout=0"), torch.randn(3, 320)
     torch.testing.assert_close(model.reconstruction(x), model.reconstruction(x))
     model.train()
     assert not torch.allclose(model.reconstruction(x), model.reconstruction(x))

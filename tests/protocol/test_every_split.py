@@ -1,12 +1,11 @@
 """Every data set under every protocol: no clip, and no recording, is on two sides, and no anomaly is learned from,
 but by classifiers."""
 
-import imitation
 import pytest
-import world
+from support import imitation, world
 
-from mimii_pl import _config
-from mimii_pl.errors import InputError
+from mimii_pl.core.config import CONF, build_data
+from mimii_pl.core.errors import InputError
 
 DATA = {
     **{name: (machine, archives) for name, (archives, _, machine, _) in imitation.DCASE.items()},
@@ -44,8 +43,8 @@ def roots(tmp_path_factory):
 
 
 def test_no_data_set_and_no_protocol_is_forgotten():
-    assert set(DATA) == {path.stem for path in (_config.CONF / "dataset").glob("[!_]*.yaml")}
-    assert set(PROTOCOLS) == {path.stem for path in (_config.CONF / "protocol").glob("[!_]*.yaml")}
+    assert set(DATA) == {path.stem for path in (CONF / "dataset").glob("[!_]*.yaml")}
+    assert set(PROTOCOLS) == {path.stem for path in (CONF / "protocol").glob("[!_]*.yaml")}
 
 
 @pytest.mark.slow
@@ -62,26 +61,26 @@ def test_no_clip_is_on_two_sides(roots, name, protocol):
         options += ["protocol.folds=2"]
     if protocol == "stratified":
         options += ["task=classification", "protocol.folds=3"]
-    sounds = _config.build_sounds(world.configured(roots(name), *options))
-    sounds.prepare_data()
+    data = build_data(world.configured(roots(name), *options))
+    data.prepare_data()
     one_section = name in ("dcase2023", "dcase2024", "dcase2025", "dcase2026")
     if (name, protocol) == ("folder", "official") or (one_section and protocol == "leave_one_id_out"):
         with pytest.raises(InputError, match=r"publishes no split|has 1 IDs"):
-            sounds.setup()
+            data.setup()
         return
-    sounds.setup()
-    rows = {split: set(sounds.rows(split)) for split in ("train", "validation", "test")}
+    data.setup()
+    rows = {split: set(data.rows(split)) for split in ("train", "validation", "test")}
     assert rows["train"]
     assert rows["validation"]
     assert rows["test"]
     where = {}
-    for clip in sounds.clips:
+    for clip in data.clips:
         where.setdefault(clip.path.resolve(), []).append(clip.split)
         where.setdefault(clip.recording, []).append(clip.split)
     assert all(len(set(splits)) == 1 for splits in where.values())
-    assert len({clip.path for clip in sounds.clips}) == len(sounds.clips)
+    assert len({clip.path for clip in data.clips}) == len(data.clips)
     learned = {"normal", "anomaly"} if protocol == "stratified" else {"normal"}
     for split in ("train", "validation"):
-        assert {sounds.clips[row].condition for row in rows[split]} == learned
+        assert {data.clips[row].condition for row in rows[split]} == learned
     if protocol == "leave_one_id_out":
-        assert {sounds.clips[row].label for row in rows["test"]}.isdisjoint(sounds.labels)
+        assert {data.clips[row].label for row in rows["test"]}.isdisjoint(data.labels)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.errors import InputError
 from mimii_pl.protocol.cross_validation import CrossValidation
 from mimii_pl.protocol.holdout import Holdout
 from mimii_pl.protocol.leave_one_id_out import LeaveOneIdOut

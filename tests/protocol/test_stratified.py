@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mimii_pl.core.errors import InputError
+from mimii_pl.dataset._classes import class_names, clip_class, labelled
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.dataset._target import class_names, class_of, labelled
-from mimii_pl.errors import InputError
 from mimii_pl.protocol.stratified import Stratified
 
 
@@ -25,7 +25,7 @@ def clips(normal=40, anomaly=10, ids=4, per_recording=1, unknown=0):
 
 
 def counts(split, target="condition"):
-    return {name: Counter(class_of(clip, target) for clip in split if clip.split == name)
+    return {name: Counter(clip_class(clip, target) for clip in split if clip.split == name)
             for name in ("train", "validation", "test")}  # fmt: skip
 
 

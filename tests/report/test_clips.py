@@ -13,12 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import soundfile
-import world
+from support import world
 
 import mimii_pl
-from mimii_pl.report import _where
-from mimii_pl.report._clips import sound, spectrogram
-from mimii_pl.report._where import where
+from mimii_pl.report import localize as localize_module
+from mimii_pl.report.clips import sound, spectrogram
+from mimii_pl.report.localize import localize
 from mimii_pl.run import run
 
 RUNS = {  # a way of finding the place -> a detector that is explained in that way
@@ -61,21 +61,21 @@ def usual(count=6):
 @pytest.mark.parametrize("method", RUNS)
 def test_the_place_found_is_where_the_fault_is(finished, method):
     scorer = mimii_pl.load(finished[method], device="cpu")
-    found = where(scorer, clip("whistle"), 0, usual())
+    found = localize(scorer, clip("whistle"), 0, usual())
     assert method in found.method
     assert len(found.hertz) == len(found.amount) + 1
     row = found.amount.mean(axis=1).argmax()
     assert found.hertz[row] * 0.95 < WHISTLE < found.hertz[row + 1] * 1.05
     if method != "fall of the score":  # of a time-mean spectrum: it tells no times apart
-        columns = where(scorer, clip("burst"), 0, usual()).amount.mean(axis=0)
+        columns = localize(scorer, clip("burst"), 0, usual()).amount.mean(axis=0)
         seconds = (columns.argmax() + 0.5) / len(columns) * 1.5
         assert BURST[0] - 0.05 < seconds < BURST[1] + 0.05
 
 
 @pytest.mark.slow
 def test_what_would_take_too_long_is_left_out(finished, monkeypatch):
-    monkeypatch.setattr(_where, "PATIENCE", 0.0)
-    assert where(mimii_pl.load(finished["fall of the score"], device="cpu"), clip("whistle"), 0, usual()) is None
+    monkeypatch.setattr(localize_module, "PATIENCE", 0.0)
+    assert localize(mimii_pl.load(finished["fall of the score"], device="cpu"), clip("whistle"), 0, usual()) is None
 
 
 @pytest.mark.parametrize(("rate", "kind", "tolerance"), [(16000, "MP3", 0.1), (10000, "FLAC", 1e-4)])

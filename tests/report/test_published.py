@@ -5,11 +5,11 @@ import statistics
 
 import pytest
 
-from mimii_pl.errors import InputError
-from mimii_pl.report import _beside
-from mimii_pl.report._page import write_report
-from mimii_pl.report._published import everything, published
-from mimii_pl.results import Result, write_results
+from mimii_pl.core.errors import InputError
+from mimii_pl.report import published_comparison
+from mimii_pl.report.page import write_report
+from mimii_pl.report.published import everything, published
+from mimii_pl.scoring.results import Result, write_results
 
 
 def test_every_figure_is_a_fraction_and_stands_once():
@@ -60,7 +60,7 @@ def results_of(machine, values):
 
 def test_a_run_beside_what_was_published():
     results = results_of("fan", {"id_00": 0.5396, "id_02": 0.9, "id_04": float("nan")})
-    grid = _beside.beside(["dcase2020_baseline"], "dcase2020", results)
+    grid = published_comparison.compare_published(["dcase2020_baseline"], "dcase2020", results)
     cells = {row[:2]: row[2:5] for row in grid.rows}
     assert cells["fan id_00", "AUC"] == (".540", ".540", ".000")
     assert cells["fan id_02", "AUC"] == (".722", ".900", ".178")
@@ -68,15 +68,18 @@ def test_a_run_beside_what_was_published():
     assert cells["fan mean", "pAUC"] == (".526", "-", "-")
     assert not any(name.startswith("all") for name, _ in cells)  # its mean over types is one over six
     assert "Other data" not in grid.note
-    assert "Other data here: synthetic is not dcase2020" in _beside.beside(["aegan_ad"], "synthetic", results).note
-    assert _beside.beside(["eurecom_cae"], "dcase2020", results) is None
-    assert _beside.beside(None, "dcase2020", results) is None
+    assert (
+        "Other data here: synthetic is not dcase2020"
+        in published_comparison.compare_published(["aegan_ad"], "synthetic", results).note
+    )
+    assert published_comparison.compare_published(["eurecom_cae"], "dcase2020", results) is None
+    assert published_comparison.compare_published(None, "dcase2020", results) is None
 
 
 def test_maximum_over_ids_and_mean_over_the_same_machine_types():
     types = ("fan", "pump", "slider", "valve")
     results = [r for n, name in enumerate(types) for r in results_of(name, {"id_00": 0.6 + n / 10, "id_02": 0.4})]
-    cells = {row[:2]: row[2:5] for row in _beside.beside(["mimimi"], "dcase2020", results).rows}
+    cells = {row[:2]: row[2:5] for row in published_comparison.compare_published(["mimimi"], "dcase2020", results).rows}
     assert cells["pump maximum", "AUC"] == (".995", ".700", "-.295")
     assert cells["all types mean", "AUC"][1] == ".575"
     assert cells["all types maximum", "AUC"][1] == ".750"
@@ -90,10 +93,10 @@ def test_a_sweep_shows_the_first_run_of_each_machine_and_a_page_its_own(tmp_path
         write_results(run / "results.csv", results_of(machine, {"id_00": 0.6, "id_02": 0.8}))
         (run / "config.yaml").write_text("published: [kim2021]\nchoices: {dataset: synthetic}\n")
         rows += [{"run": run.name, "rank": 1, "machine": machine}, {"run": "no", "rank": 2, "machine": machine}]
-    grid = _beside.of_sweep(tmp_path, rows)
+    grid = published_comparison.sweep_comparison(tmp_path, rows)
     assert [row[0] for row in grid.rows] == [f"{name} mean" for name in ("fan", "pump", "slider", "valve", "all types")]
     assert grid.rows[-1][2:5] == (".972", ".700", "-.272")
-    assert _beside.of_sweep(tmp_path, rows[:2]) is None
+    assert published_comparison.sweep_comparison(tmp_path, rows[:2]) is None
     clips = "\n".join(f"fan,id_00,,{n}.wav,{n % 2},{n}" for n in range(6))
     (tmp_path / "0-fan" / "scores.csv").write_text(f"machine,id,domain,file,label,score\n{clips}\n")
     page = write_report(tmp_path / "0-fan").read_text()

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mimii_pl.errors import InputError
-from mimii_pl.report import _tables
-from mimii_pl.report._page import write_report
-from mimii_pl.results import Result, per_machine_id, write_results
+from mimii_pl.core.errors import InputError
+from mimii_pl.report import tables
+from mimii_pl.report.page import write_report
+from mimii_pl.scoring.results import Result, per_machine_id, write_results
 
 
 class Page(HTMLParser):
@@ -76,7 +76,7 @@ def test_page_is_one_readable_file(tmp_path):
     wanted = {link[1:] for link in links if link[0] == "#"}
     wanted |= {a[name] for _, a in page.elements for name in ("aria-labelledby", "aria-describedby") if name in a}
     assert wanted <= set(targets)
-    for row in _tables.rows(results):
+    for row in tables.table_rows(results):
         assert all(cell in page.text for cell in row.cells)
     assert "auto_encoder on fan" in page.text
     assert page.text.count("oracle <selection>; seed 3") == 2  # header and table
@@ -174,7 +174,7 @@ def test_tables_of_terminal_and_markdown():
     ids = ["id_00"] * 4 + ["id_03"] * 4 + ["[red]|"] * 4
     results = per_machine_id(machine, ids, [0, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1], np.arange(12.0))
     console = Console(file=io.StringIO(), width=100)
-    console.print(_tables.results_table(results, "auto_encoder [v2]", caption="seed 7"))
+    console.print(tables.results_table(results, "auto_encoder [v2]", caption="seed 7"))
     text = console.file.getvalue()
     assert "auto_encoder [v2]" in text
     assert "valve [red]|" in text
@@ -182,7 +182,7 @@ def test_tables_of_terminal_and_markdown():
     assert re.search(r"fan id_03 +- +- +- +4 +0", text)
     assert [name in text for name in ("fan mean", "fan harmonic mean", "fan minimum", "all types mean")] == [True] * 4
     assert "seed 7" in " ".join(text.split())
-    lines = _tables.to_markdown(results, "seed 7").splitlines()
+    lines = tables.to_markdown(results, "seed 7").splitlines()
     assert lines[0] == "| machine ID | AUC | pAUC | PR-AUC | level | normal | anomalous |"
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines[:12]}) == 1
     assert r"| valve [red]\| | .750 |" in "\n".join(lines)
@@ -192,7 +192,7 @@ def test_tables_of_terminal_and_markdown():
 
 
 def test_numbers():
-    assert [_tables.number(value) for value in (0.7444, 1.0, 0.9999, 0.0, math.nan)] == [
+    assert [tables.number(value) for value in (0.7444, 1.0, 0.9999, 0.0, math.nan)] == [
         ".744", "1.000", "1.000", ".000", "undefined",
     ]  # fmt: skip
-    assert _tables.rows([Result("fan", "id_00", "auc", 0.5)])[0].cells[1:3] == (".500", "undefined")
+    assert tables.table_rows([Result("fan", "id_00", "auc", 0.5)])[0].cells[1:3] == (".500", "undefined")

@@ -10,21 +10,23 @@ from pathlib import Path
 
 import optuna
 import pytest
-import world
 from filelock import FileLock
 from omegaconf import OmegaConf
 from optuna.trial import TrialState, create_trial
+from support import world
 
-from mimii_pl import _config, _run_dir
-from mimii_pl.errors import InputError
+from mimii_pl.core.config import CONF, compose
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.run_dir import parent_run_id, read_facts
+from mimii_pl.core.search_name import digest, search_name
 from mimii_pl.run import run
-from mimii_pl.sweep import _figures, _search
-from mimii_pl.sweep._name import digest, search_name
-from mimii_pl.sweep._search import OptunaSearch
+from mimii_pl.sweep import figures
+from mimii_pl.sweep import search as search_module
+from mimii_pl.sweep.search import OptunaSearch
 
-ROOT = _config.CONF.parent
+ROOT = CONF.parent
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::ResourceWarning")
-SPACES = sorted(file.stem for file in (_config.CONF / "sweep" / "space").glob("[!_]*.yaml") if file.stem != "none")
+SPACES = sorted(file.stem for file in (CONF / "sweep" / "space").glob("[!_]*.yaml") if file.stem != "none")
 SMALL = ["model=simple_ae", "training.epochs=2", "trainer=cpu", "report=brief", "efficiency.seconds=0"]
 
 
@@ -34,7 +36,7 @@ def root(tmp_path_factory):
 
 
 def search(*overrides: str, space: dict | None = None) -> OptunaSearch:
-    cfg = _config.compose([*overrides])
+    cfg = compose([*overrides])
     found = OptunaSearch(cfg.sweep, {**cfg.sweep.space, **(space or {})})
     found.grid, found.config = cfg.sweep.sampler is None, OmegaConf.create({"seed": 0})
     return found
@@ -42,7 +44,7 @@ def search(*overrides: str, space: dict | None = None) -> OptunaSearch:
 
 @pytest.mark.parametrize("model", SPACES)
 def test_a_space_names_options_of_its_detector(model):
-    cfg = _config.compose([f"model={model}", "sweep=optuna"])
+    cfg = compose([f"model={model}", "sweep=optuna"])
     one = search(f"model={model}", "sweep=optuna")
     space, _ = one._build_search_space([])
     one._refuse(space)
@@ -90,7 +92,7 @@ def test_a_grid_asks_for_what_has_no_result_and_goes_on_with_what_was_under_way(
     first = [trial.params for trial in one._missing(study, space)]
     assert len({tuple(params.items()) for params in first}) == 4
     for number, value in ((0, 0.5), (1, float("nan")), (3, 0.7)):
-        _search.tell(study, number, value)
+        search_module.tell_study(study, number, value)
     again = list(one._missing(study, space))
     assert [(trial.number, trial.params) for trial in again] == [(2, first[2]), (4, first[1])]  # 1 had failed
 
@@ -102,7 +104,7 @@ def test_a_search_makes_up_for_failures_but_not_for_pruned_trials():
     begun = list(one._missing(study, space))
     begun[1].set_user_attr("pruned", 3)
     for trial, value in zip(begun, (0.5, float("nan"), None, 0.2), strict=True):
-        _search.tell(study, trial.number, value)
+        search_module.tell_study(study, trial.number, value)
     assert [trial.state for trial in study.trials] == [
         TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE,
     ]  # fmt: skip
@@ -113,7 +115,7 @@ def test_a_trial_that_kills_the_search_each_time_is_given_up():
     one = search("sweep=random", "sweep.trials=1", space={"model.lr": "interval(0, 1)"})
     space, _ = one._build_search_space([])
     study = optuna.create_study(direction="maximize")
-    for _ in range(_search.STARTS):
+    for _ in range(search_module.STARTS):
         trial = next(one._missing(study, space))
         assert trial.number == 0
         assert "sweep.trial=0" in one._overrides(study, trial, [])
@@ -142,10 +144,10 @@ def test_figures_show_every_trial(tmp_path):
         study.add_trial(create_trial(params=params, distributions={"model.lr": lr, "model.width": width},
                                      value=params["model.lr"] ** 2))  # fmt: skip
     study.add_trial(create_trial(state=TrialState.FAIL))
-    mattered = _figures.importance(study)
+    mattered = figures.importance(study)
     assert mattered["model.lr"] > 0.8 > 0.2 > mattered["model.width"]
-    _figures.write_figures(study, tmp_path)
-    assert all((tmp_path / name).stat().st_size > 200 for name in _figures.FILES)
+    figures.write_figures(study, tmp_path)
+    assert all((tmp_path / name).stat().st_size > 200 for name in figures.FIGURE_FILES)
     assert len((tmp_path / "trials.csv").read_text().splitlines()) == 14
 
 
@@ -160,7 +162,7 @@ def test_a_hopeless_trial_is_ended_early(root, tmp_path):
                            "sweep.look_every=1")  # fmt: skip
     for _ in range(2):  # also when it is gone on with
         assert math.isnan(run(cfg, tmp_path / "1-simple_ae-fan"))
-    facts = _run_dir.facts_of(tmp_path / "1-simple_ae-fan")
+    facts = read_facts(tmp_path / "1-simple_ae-fan")
     assert facts["status"] == "pruned"
     assert facts["reason"] == "ended after 2 epochs"
     assert study.trials[1].user_attrs == {"pruned": 1}
@@ -170,7 +172,7 @@ def test_a_hopeless_trial_is_ended_early(root, tmp_path):
 @pytest.mark.slow
 def test_objectives_are_of_held_out_clips(root, tmp_path):
     loss = run(world.configured(root, *SMALL, "objective=loss"), tmp_path / "loss")
-    facts = _run_dir.facts_of(tmp_path / "loss")
+    facts = read_facts(tmp_path / "loss")
     assert loss == facts["objective"] == -facts["validation_loss"]
     other = run(world.configured(root, "model=spectrum", "objective=other_ids"), tmp_path / "other")
     assert other > 0.9  # chords of two machines differ in pitch
@@ -220,7 +222,7 @@ def test_a_killed_search_goes_on_and_loses_nothing(root, tmp_path):
     study = optuna.load_study(study_name="killed", storage=f"sqlite:///{folder}/optuna.db")
     assert [(trial.number, trial.state) for trial in study.trials] == [(n, TrialState.COMPLETE) for n in range(5)]
     assert {trial.number: trial.value for trial in study.trials} == {
-        int(name.split("-")[0]): _run_dir.facts_of(folder / name)["objective"] for name in after
+        int(name.split("-")[0]): read_facts(folder / name)["objective"] for name in after
     }
     assert "best: trial" in done.stdout
     check_recorded(tmp_path, folder)
@@ -231,7 +233,7 @@ def finished(folder: Path) -> dict[str, int]:
     runs = folder.glob("*/run.json")
     return {
         path.parent.name: (path.parent / "results.csv").stat().st_mtime_ns for path in runs
-        if _run_dir.facts_of(path.parent)["status"] == "finished"
+        if read_facts(path.parent)["status"] == "finished"
     }  # fmt: skip
 
 
@@ -241,9 +243,9 @@ def check_recorded(tmp_path: Path, folder: Path) -> None:
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("mimii_pl").experiment_id])
     parents = [one for one in runs if "model" not in one.data.tags]
-    assert [one.info.run_id for one in parents] == [_run_dir.parent_of(folder)]
+    assert [one.info.run_id for one in parents] == [parent_run_id(folder)]
     assert parents[0].info.status == "FINISHED"
-    drawn = {name for name in _figures.FILES if (folder / name).is_file()}  # importance only where trials differ
+    drawn = {name for name in figures.FIGURE_FILES if (folder / name).is_file()}  # importance only where trials differ
     assert drawn >= {"trials.csv", "history.png"}
     assert {one.path for one in client.list_artifacts(parents[0].info.run_id)} >= {*drawn, "leaderboard.csv"}
     children = [one for one in runs if one is not parents[0]]

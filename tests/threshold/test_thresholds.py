@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mimii_pl._config import CONF, build, compose
+from mimii_pl.core.config import CONF, build, compose
 from mimii_pl.threshold._threshold import Thresholds
 from mimii_pl.threshold.gamma import Gamma
 from mimii_pl.threshold.percentile import Percentile
@@ -56,8 +56,8 @@ def test_each_id_has_its_own_and_small_ones_the_common_one():
         1,
     ]
     assert found.rank(np.array([5.0, 5.5, 105.0, -1.0]), np.array([0, 0, 1, -1])).tolist() == [0.5, 0.6, 0.5, 0.0]
-    again = Thresholds(**json.loads(json.dumps(found.state())))
-    assert again.state() == found.state()
+    again = Thresholds(**json.loads(json.dumps(found.state_dict())))
+    assert again.state_dict() == found.state_dict()
 
 
 def test_the_threshold_itself_is_normal():
@@ -94,7 +94,7 @@ def test_an_oracle_says_so_and_the_percentile_stands_in_without_anomalies(caplog
     labelled = np.array([0.0, 30, 40, 5]), np.array([0, 0, 0, 1]), np.array([0, 1, 1, 0])
     held.choose(Youden(), labelled)
     assert held.origin.startswith("oracle")
-    assert Thresholds(**json.loads(json.dumps(held.state()))).origin == held.origin
+    assert Thresholds(**json.loads(json.dumps(held.state_dict()))).origin == held.origin
     assert held.thresholds["fan/a"] == 15  # half-way between the normal clip and the first anomaly
     assert held.thresholds["fan/b"] == np.quantile(normal[10:], 0.9)
     assert "fan/b has not both classes" in caplog.text

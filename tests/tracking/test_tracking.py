@@ -16,19 +16,21 @@ from pathlib import Path
 
 import mlflow
 import pytest
-import world
+from support import world
 
-from mimii_pl import _config, _run_dir
-from mimii_pl.errors import InputError
-from mimii_pl.register import register
-from mimii_pl.report._efficiency import FIGURES
-from mimii_pl.results import read_results
+from mimii_pl import load
+from mimii_pl.core.config import CONF, compose
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import write_table
+from mimii_pl.core.run_dir import read_facts, write_facts
+from mimii_pl.report import leaderboard, repeats
+from mimii_pl.report.cost import COSTS
 from mimii_pl.run import run
-from mimii_pl.scorer import load
-from mimii_pl.tracking import _leaderboard, _repeats
-from mimii_pl.tracking._logger import RunLogger, open_store
+from mimii_pl.scoring.results import read_results
+from mimii_pl.sweep.register import register
+from mimii_pl.tracking.logger import RunLogger, open_store
 
-ROOT = _config.CONF.parent
+ROOT = CONF.parent
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::ResourceWarning")
 
 
@@ -61,7 +63,7 @@ def server(tmp_path_factory):
 
 
 def configured(root, uri, *overrides):
-    return _config.compose([
+    return compose([
         "model=dense_ae", "trainer=smoke", f"dataset.root={root}", f"dataset.cache_dir={root.parent / 'cache'}",
         f"trainer.logger.tracking_uri={uri}", *overrides,
     ])  # fmt: skip
@@ -77,7 +79,7 @@ def command_line(tmp_path, root, *overrides):
 
 def check_recorded(client, run_dir):
     """The MLflow run of a run directory says what the directory says."""
-    recorded = client.get_run(_run_dir.facts_of(run_dir)["mlflow_run_id"])
+    recorded = client.get_run(read_facts(run_dir)["mlflow_run_id"])
     assert recorded.info.status == "FINISHED"
     assert recorded.info.run_name == "dense_ae-fan"
     tags = recorded.data.tags
@@ -92,7 +94,7 @@ def check_recorded(client, run_dir):
         if result.metric in ("auc", "pauc", "pr_auc"):
             assert recorded.data.metrics[f"test/{result.metric}/{result.id}"] == pytest.approx(result.value)
     assert {"val/loss", "train/loss", "val/pseudo_auc", "test/official_2020/mean"} <= set(recorded.data.metrics)
-    assert {f"efficiency/{name}" for name in FIGURES} <= set(recorded.data.metrics)
+    assert {f"efficiency/{name}" for name in COSTS} <= set(recorded.data.metrics)
     names = {item.path for item in client.list_artifacts(recorded.info.run_id)}
     assert {"scores.csv", "results.csv", "config.yaml", "report.html", "checkpoints"} <= names
     return recorded
@@ -158,7 +160,7 @@ def test_processes_that_make_a_store_at_once_and_one_that_holds_it_for_long_lose
 
 def test_the_usual_environment_variable_works(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere:5000")
-    assert _config.compose([]).trainer.logger.tracking_uri == "http://somewhere:5000"
+    assert compose([]).trainer.logger.tracking_uri == "http://somewhere:5000"
 
 
 def test_a_server_that_does_not_answer_is_named_before_training(root, tmp_path):
@@ -171,17 +173,17 @@ def finished_child(sweep_dir, number, model, machine, criterion, auc):
     """A child's directory, written with the project's own functions."""
     from omegaconf import OmegaConf
 
-    from mimii_pl.results import Result, write_results
+    from mimii_pl.scoring.results import Result, write_results
 
     child = sweep_dir / f"{number}-{model}-{machine}"
     child.mkdir(parents=True)
-    cfg = _config.compose([f"model={model}", f"machine={machine}", f"seed={number}", f"run_dir={child}"])
+    cfg = compose([f"model={model}", f"machine={machine}", f"seed={number}", f"run_dir={child}"])
     OmegaConf.resolve(cfg)
     (child / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
     write_results(child / "results.csv", [
         Result(machine, id_, metric, auc) for id_ in ("id_00", "mean", "min") for metric in ("auc", "pauc", "pr_auc")
     ])  # fmt: skip
-    _run_dir.note(child, status="finished", pseudo_auc=criterion, epochs=2, parameters=1000 * (number + 1))
+    write_facts(child, status="finished", pseudo_auc=criterion, epochs=2, parameters=1000 * (number + 1))
 
 
 def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
@@ -192,8 +194,8 @@ def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
     (tmp_path / "3-dense_ae-nosuch").mkdir()
     (tmp_path / "3-dense_ae-nosuch" / "failed.txt").write_text("Traceback\nno recordings of machine 'nosuch'")
     (tmp_path / "4-vae-fan").mkdir()
-    _run_dir.note(tmp_path / "4-vae-fan", status="pruned", reason="ended after 3 epochs")
-    rows, others = _leaderboard.collect(tmp_path)
+    write_facts(tmp_path / "4-vae-fan", status="pruned", reason="ended after 3 epochs")
+    rows, others = leaderboard.collect(tmp_path)
     assert [(row["machine"], row["rank"], row["run"]) for row in rows] == [
         ("fan", 1, "1-dense_ae-fan"),
         ("fan", 2, "0-complex_ssl-fan"),
@@ -205,8 +207,8 @@ def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
         ("4-vae-fan", "pruned", "ended after 3 epochs"),
     ]
     assert rows[0]["overrides"] == "seed=1"
-    _leaderboard.write_table(tmp_path / "leaderboard.csv", rows, _leaderboard.COLUMNS)
-    _leaderboard.show(rows, others, tmp_path)
+    write_table(tmp_path / "leaderboard.csv", rows, leaderboard.LEADERBOARD_COLUMNS)
+    leaderboard.show_leaderboard(rows, others, tmp_path)
     shown = capsys.readouterr().out
     assert "failed 3-dense_ae-nosuch: no recordings" in shown
     assert "pruned 4-vae-fan: ended after 3 epochs" in shown
@@ -225,18 +227,18 @@ def test_a_leaderboard_is_ranked_by_the_objective_that_was_asked_for(tmp_path, c
         child = tmp_path / f"{number}-dense_ae-fan"
         asked = (child / "config.yaml").read_text().replace("objective: criterion", "objective: loss")
         (child / "config.yaml").write_text(asked)
-        _run_dir.note(child, objective=objective)
-    rows, others = _leaderboard.collect(tmp_path)
+        write_facts(child, objective=objective)
+    rows, others = leaderboard.collect(tmp_path)
     assert [row["run"] for row in rows] == ["1-dense_ae-fan", "0-dense_ae-fan"]
-    _leaderboard.show(rows, others, tmp_path)
+    leaderboard.show_leaderboard(rows, others, tmp_path)
     assert "by the validation loss on held-out clips" in " ".join(capsys.readouterr().out.split())
 
 
 def test_repeated_runs_are_summed_up(tmp_path, capsys):
     for number, (model, auc) in enumerate([("dense_ae", 0.6), ("dense_ae", 0.8), ("level", 0.5), ("dense_ae", 0.7)]):
         finished_child(tmp_path, number, model, "fan", auc / 2, auc=auc)
-    rows, failed = _leaderboard.collect(tmp_path)
-    repeated = _repeats.summarise(rows)
+    rows, failed = leaderboard.collect(tmp_path)
+    repeated = repeats.summarise(rows)
     assert [(line["model"], line["runs"]) for line in repeated] == [("dense_ae", 3), ("level", 1)]
     assert repeated[0]["auc"] == pytest.approx(0.7)
     assert repeated[0]["auc_std"] == pytest.approx(0.1)  # of a sample
@@ -244,9 +246,9 @@ def test_repeated_runs_are_summed_up(tmp_path, capsys):
     assert repeated[0]["parameters"] == pytest.approx(7000 / 3)
     assert repeated[1]["auc_std"] != repeated[1]["auc_std"]
     assert "seed" not in repeated[0]["overrides"]
-    _leaderboard.show(rows, failed, tmp_path, repeated)
+    leaderboard.show_leaderboard(rows, failed, tmp_path, repeated)
     assert ".700±.100" in capsys.readouterr().out
-    assert _repeats.summarise([row for row in rows if row["run"] in ("0-dense_ae-fan", "2-level-fan")]) == []
+    assert repeats.summarise([row for row in rows if row["run"] in ("0-dense_ae-fan", "2-level-fan")]) == []
 
 
 @pytest.mark.slow

@@ -1,0 +1,90 @@
+"""Checks a configuration against the signatures of what it builds, before anything is built."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, Literal, get_type_hints
+
+from hydra.utils import get_class
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from mimii_pl.core.errors import InputError
+
+TOP_LEVEL = {
+    "seed": int, "training.epochs": int, "training.patience": int, "efficiency.seconds": float, "resume": str | None,
+    "best": str | None, "target": str, "threads": int | None, "objective": Literal["criterion", "other_ids", "loss"],
+}  # fmt: skip
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise InputError for the first option with a value of the wrong type, or a key its class does not take."""
+    for key, kind in TOP_LEVEL.items():
+        if key.split(".")[0] in cfg:
+            _check_value(key, OmegaConf.select(cfg, key), kind)
+    for key, node in _targets(cfg, ""):
+        accepted = parameters(node["_target_"])
+        for name in node:
+            if name.startswith("_"):
+                continue
+            if name not in accepted:
+                raise InputError(f"{key}.{name}: {node['_target_']} has no such option. It has: {', '.join(accepted)}")
+            value = node._get_node(name)
+            if OmegaConf.is_config(value):
+                if "_target_" not in value:
+                    _check_value(f"{key}.{name}", OmegaConf.to_container(value), accepted[name])
+            else:
+                _check_value(f"{key}.{name}", node[name], accepted[name])
+
+
+def _targets(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:
+    """Every node that names a class, with its key."""
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield key, node
+        children = [(str(name), node._get_node(name)) for name in node]
+    elif isinstance(node, ListConfig):
+        children = [(str(index), node._get_node(index)) for index in range(len(node))]
+    else:
+        return
+    for name, child in children:
+        if isinstance(child, DictConfig | ListConfig) and not child._is_none() and not child._is_interpolation():
+            yield from _targets(child, f"{key}.{name}" if key else name)
+
+
+def parameters(target: str) -> dict[str, Any]:
+    """Options of a class by name with their annotation; `**options` stands for those of the parent class."""
+    cls = get_class(target)
+    found: dict[str, Any] = {}
+    for parent in inspect.getmro(cls):
+        constructor = parent.__dict__.get("__init__")
+        if constructor is None:
+            continue
+        signature = inspect.signature(constructor)
+        hints = _hints(constructor)
+        for name, parameter in signature.parameters.items():
+            if name != "self" and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                found.setdefault(name, hints.get(name, Any))
+        if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+            break
+    return found
+
+
+def _hints(constructor: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(inspect.unwrap(constructor))
+    except (NameError, TypeError):
+        return {}
+
+
+def _check_value(key: str, value: Any, kind: Any) -> None:
+    """pydantic decides whether a value is of a type; types that are not plain ones are taken as they come."""
+    import pydantic
+
+    try:
+        adapter = pydantic.TypeAdapter(kind)
+    except pydantic.errors.PydanticSchemaGenerationError:
+        return
+    try:
+        adapter.validate_python(value, strict=kind in (int, bool, str))
+    except pydantic.ValidationError as error:
+        wanted = error.errors()[0]["msg"].removeprefix("Input should be ")
+        raise InputError(f"{key}={value}: should be {wanted}") from None

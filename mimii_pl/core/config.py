@@ -1,0 +1,145 @@
+"""Compose configurations, read stored ones, build what they name, and explain a mistake in one line."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mimii_pl.core import hydra_hooks  # noqa: F401  (registers `machine=`, `search_name` and our sweeper with Hydra)
+from mimii_pl.core.errors import InputError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # installed, or a checkout
+
+MOVED = {  # class named by configurations stored before it moved -> where it is now
+    "mimii_pl.tracking._callbacks.History": "mimii_pl.core.callbacks.History",
+    "mimii_pl.tracking._callbacks.SeedEachEpoch": "mimii_pl.core.callbacks.SeedEachEpoch",
+    "mimii_pl.tracking._logger.RunLogger": "mimii_pl.tracking.logger.RunLogger",
+    "mimii_pl.model._sync_batch_norm.SyncBatchNorm": "mimii_pl.core.sync_batch_norm.SyncBatchNorm",
+}
+TASKS = {  # task of configurations stored before it was a class
+    "anomaly": "mimii_pl.task.anomaly.Anomaly",
+    "classification": "mimii_pl.task.classification.Classification",
+}
+
+
+def compose(overrides: list[str] | None = None, name: str = "train") -> DictConfig:
+    """Compose the configuration that `python train.py <overrides>` runs with, for notebooks and tests.
+
+    Args:
+        name: a file of `conf/`, such as `train` or `command/listen`.
+    """
+    import hydra
+
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra.compose(name, overrides=overrides or [], return_hydra_config=True)
+    choices = composed.hydra.runtime.choices
+    with open_dict(composed):
+        composed.pop("hydra")
+        composed.pop("command")
+    return with_choices(composed, choices)
+
+
+def with_choices(cfg: DictConfig, choices: DictConfig) -> DictConfig:
+    """Fill in `choices`, where a configuration has them: the file chosen in each group, without Hydra's own groups."""
+    if "choices" not in cfg:
+        return cfg
+    chosen = OmegaConf.to_container(choices)
+    cfg.choices = {str(group).split("@")[0]: choice for group, choice in chosen.items() if "hydra" not in str(group)}
+    if cfg.choices.get("backend") == "none":  # an experiment may have set options for the back end it would have chosen
+        cfg.backend = None
+    return cfg
+
+
+def read_config(run_dir: Path) -> DictConfig:
+    """Read the resolved configuration of a run directory; one of an earlier version is brought up to date."""
+    cfg = OmegaConf.load(run_dir / "config.yaml")
+    _rename_moved(cfg)
+    if "task" not in cfg and "choices" in cfg:
+        cfg.task = {"_target_": TASKS[cfg.choices.get("task", "anomaly")]}
+        cfg.choices.setdefault("task", "anomaly")
+    return cfg
+
+
+def _rename_moved(node: Any) -> None:
+    if OmegaConf.is_dict(node):
+        if "_target_" in node:
+            node["_target_"] = MOVED.get(node["_target_"], node["_target_"])
+        children = list(node.keys())
+    elif OmegaConf.is_list(node):
+        children = range(len(node))
+    else:
+        return
+    for key in children:
+        _rename_moved(node._get_node(key))
+
+
+def build(node: DictConfig | None, *args: Any, **kwargs: Any) -> Any:
+    """Instantiate a node with plain containers inside; our own errors come out unwrapped. None stays None."""
+    import hydra
+    from hydra.errors import InstantiationException
+
+    if node is None:
+        return None
+    try:
+        return hydra.utils.instantiate(node, *args, **kwargs, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise
+
+
+def build_data(cfg: DictConfig) -> Any:
+    """Build the data module of a configuration, not set up yet."""
+    return build(
+        cfg.dataset,
+        machine=cfg.machine.name,
+        protocol=build(cfg.protocol),
+        features=build(cfg.features),
+        target=cfg.target if "task" in cfg and class_of(cfg.task).is_classification else None,
+        augmentation=list(build(cfg.augmentation).values()),
+    )
+
+
+def class_of(node: DictConfig) -> type:
+    """The class that a node names."""
+    from hydra.utils import get_class
+
+    return get_class(node._target_)
+
+
+def refuse_strangers(node: DictConfig | None, trust: Sequence[str]) -> None:
+    """Raise InputError where a node names a class of a package that is not trusted."""
+    for name, value in (node or {}).items():
+        if name == "_target_" and str(value).split(".")[0] not in trust:
+            raise InputError(
+                f"this run's configuration names {value}: not loaded. Trust its package with load(..., trust=)"
+            )
+        if isinstance(value, DictConfig):
+            refuse_strangers(value, trust)
+
+
+def explain(error: Exception) -> str:
+    """Explain a mistake in the configuration in one line: what is wrong, the valid choices, the closest of them."""
+    cause = error.__cause__ or error
+    options = getattr(error, "options", None)
+    if options is not None:
+        group, _, name = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
+        names = [option for option in options if not option.startswith("_")]
+        return f"{group}={name}: no such choice. {group} is one of: {', '.join(names)}.{closest(name, names)}"
+    key, parent = getattr(cause, "key", None), getattr(cause, "parent_node", None)
+    if key is not None and OmegaConf.is_dict(parent):
+        where = str(getattr(cause, "full_key", key) or key).rpartition(".")[0]
+        names = [str(name) for name in parent if not str(name).startswith("_")]
+        place = f"{where} has" if where else "the configuration has"
+        name = f"{where}.{key}" if where else key
+        return f"{name}: no such key. {place}: {', '.join(names)}.{closest(str(key), names)}"
+    return str(error).split("\nfull_key")[0].strip()
+
+
+def closest(name: str, names: list[str]) -> str:
+    """` Did you mean ...?` where one of the names is close, else nothing."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return f" Did you mean {close[0]}?" if close else ""

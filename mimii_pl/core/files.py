@@ -1,0 +1,49 @@
+"""Write files whole or not at all: beside their place, then renamed. Nothing that is read back can execute code."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, so that a reader never meets half a file."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes, so that a reader never meets half a file."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays by name as npz, so that a reader never meets half a file."""
+    partial = path.with_name("partial-" + path.name)
+    np.savez(partial, **arrays)
+    os.replace(partial, path)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read arrays by name; arrays that would have to be unpickled are refused."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a header and rows as csv, lines ending with a newline alone."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(header)
+    table.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write some columns of rows by name as csv; a column that a row lacks stays empty."""
+    write_csv(path, columns, ([row.get(name, "") for name in columns] for row in rows))

@@ -1,0 +1,72 @@
+"""All changes to Hydra's behaviour, in one place. Import it before Hydra composes anything."""
+
+import pkgutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from omegaconf import OmegaConf
+
+from mimii_pl.core.search_name import search_name
+
+EXTRAS = {"hydra_ray_launcher": "ray", "hydra_submitit_launcher": "cluster"}  # Hydra's name of a plugin -> our extra
+PLUGINS = Path(__file__).resolve().parents[1] / "sweep" / "plugins"  # Hydra loads plugins from `hydra_plugins` alone
+
+
+class MachineSource(ConfigSource):
+    """Make `machine=NAME` a choice for any name: the data decide which machine types exist, not a folder of files."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "machine"
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path == "machine"
+
+    def is_config(self, config_path: str) -> bool:
+        return config_path.startswith("machine/")
+
+    def list(self, config_path: str, results_filter: Any) -> list[str]:
+        return []
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        config = OmegaConf.create({"name": Path(config_path).stem})
+        return ConfigResult(self.provider, f"machine://{self.path}", config, {"package": None})
+
+
+@contextmanager
+def _hide_plugin(name: str) -> Iterator[None]:
+    """Hide one installed Hydra plugin from discovery."""
+    iter_modules = pkgutil.iter_modules
+    pkgutil.iter_modules = lambda *args: (module for module in iter_modules(*args) if not module.name.endswith(name))
+    try:
+        yield
+    finally:
+        pkgutil.iter_modules = iter_modules
+
+
+def missing_extra(error: RuntimeError) -> str | None:
+    """Name the extra to install where Hydra cannot find one of its plugins; None for any other error."""
+    for package, extra in EXTRAS.items():
+        if f"'hydra_plugins.{package}." in str(error):
+            return f"{package.replace('_', '-')} is not installed: pip install 'mimii_pl[{extra}]'"
+    return None
+
+
+OmegaConf.register_new_resolver("search_name", search_name, use_cache=True, replace=True)  # used by hydra.sweep.dir
+
+# conf/hydra/launcher holds files named like the plugins' own, so that the rest of their options comes from the plugins
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema", UserWarning)
+
+if PLUGINS.is_dir() and str(PLUGINS) not in sys.path:  # a wheel has them beside the package instead
+    sys.path.append(str(PLUGINS))
+with _hide_plugin("hydra_optuna_sweeper"):  # importing it imports MLflow, seconds of start-up; searches load it by name
+    Plugins.instance().register(MachineSource)

@@ -1,0 +1,91 @@
+"""Configurations as flat options: which make a run what it is, which repeat it, in which two runs differ."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+MAX_LENGTH = 500  # characters of a value: what every MLflow store takes
+REPEATS = ("seed", "fold", "left_out")  # last parts of the options that repeat a run rather than change it
+NOT_IDENTITY = (  # options that say where and how a run is made; so does `trainer`, except for TRAINER_IDENTITY
+    "run_dir",
+    "resume",
+    "best",
+    "threads",
+    "published",
+    "report",
+    "efficiency",
+    "logger",
+    "experiment",
+    "sweep",
+    "objective",
+    "trainer",
+    "dataset.num_workers",
+    "dataset.cache_dir",
+    "dataset.download",
+    "dataset.mirrors",
+    "dataset.keep_archives",
+    "dataset.archives",
+)
+TRAINER_IDENTITY = ("max_epochs", "max_time", "limit_train_batches", "precision")
+
+
+def flatten(cfg: DictConfig) -> dict[str, str]:
+    """Flatten a configuration to dotted keys; lists of nodes (callbacks) and the logger are left out."""
+    flat: dict[str, str] = {}
+
+    def walk(node: dict, prefix: str) -> None:
+        for key, value in node.items():
+            if key.startswith("_"):
+                continue
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+            elif not (isinstance(value, list) and value and isinstance(value[0], dict)):
+                flat[prefix + key] = str(value)[:MAX_LENGTH]
+
+    plain = OmegaConf.to_container(cfg)
+    plain.pop("choices")
+    plain["trainer"].pop("logger", None)
+    walk(plain, "")
+    return flat
+
+
+def identity(cfg: DictConfig) -> tuple:
+    """The choices and values that make a run what it is, hashable; see `split_options`."""
+    return tuple(split_options({**flatten(cfg), **cfg.choices})[0].items())
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Split options by dotted key, sorted, into those that make a run what it is and those that repeat it.
+
+    Options that say where and how a run is made are left out.
+    """
+    kept = {key: str(options[key]) for key in sorted(options) if not _is_incidental(key)}
+    return (
+        {key: value for key, value in kept.items() if not is_repeat(key)},
+        {key: value for key, value in kept.items() if is_repeat(key)},
+    )
+
+
+def is_repeat(key: str) -> bool:
+    """True for an option that repeats a run rather than changes it, such as `seed` or `protocol.fold`."""
+    return key.rsplit(".", 1)[-1] in REPEATS
+
+
+def differences(configs: Sequence[Mapping[str, str]]) -> list[str]:
+    """For each configuration, the options in which they differ, `model.lr=0.001 model.frames=5`; numbers shortened."""
+    keys = dict.fromkeys(key for config in configs for key in config)
+    varied = [key for key in keys if len({config.get(key) for config in configs}) > 1]
+    return [" ".join(f"{key}={_short(config[key])}" for key in varied if key in config) for config in configs]
+
+
+def _is_incidental(key: str) -> bool:
+    group, _, name = key.partition(".")
+    return key.startswith(NOT_IDENTITY) and not (group == "trainer" and name in TRAINER_IDENTITY)
+
+
+def _short(value: str) -> str:
+    try:
+        return f"{float(value):.4g}" if len(value) > 8 else value
+    except ValueError:
+        return value

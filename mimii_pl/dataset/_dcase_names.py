@@ -1,0 +1,118 @@
+"""What the files of DCASE task 2 are called, and the lists that say what their names do not."""
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mimii_pl.core.errors import InputError
+from mimii_pl.dataset._clip import Clip
+
+FOLDERS = {  # of a machine type -> split
+    "train": "train", "test": "test", "source_test": "test", "target_test": "test", "supplemental": "supplemental"
+}  # fmt: skip
+NAMES = [
+    re.compile(pattern)
+    for pattern in (
+        r"(?:(?P<condition>normal|anomaly)_)?(?P<id>id_\d{2})_\d{8}",
+        r"(?P<id>section_\d{2})_(?P<domain>source|target)_(?:train|test)_(?P<condition>normal|anomaly)_\d{4,}"
+        r"(?:_(?P<attributes>.*))?",
+        r"(?P<id>section_\d{2})_(?:(?P<domain>source|target)_)?(?:test_)?\d{4,}",
+        r"(?P<id>section_\d{2})_.*supplemental.*",
+    )
+]
+Told = dict[str, Any]  # condition, domain, attributes
+
+
+def parse(
+    path: Path, told: Told | None = None, attributes: Mapping[str, dict] | None = None, spelling: dict | None = None
+) -> Clip | None:
+    """The clip that a path of this layout names; None for a name that fits no pattern.
+
+    Args:
+        told: what a list of labels tells of it.
+        attributes: stem -> attributes, of the machine type's csv files.
+    """
+    match = _match(path.stem)
+    if match is None:
+        return None
+    facts = {**_facts(match), **(told or {})}
+    folder = path.parent.name
+    domain = facts["domain"] or (folder.split("_")[0] if folder in ("source_test", "target_test") else "")
+    known = (attributes or {}).get(path.stem) or facts["attributes"]
+    known = {(spelling or {}).get(name, name): value for name, value in known.items()}
+    split = FOLDERS.get(folder, "")
+    if split == "supplemental":
+        known["supplemental"] = "noise" if "noise" in path.stem else "machine"
+    return Clip(path, path.parent.parent.name, match["id"], domain, facts["condition"], split, known)
+
+
+def read_list(path: Path) -> dict[str, dict[str, Told]]:
+    """A list of labels as the organisers publish it: a line with the machine type, then `distributed,telling` names.
+
+    Raises:
+        InputError: a line of another form.
+    """
+    told: dict[str, dict[str, Told]] = {}
+    machine = ""
+    for line, row in enumerate(csv.reader(path.read_text("utf-8").splitlines()), start=1):
+        if len(row) == 1 and row[0]:
+            machine = row[0].strip()
+        elif len(row) >= 2 and machine and (match := _match(Path(row[1]).stem)) and match.get("condition"):
+            told.setdefault(machine, {})[Path(row[0]).stem] = _facts(match)
+        elif row:
+            raise InputError(
+                f"{path}, line {line}: {','.join(row)!r} is neither a machine type nor a file name and its label"
+            )
+    return told
+
+
+def read_table(path: Path, machine: str, tells: str) -> dict[str, dict[str, Told]]:
+    """A table of an official evaluator, rows `name,0` or `name,1`: 1 is `anomaly` or, of domains, `target`.
+
+    What another list says of these clips' attributes is dropped: it mixed them up.
+    """
+    words = {"condition": ("normal", "anomaly"), "domain": ("source", "target")}[tells]
+    rows = [row for row in csv.reader(path.read_text("utf-8").splitlines()) if row]
+    if any(len(row) != 2 or row[1] not in ("0", "1") for row in rows):
+        raise InputError(f"{path}: expected rows of a file name and 0 or 1")
+    return {machine: {Path(name).stem: {tells: words[int(value)], "attributes": {}} for name, value in rows}}
+
+
+def _facts(match: Mapping[str, str | None]) -> Told:
+    return {
+        "condition": match.get("condition") or "", "domain": match.get("domain") or "",
+        "attributes": _pairs(match.get("attributes") or ""),
+    }  # fmt: skip
+
+
+def _match(stem: str) -> dict[str, str | None] | None:
+    for pattern in NAMES:
+        if match := pattern.fullmatch(stem):
+            return match.groupdict()
+    return None
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """`car_A2_spd_28V` -> {car: A2, spd: 28V}; text that is not made of pairs is kept whole, `noAttribute` is none."""
+    words = text.strip("_").split("_") if text.strip("_") not in ("", "noAttribute", "noAttributes") else []
+    names = words[::2]
+    if len(words) % 2 or any(not name.replace("-", "").isalpha() for name in names) or len(set(names)) < len(names):
+        return {"attributes": "_".join(words)} if words else {}
+    return dict(zip(names, words[1::2], strict=True))
+
+
+def attributes_of(folder: Path) -> dict[str, dict[str, str]]:
+    """`attributes_00.csv` and its like: file name, then name and value in turn (d1p, d1v, d2p, ...)."""
+    known = {}
+    for path in sorted(folder.glob("attributes_*.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            next(rows, None)
+            for row in rows:
+                if row:
+                    cells = [cell.strip() for cell in row[1:] if not cell.endswith(".wav")]
+                    pairs = zip(cells[::2], cells[1::2], strict=False)
+                    known[Path(row[0]).name.removesuffix(".wav")] = {name: value for name, value in pairs if name}
+    return known

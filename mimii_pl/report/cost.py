@@ -1,0 +1,82 @@
+"""What a run cost, as people read it: one place for names, units and digits, for every table that shows it."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+MISSING = "-"
+COST_NOTE = (
+    "MACs: multiply-accumulates of the detector (its matrix products and convolutions), features and back end not "
+    "counted. Times per clip: from waveform to score, features and back end included."
+)
+
+
+class Cost(NamedTuple):
+    """One figure of run.json: the head of its column, what it is in words, its value as text with its unit."""
+
+    head: str
+    what: str
+    show: Callable[[float], str]
+
+
+def digits(value: float) -> str:
+    """Three digits that count, or all of a whole part that has more: `0.0512`, `4.13`, `1559`."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def scaled(unit: str) -> Callable[[float], str]:
+    """Text in thousands, millions ... of a unit: 81635328 -> `81.6 MMAC`; without a unit, `81.6M`."""
+
+    def show(value: float) -> str:
+        power = 0 if value < 1000 else min(4, int(math.log10(value) / 3))
+        number = f"{value:.0f}" if power == 0 else digits(value / 1000**power)
+        return f"{number}{' ' * bool(unit)}{['', 'k', 'M', 'G', 'T'][power]}{unit}"
+
+    return show
+
+
+def _with(unit: str, factor: float = 1) -> Callable[[float], str]:
+    return lambda value: f"{digits(value * factor)}{unit}"
+
+
+COSTS = {  # keys of run.json and columns of leaderboard.csv, where they stand in plain numbers
+    "parameters": Cost("params", "parameters of the detector", scaled("")),
+    "size_bytes": Cost("size", "size on disk: checkpoint, back end, feature statistics", scaled("B")),
+    "train_seconds": Cost("training", "training, all epochs", _with(" s")),
+    "seconds_per_epoch": Cost("per epoch", "training, per epoch with its validation", _with(" s")),
+    "peak_memory_bytes": Cost("memory", "peak memory of the run", _with(" MiB", 2**-20)),
+    "macs": Cost("MACs/clip", "multiply-accumulates of the detector per clip", scaled("MAC")),
+    "ms_per_clip": Cost("alone", "scoring a clip alone, from waveform to score", _with(" ms")),
+    "ms_per_clip_best_batch": Cost("in a batch", "scoring a clip in the fastest batch", _with(" ms")),
+    "best_batch": Cost("batch", "clips in the fastest batch", scaled("")),
+    "clips_per_second": Cost("clips/s", "clips per second in such batches", _with("")),
+}
+TRAINING_FIGURES = ("parameters", "size_bytes", "train_seconds", "seconds_per_epoch", "peak_memory_bytes")
+SCORING_FIGURES = ("macs", "ms_per_clip", "ms_per_clip_best_batch", "best_batch", "clips_per_second")
+
+
+def cost_cell(name: str, value: float | None) -> str:
+    """A figure as text with its unit; `-` where it was not measured (None, NaN)."""
+    return MISSING if value is None or math.isnan(value) else COSTS[name].show(value)
+
+
+def cost_cells(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Every figure of run.json as text, by name."""
+    return {name: cost_cell(name, facts.get(name)) for name in COSTS}
+
+
+def cost_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every figure of a run in words and as text; none for runs of before there were any."""
+    found = [(COSTS[name].what, text) for name, text in cost_cells(facts).items()]
+    return [("device", facts["device"]), *found] if "device" in facts else []
+
+
+def cost_lines(facts: Mapping[str, Any]) -> str:
+    """The figures of one run in two lines, for the terminal."""
+    text = cost_cells(facts)
+    training, scoring = (
+        ", ".join(f"{COSTS[name].head} {text[name]}" for name in names) for names in (TRAINING_FIGURES, SCORING_FIGURES)
+    )
+    return f"training: {training}\n scoring: {scoring}, on {facts.get('device', MISSING)}"

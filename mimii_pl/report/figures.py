@@ -1,0 +1,152 @@
+"""Figures of the report: readable in black and white, small, each with the words that stand for it."""
+
+import io
+from base64 import b64encode
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mimii_pl.report.tables import number
+from mimii_pl.scoring import metrics
+from mimii_pl.scoring.scores import ClipScore
+
+# Classes and curves differ by hatch, dash or marker as well as by colour: the page is read in black and white too.
+CLASSES = {
+    0: ("normal", {"facecolor": "#9ecae1", "edgecolor": "#08519c"}),
+    1: ("anomalous", {"facecolor": "#f0a35e80", "edgecolor": "#8c3a00", "hatch": "///"}),
+    -1: ("not labelled", {"facecolor": "none", "edgecolor": "#555555", "linestyle": ":"}),
+}
+HISTOGRAM_BINS = 24
+BLUE, BROWN, GREY = "#08519c", "#8c3a00", "#555555"
+
+
+class Image(NamedTuple):
+    """A figure as a data URI, with the words that stand for it."""
+
+    src: str
+    alt: str
+
+
+def distribution(clips: list[ClipScore], threshold: float | None = None) -> Image:
+    """Histogram per class over the bulk of the scores; far outliers and infinities count in the outermost bins.
+
+    Args:
+        clips: of one machine ID, scores falling.
+        threshold: drawn as a line.
+    """
+    scores = np.array([clip.score for clip in clips])
+    finite = scores[np.isfinite(scores)] if np.isfinite(scores).any() else np.zeros(1)
+    low, high = np.quantile(finite, (0.01, 0.99))
+    low, high = max(finite.min(), low - (high - low) / 2), min(finite.max(), high + (high - low) / 2)
+    margin = 0 if high > low else 0.5 + abs(low) / 100
+    edges = np.linspace(low - margin, high + margin, HISTOGRAM_BINS + 1)
+    figure, axes = blank("anomaly score", "share of its clips")
+    parts = []
+    for label, (name, style) in CLASSES.items():
+        chosen = scores[[clip.label == label for clip in clips]]
+        if len(chosen):
+            shares = np.histogram(chosen.clip(edges[0], edges[-1]), edges)[0] / len(chosen)
+            axes.stairs(shares, edges, fill=style["facecolor"] != "none", linewidth=1.3, **style,
+                        label=f"{name}, {len(chosen)} clips")  # fmt: skip
+            parts.append(f"{len(chosen)} {name} clips with median {chosen[len(chosen) // 2]:.4g}")
+    if threshold is not None:
+        axes.axvline(np.clip(threshold, edges[0], edges[-1]), color="black", linestyle="-.", label="threshold")
+        parts.append(f"threshold {threshold:.4g}")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g} %")
+    return drawing(figure, f"Histogram of anomaly scores: {', '.join(parts)}.", columns=2)
+
+
+def roc_figure(labels: list[int], scores: list[float], decisions: list[int]) -> Image | None:
+    """ROC curve with the operating point of the decisions; None if undefined."""
+    fpr, tpr = metrics.roc(labels, scores)
+    if not len(fpr):
+        return None
+    figure, axes = blank("normal clips called anomalous", "anomalous clips found")
+    axes.axvspan(0, 0.1, facecolor="#e3e3e3", edgecolor="none", label="pAUC range")
+    axes.plot(fpr, tpr, color=BLUE, linewidth=2, label="this detector")
+    axes.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1, label="chance")
+    found = f"{100 * np.interp(0.1, fpr, tpr):.0f} % of the anomalous clips found at 10 % false alarms"
+    if -1 not in decisions:
+        called = metrics.of_decisions(labels, decisions)
+        axes.plot(1 - called["specificity"], called["recall"], "o", color=BROWN, markersize=8, label="threshold")
+        found += f"; at the threshold {100 * called['recall']:.0f} % at {100 - 100 * called['specificity']:.0f} %"
+    return drawing(figure, f"ROC curve: area {number(metrics.auc(labels, scores))}; {found}.", columns=2)
+
+
+def precision_recall_figure(labels: list[int], scores: list[float], decisions: list[int]) -> Image | None:
+    """Precision-recall curve with the operating point of the decisions; None if undefined."""
+    recall, precision = metrics.pr_curve(labels, scores)
+    if not len(recall):
+        return None
+    figure, axes = blank("anomalous clips found (recall)", "alarms that are right (precision)")
+    axes.step(recall, precision, where="pre", color=BLUE, linewidth=2, label="this detector")
+    axes.axhline(np.mean(labels), color=GREY, linestyle="--", linewidth=1, label="chance")
+    axes.set_ylim(0, 1.03)
+    point = ""
+    if -1 not in decisions:
+        called = metrics.of_decisions(labels, decisions)
+        axes.plot(called["recall"], called["precision"], "o", color=BROWN, markersize=8, label="threshold")
+        point = f"; at the threshold precision {called['precision']:.2f}, recall {called['recall']:.2f}"
+    area = number(metrics.pr_auc(labels, scores))
+    return drawing(figure, f"Precision-recall curve: average precision {area}{point}.", columns=2)
+
+
+def training_curve(quantity: str, lines: dict[str, list[tuple[int, float]]]) -> Image:
+    """Values by epoch, a line per name."""
+    figure, axes = blank("epoch", quantity)
+    for (name, points), dash in zip(lines.items(), ("-", "--", ":", "-.") * len(lines), strict=False):
+        axes.plot(*zip(*points, strict=True), linestyle=dash, marker=".", linewidth=1.6, label=name)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    ends = (f"{name} from {points[0][1]:.4g} to {points[-1][1]:.4g}" for name, points in lines.items())
+    return drawing(figure, f"Training curve of {quantity} by epoch: {', '.join(ends)}.", columns=2)
+
+
+def embedding_map(places: np.ndarray, groups: dict[str, np.ndarray], name: str) -> Image:
+    """Map of embeddings.
+
+    Args:
+        places: [N, 2] of every clip, also of other machine IDs, which are drawn as a backdrop.
+        groups: `training`, `normal`, `anomalous`, `not labelled` -> rows of this machine ID's clips.
+        name: of the machine ID.
+    """
+    figure, axes = blank("", "")
+    axes.set(xticks=[], yticks=[])
+    axes.scatter(*places.T, s=4, color="#dddddd", label="other machines", rasterized=True)
+    looks = {
+        "training": {"marker": ".", "s": 14, "color": "#7f7f7f"},
+        "normal": {"marker": "o", "s": 22, "facecolor": "none", "edgecolor": BLUE},
+        "anomalous": {"marker": "x", "s": 26, "color": BROWN},
+        "not labelled": {"marker": "+", "s": 26, "color": "black"},
+    }
+    for group, rows in groups.items():
+        if len(rows):
+            axes.scatter(*places[rows].T, label=f"{group}, {len(rows)}", linewidth=1.1, **looks[group])
+    counts = ", ".join(f"{len(rows)} {group}" for group, rows in groups.items() if len(rows))
+    return drawing(figure, f"Map of embeddings (t-SNE) of {name}: {counts} clips.", columns=3)
+
+
+def blank(x: str, y: str) -> tuple:
+    """An empty figure and its axes, with what they show."""
+    figure = Figure(figsize=(4.8, 3.5), layout="constrained")
+    axes = figure.add_subplot(xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def drawing(figure: Figure, alt: str, columns: int) -> Image:
+    """A figure with its legend above it in so many columns."""
+    figure.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
+    return as_image(figure, alt, "svg", "image/svg+xml", metadata={"Date": None})
+
+
+def as_image(figure: Figure, alt: str, kind: str, mime: str, **options) -> Image:
+    """A figure saved in a format, as a data URI."""
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, **options)
+    return Image(data_uri(content.getvalue(), mime), alt)
+
+
+def data_uri(content: bytes, mime: str) -> str:
+    """Bytes as an address that holds them."""
+    return f"data:{mime};base64,{b64encode(content).decode()}"

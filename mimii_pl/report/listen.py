@@ -1,0 +1,92 @@
+"""Clips of a split to see and to hear, before anything is trained: a page, or an object that a notebook shows."""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from omegaconf import DictConfig
+
+from mimii_pl.core.config import build_data, compose
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import write_text
+from mimii_pl.dataset._audio import FULL_SCALE
+from mimii_pl.report.clips import gain_of, sound, spectrogram
+from mimii_pl.report.figures import Image
+from mimii_pl.report.template import template
+
+if TYPE_CHECKING:
+    from mimii_pl.dataset._datamodule import MachineSounds
+
+LISTEN_SPLITS = ("train", "validation", "test")
+
+
+class ListenClip(NamedTuple):
+    """A clip on the page."""
+
+    name: str
+    picture: Image
+    sound: str
+
+
+class Listening:
+    """A page with clips; a notebook shows it in a frame.
+
+    Args:
+        page: html.
+    """
+
+    def __init__(self, page: str) -> None:
+        self.page = page
+
+    def _repr_html_(self) -> str:
+        return f'<iframe srcdoc="{html.escape(self.page)}" style="width: 100%; height: 40rem; border: 0"></iframe>'
+
+
+def listen(cfg: DictConfig | Sequence[str]) -> Listening:
+    """Pictures and sounds of the first clips of a split, per machine ID and condition.
+
+    Args:
+        cfg: a composed configuration (`conf/command/listen.yaml`), or, in a notebook, overrides alone: no file is made.
+
+    Returns:
+        The page, which is also written to `cfg.output` unless that is null.
+    """
+    if not isinstance(cfg, DictConfig):
+        cfg = compose([*cfg, "output=null"], "command/listen")
+    if cfg.split not in LISTEN_SPLITS:
+        raise InputError(f"split={cfg.split}: no such split. split is one of: {', '.join(LISTEN_SPLITS)}")
+    data = build_data(cfg)
+    data.prepare_data()
+    data.setup()
+    groups: dict[str, list[int]] = {}
+    for row, clip in enumerate(data.clips):
+        if clip.split == cfg.split:
+            groups.setdefault(f"{clip.machine} {clip.machine_id}, {clip.condition or 'not labelled'}", []).append(row)
+    if not groups:
+        raise InputError(
+            f"split={cfg.split}: {cfg.machine.name} has no clip there under protocol={cfg.choices.protocol}"
+        )
+    shown = [(name, _heard(data, rows[: cfg.clips], cfg.seconds)) for name, rows in sorted(groups.items())]
+    title = f"{cfg.machine.name}, {cfg.split} clips ({cfg.choices.dataset}, protocol {cfg.choices.protocol})"
+    count = sum(len(rows) for rows in groups.values())
+    caption = f"{sum(len(clips) for _, clips in shown)} of {count} clips; one gain for all clips of a list."
+    page = Listening(template("listen.html.j2").render(title=title, caption=caption, groups=shown))
+    if cfg.output is not None:
+        write_text(Path(cfg.output), page.page)
+        print(f"{caption} Open {Path(cfg.output).resolve()}")
+    return page
+
+
+def _heard(data: "MachineSounds", rows: Sequence[int], seconds: float) -> list[ListenClip]:
+    waves = [np.asarray(data.waves[row]) for row in rows]
+    gain, length = gain_of(waves), round(seconds * data.sample_rate)
+    return [
+        ListenClip(
+            clip.path.name,
+            spectrogram(wave, data.sample_rate, alt=f"Spectrogram of {clip.path.name}"),
+            sound(wave[:length] / FULL_SCALE * gain, data.sample_rate),
+        )
+        for clip, wave in zip((data.clips[row] for row in rows), waves, strict=True)
+    ]

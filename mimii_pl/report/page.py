@@ -1,0 +1,157 @@
+"""The page of a run: `report.html`, one file that needs nothing else, from the files of the run directory."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from mimii_pl.core.files import write_text
+from mimii_pl.core.run_dir import read_facts
+from mimii_pl.report.cost import COST_NOTE, cost_rows
+from mimii_pl.report.embedding import maps
+from mimii_pl.report.figures import Image, distribution, precision_recall_figure, roc_figure, training_curve
+from mimii_pl.report.published_comparison import run_comparison
+from mimii_pl.report.tables import (
+    DECISIONS,
+    RANKING,
+    Sheet,
+    headlines,
+    short_names,
+    table_columns,
+    table_note,
+    table_rows,
+)
+from mimii_pl.report.template import template
+from mimii_pl.scoring import metrics
+from mimii_pl.scoring.results import Result, read_results
+from mimii_pl.scoring.scorer import Scorer
+from mimii_pl.scoring.scores import ClipScore, read_scores
+from mimii_pl.threshold._threshold import Thresholds
+
+CLIPS_LISTED = 5  # clips per list where none are shown
+
+
+def write_report(
+    run_dir: Path,
+    *,
+    title: str = "",
+    caption: str = "",
+    scorer: Scorer | None = None,
+    clips: int = 0,
+    seconds: float = 10.0,
+) -> Path:
+    """Write `report.html` from `scores.csv`, `results.csv` and what else the run directory holds.
+
+    Args:
+        title: what was run; the name of the run directory if empty.
+        caption: how the checkpoint was selected and the seed, shown with every table.
+        scorer: the run's, where clips are shown with spectrogram, place of the anomaly and sound.
+        clips: how many per list and machine ID.
+        seconds: of each that can be heard, at most.
+    """
+    scored = read_scores(run_dir / "scores.csv")
+    results = read_results(run_dir / "results.csv")
+    config, kept = run_dir / "config.yaml", run_dir / "thresholds.json"
+    thresholds = Thresholds(**json.loads(kept.read_text())) if kept.is_file() else None
+    embedding_maps = maps(run_dir / "embeddings.npz", scored)
+    machines = []
+    for key in track(sorted({clip[:2] for clip in scored}), "drawing the report", transient=True):
+        own = sorted((clip for clip in scored if clip[:2] == key), key=lambda clip: -clip.score)
+        machine = _machine(*key, results, own, thresholds, clips or CLIPS_LISTED)
+        machine["map"] = embedding_maps.get(key)
+        machine["shown"] = _shown(scorer, own, machine["lists"], seconds) if scorer and clips else {}
+        machines.append(machine)
+    tables = [_table("All results", results, caption)]
+    if any(result.metric in DECISIONS.metrics for result in results):
+        origin = f"Threshold per machine ID: {thresholds.origin}." if thresholds else ""
+        tables.append(_table("Decisions", results, origin, DECISIONS))
+    page = template("page.html.j2").render(
+        title=title or run_dir.resolve().name, caption=caption, headlines=headlines(results), tables=tables,
+        beside=run_comparison(run_dir, results), machines=machines, identified=_identified(run_dir / "identified.csv"),
+        efficiency=cost_rows(read_facts(run_dir)), efficiency_note=COST_NOTE,
+        training=training_curves(run_dir / "history.csv"), config=config.read_text("utf-8") if config.is_file() else "",
+    )  # fmt: skip
+    path = run_dir / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _table(name: str, results: list[Result], caption: str, sheet: Sheet = RANKING) -> dict:
+    return {
+        "name": name, "columns": table_columns(results, sheet), "rows": table_rows(results, sheet),
+        "note": table_note(results, caption, sheet),
+    }  # fmt: skip
+
+
+def _machine(
+    machine: str, name: str, results: list[Result], clips: list[ClipScore], thresholds: Thresholds | None, count: int
+) -> dict:
+    """What the page says of one machine ID; its clips, highest score first."""
+    known = [clip for clip in clips if clip.label >= 0]
+    labels, scores, decisions = ([getattr(clip, name) for clip in known] for name in ("label", "score", "decision"))
+    value = next((r.value for r in results if r[:3] == (machine, name, "auc")), metrics.UNDEFINED)
+    own = [r for r in results if r[:2] == (machine, name)]
+    row = next(iter(table_rows(own)), None)
+    cells = zip(table_columns(own)[1:], row.cells[1:], strict=True) if row else ()
+    threshold = thresholds.of(f"{machine}/{name}") if thresholds else None
+    figures = {
+        "scores": distribution(clips, threshold),
+        "roc": roc_figure(labels, scores, decisions),
+        "pr": precision_recall_figure(labels, scores, decisions),
+    }
+    return {
+        "name": f"{machine} {name}", "facts": ", ".join(f"{column} {cell}" for column, cell in cells if cell),
+        "odds": "" if np.isnan(value) else f"{100 * value:.1f} %", "lists": _lists(clips, count),
+        "short": short_names([clip.file for clip in clips]), "threshold": threshold,
+        "confusion": metrics.confusion(labels, decisions) if decisions and -1 not in decisions else None,
+        **figures,
+    }  # fmt: skip
+
+
+def _lists(clips: list[ClipScore], count: int) -> list[tuple[str, str, list[ClipScore]]]:
+    """Clips to look at, highest score first: at the top, and wrong at the threshold (or, without one, likeliest)."""
+    normal, anomalous = ([clip for clip in clips if clip.label == label] for label in (0, 1))
+    if any(clip.decision < 0 for clip in clips):
+        alarms, misses = normal, anomalous
+        names = "Likeliest false alarms", "Likeliest misses"
+    else:
+        alarms = [clip for clip in normal if clip.decision]
+        misses = [clip for clip in anomalous if not clip.decision]
+        names = f"False alarms: {len(alarms)} of {len(normal)}", f"Misses: {len(misses)} of {len(anomalous)}"
+    return [
+        ("Most anomalous", "highest scores; normal clips are marked", clips[:count]),
+        (names[0], "normal clips, highest scores first", alarms[:count]),
+        (names[1], "anomalous clips, lowest scores first", misses[: -count - 1 : -1]),
+    ]
+
+
+def _shown(scorer: Scorer, clips: list[ClipScore], lists: Sequence[tuple], seconds: float) -> dict:
+    from mimii_pl.report.clips import show_clips
+
+    chosen = list(dict.fromkeys(clip for *_, listed in lists for clip in listed))
+    return show_clips(scorer, clips, chosen, seconds) if chosen else {}
+
+
+def _identified(path: Path) -> dict | None:
+    """Which machine ID an ID classifier takes held-out normal clips for: names, and counts [true][taken for]."""
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        pairs = [(row["machine_id"], row["taken_for"]) for row in csv.DictReader(file)]
+    names = sorted({name for pair in pairs for name in pair})
+    counts = [[pairs.count((true, taken)) for taken in names] for true in names]
+    return {"names": names, "counts": counts, "right": sum(true == taken for true, taken in pairs), "all": len(pairs)}
+
+
+def training_curves(path: Path) -> list[Image]:
+    """One figure per quantity (`loss` of `train/loss` and `val/loss`)."""
+    curves: dict[str, dict[str, list]] = {}
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                quantity = curves.setdefault(row["metric"].rpartition("/")[2], {})
+                quantity.setdefault(row["metric"], []).append((int(row["epoch"]), float(row["value"])))
+    return [training_curve(quantity, lines) for quantity, lines in curves.items()]

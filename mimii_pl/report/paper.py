@@ -1,0 +1,57 @@
+"""Tables as they look on paper, drawn: for those who have no LaTeX at hand."""
+
+import io
+import textwrap
+from collections.abc import Sequence
+
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+
+from mimii_pl.report.grid import Grid
+
+SIZE = 9  # points of the text
+LINE = 0.19  # inches from line to line
+CHARACTER = 0.078  # inches of a character, about
+GAP = 0.25  # inches between columns
+
+
+def to_pdf(grids: Sequence[Grid]) -> bytes:
+    """A page per table."""
+    content = io.BytesIO()
+    with PdfPages(content, metadata={"CreationDate": None}) as pages:
+        for grid in grids:
+            pages.savefig(drawn(grid))
+    return content.getvalue()
+
+
+def drawn(grid: Grid) -> Figure:
+    """A table between rules, as the booktabs package of LaTeX sets it; the note under it."""
+    rows = [grid.heads, *grid.rows, *grid.apart]
+    widths = [max(len(row[column]) for row in rows) * CHARACTER + GAP for column in range(len(grid.heads))]
+    width = max(sum(widths), 5.0)
+    notes = [
+        line for text in (grid.note, grid.apart_note) for line in textwrap.wrap(text, int(width / CHARACTER * 1.2))
+    ]
+    height = LINE * (len(rows) + len(notes) + 4)
+    figure = Figure(figsize=(width + 0.4, height + 0.3))
+    axes = figure.add_axes((0.2 / (width + 0.4), 0, width / (width + 0.4), 1))
+    axes.set(xlim=(0, width), ylim=(-height, 0.3))
+    axes.set_axis_off()
+    axes.text(0, 0, grid.title, fontsize=SIZE + 1, weight="bold", va="center")
+    y = -1.2 * LINE
+    for number, row in enumerate(rows):
+        if number in (0, 1, len(grid.rows) + 1):
+            thick = 1.4 if number == 0 else 0.7
+            axes.axhline(y + LINE / 2, color="black", linewidth=thick, xmax=sum(widths) / width)
+        style = "italic" if number > len(grid.rows) else "normal"
+        weight = "bold" if number == 1 and grid.ranked else "normal"
+        for column, cell in enumerate(row):
+            left = sum(widths[:column]) if column == 0 else sum(widths[: column + 1]) - GAP / 2
+            align = "right" if column else "left"
+            axes.text(left, y, cell, fontsize=SIZE, ha=align, va="center", style=style, weight=weight)
+        y -= LINE
+    axes.axhline(y + LINE / 2, color="black", linewidth=1.4, xmax=sum(widths) / width)
+    for line in notes:
+        y -= LINE
+        axes.text(0, y + LINE / 3, line, fontsize=SIZE - 2, va="center", color="#4a5460")
+    return figure

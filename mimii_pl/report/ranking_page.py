@@ -1,0 +1,64 @@
+"""The page of a comparison: `compare.html`, one file that needs nothing else."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mimii_pl.report.figures import Image, as_image
+from mimii_pl.report.ranking import Ranking
+from mimii_pl.report.ranking_tables import Tables
+from mimii_pl.report.tables import number
+from mimii_pl.report.template import template
+
+CELL = (0.78, 0.34)  # inches of a cell of the heat map
+
+
+def page(rankings: Sequence[Ranking], tables: Tables, left_out: Sequence[tuple[str, str]]) -> str:
+    """HTML of the rankings with the heat map of each, the tables over machine types, and what was left out and why."""
+    shown = [
+        {
+            "grid": grid,
+            "cost": cost,
+            "pairs": pairs if len(ranking.entries) > 1 else None,
+            "heat_map": heat_map(ranking),
+        }
+        for ranking, grid, cost, pairs in zip(rankings, tables.rankings, tables.costs, tables.pairs, strict=True)
+    ]
+    runs = sum(len(entry.runs) for ranking in rankings for entry in ranking.entries)
+    return template("compare.html.j2").render(
+        title="Comparison of detectors", runs=runs, rankings=shown, overviews=tables.overviews, left_out=left_out
+    )
+
+
+def heat_map(ranking: Ranking) -> Image | None:
+    """AUC of every detector for every machine ID: the darker the better, with the number in each cell."""
+    names = list(dict.fromkeys(name for entry in ranking.entries for name in entry.per_id))
+    if not names:
+        return None
+    values = np.array([[entry.per_id.get(name, math.nan) for name in names] for entry in ranking.entries])
+    figure = Figure(figsize=(3.2 + CELL[0] * len(names), 0.5 + CELL[1] * len(values)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(np.nan_to_num(values, nan=0.5), cmap="Greys", vmin=0.4, vmax=1.1, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        text = number(value) if math.isfinite(value) else "-"
+        axes.text(column, row, text, ha="center", va="center", color="white" if value > 0.78 else "black", fontsize=9)
+    axes.set_xticks(range(len(names)), names, fontsize=9)
+    axes.set_yticks(range(len(values)), [entry.detector for entry in ranking.entries], fontsize=9)
+    axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=0)
+    axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(values) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#b5bac1", linewidth=1)
+    axes.tick_params(which="minor", length=0)
+    axes.spines[:].set_visible(False)
+    words = f"Heat map of the AUC per machine ID. {_words(ranking, names)}"
+    return as_image(figure, words, "svg", "image/svg+xml", metadata={"Date": None})
+
+
+def _words(ranking: Ranking, names: Sequence[str]) -> str:
+    lines = (
+        f"{entry.detector}: {', '.join(f'{name} {number(entry.per_id.get(name, math.nan))}' for name in names)}."
+        for entry in ranking.entries
+    )
+    return " ".join(lines)

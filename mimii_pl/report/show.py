@@ -1,0 +1,102 @@
+"""What a finished run ends with on the screen: its tables, its page, what it costs, where the files are."""
+
+from collections.abc import Sequence
+from functools import singledispatch
+from pathlib import Path
+
+from rich.console import Console
+
+from mimii_pl.core.run_dir import read_facts
+from mimii_pl.report import class_tables
+from mimii_pl.report.class_page import write_class_report
+from mimii_pl.report.cost import cost_lines
+from mimii_pl.report.grid import to_rich
+from mimii_pl.report.page import write_report
+from mimii_pl.report.published_comparison import run_comparison
+from mimii_pl.report.tables import DECISIONS, results_table
+from mimii_pl.scoring.results import Result
+from mimii_pl.scoring.scorer import Scorer
+from mimii_pl.task import Task
+from mimii_pl.task.anomaly import Anomaly
+from mimii_pl.task.classification import Classification
+
+
+@singledispatch
+def show_run(
+    task: Task,
+    scorer: Scorer,
+    results: Sequence[Result],
+    criterion: float,
+    run_dir: Path,
+    *,
+    title: str,
+    caption: str,
+    clips: int,
+    seconds: float,
+) -> None:
+    """Write the page of a run and show its tables.
+
+    Args:
+        task: what the run was asked for; each task has its own tables.
+        criterion: the number made of held-out clips that runs are compared by.
+        title: what was run.
+        caption: how the checkpoint was chosen, and the seed.
+        clips: clips to show per list and machine ID.
+        seconds: of each clip that can be heard, at most.
+    """
+    raise NotImplementedError(f"no tables for {type(task).__name__}")
+
+
+@show_run.register
+def _show_anomaly(
+    task: Anomaly,
+    scorer: Scorer,
+    results: Sequence[Result],
+    criterion: float,
+    run_dir: Path,
+    *,
+    title: str,
+    caption: str,
+    clips: int,
+    seconds: float,
+) -> None:
+    page = write_report(run_dir, title=title, caption=caption, scorer=scorer, clips=clips, seconds=seconds)
+    console, facts = Console(), read_facts(run_dir)
+    console.print(results_table(results, title=title, caption=caption))
+    origin = f"Threshold per ID: {facts['threshold']}."
+    console.print(results_table(results, title="Decisions", caption=origin, sheet=DECISIONS))
+    if comparison := run_comparison(run_dir, results):
+        console.print(to_rich(comparison))
+    console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
+    (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
+    called = f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
+    console.print(called, soft_wrap=True)
+    _show_files(console, run_dir, {"report": page, "scores": run_dir / "scores.csv"})
+
+
+@show_run.register
+def _show_classification(
+    task: Classification,
+    scorer: Scorer,
+    results: Sequence[Result],
+    criterion: float,
+    run_dir: Path,
+    *,
+    title: str,
+    caption: str,
+    clips: int,
+    seconds: float,
+) -> None:
+    title, caption = f"{title}, target={task.target}", f"{caption[:1].upper()}{caption[1:]}."
+    page = write_class_report(run_dir, title=title, caption=caption)
+    console = Console()
+    for grid in (class_tables.all_classes(results, title, caption), class_tables.each_class(results)):
+        console.print(to_rich(grid))
+    console.print(f"balanced accuracy on held-out clips: {criterion:.3f}")
+    _show_files(console, run_dir, {"report": page, "clips": run_dir / "predictions.csv"})
+
+
+def _show_files(console: Console, run_dir: Path, files: dict[str, Path]) -> None:
+    console.print(cost_lines(read_facts(run_dir)), highlight=False, soft_wrap=True)
+    for what, path in (files | {"run": run_dir}).items():
+        console.print(f"{what:>7}: {path}", soft_wrap=True)

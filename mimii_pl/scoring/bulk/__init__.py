@@ -1,0 +1,1 @@
+"""Scoring very many recordings."""

@@ -1,0 +1,108 @@
+"""What `mimii score` shows: how far it is, and in the end the recordings that matter."""
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+ROWS_SHOWN = 20  # rows on the screen
+
+
+class Rate(ProgressColumn):
+    """Recordings per second."""
+
+    def render(self, task: Task) -> str:
+        return f"{task.speed:.0f}/s" if task.speed else ""
+
+
+@contextmanager
+def progress(total: int, finished: int) -> Iterator[Callable]:
+    """A bar with rate and time left; gives `advance(recordings, skipped=)`."""
+    skips = TextColumn("{task.fields[skipped]} skipped")
+    columns = [TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), skips]
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("", total=total, completed=finished, skipped=0)
+
+        def advance(recordings: int, *, skipped: int) -> None:
+            bar.update(task, advance=recordings, skipped=bar.tasks[task].fields["skipped"] + skipped)
+
+        yield advance
+
+
+class Summary:
+    """The highest scores (of a classifier the first recordings) and the first skipped files of a CSV of any length.
+
+    Args:
+        classified: whether the rows tell classes.
+        origin: of the thresholds.
+    """
+
+    def __init__(self, *, classified: bool, origin: str = "") -> None:
+        self.classified, self.origin = classified, origin
+        self.top: list[tuple] = []  # a heap of (score, -position, row)
+        self.lost: list[Sequence[str]] = []
+        self.counts = {True: 0, False: 0}  # skipped, or not
+
+    def note(self, row: Sequence[str]) -> None:
+        """Take notice of a row of the CSV."""
+        skipped = bool(row[-1])
+        self.counts[skipped] += 1
+        if skipped:
+            self.lost += [row] * (len(self.lost) < ROWS_SHOWN)
+            return
+        item = (0.0 if self.classified else float(row[2]), -self.counts[False], row)
+        heapq.heappush(self.top, item)
+        if len(self.top) > ROWS_SHOWN:
+            heapq.heappop(self.top)
+
+    def show(self, target: Path) -> None:
+        """Print the tables, and where the CSV is."""
+        from rich.console import Console
+
+        console = Console()
+        table = _classes() if self.classified else _scores(self.origin)
+        for _, _, row in sorted(self.top, reverse=True):
+            name = Path(_readable(row[0])).name
+            table.add_row(escape(name), *(_class_cells(row) if self.classified else _score_cells(row)))
+        console.print(table)
+        if self.counts[False] > ROWS_SHOWN:
+            console.print(f"... and {self.counts[False] - ROWS_SHOWN} more")
+        for row in self.lost:
+            console.print(f"skipped {_readable(row[0])}: {_readable(row[-1])}", soft_wrap=True, markup=False)
+        if self.counts[True] > ROWS_SHOWN:
+            console.print(f"... and {self.counts[True] - ROWS_SHOWN} more: {self.counts[True]} are skipped in all")
+        kind = "classes" if self.classified else "scores"
+        console.print(f"{kind}: {target.resolve()}", soft_wrap=True)
+
+
+def _scores(origin: str) -> Table:
+    return Table(
+        "file", "machine ID", "score", "higher than", "", title="Anomaly scores, highest first",
+        caption="higher: more anomalous; higher than: share of held-out normal clips of that machine"
+        + f"; threshold: {origin}" * bool(origin),
+    )  # fmt: skip
+
+
+def _score_cells(row: Sequence[str]) -> tuple[str, ...]:
+    _, machine_id, score, higher_than, decision, _ = row
+    share = f"{100 * float(higher_than):.1f} %" if higher_than else ""
+    word = {"1": "[bold red]anomalous[/]", "0": "normal"}.get(decision, "")
+    return machine_id, f"{float(score):.4g}", share, word
+
+
+def _classes() -> Table:
+    return Table("file", "taken for", "probability", title="Classes")
+
+
+def _class_cells(row: Sequence[str]) -> tuple[str, ...]:
+    _, taken_for, *shares, _ = row
+    return taken_for, f"{max(map(float, shares)):.3f}"
+
+
+def _readable(name: str) -> str:
+    """A name of a file that can be printed, whatever its bytes are."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")

@@ -1,0 +1,97 @@
+"""What a classifier says of a run's test clips, `predictions.csv`, and the results that follow from it."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import write_text
+from mimii_pl.scoring.class_metrics import of_classes, overall
+from mimii_pl.scoring.results import Result
+
+ALL_CLASSES = "all"  # the `id` of results over all classes; those of one class have its name
+
+
+class Predictions(NamedTuple):
+    """N clips, K classes.
+
+    Attributes:
+        files: paths, N.
+        machine_ids: `fan/id_00` of each.
+        classes: names, K.
+        label: [N] number of the true class; -1 where it was not among the training clips' classes.
+        probability: [N, K].
+    """
+
+    files: list[str]
+    machine_ids: list[str]
+    classes: list[str]
+    label: NDArray
+    probability: NDArray
+
+    @property
+    def known(self) -> "Predictions":
+        """Those of a class that was learned."""
+        rows = np.flatnonzero(self.label >= 0)
+        files, ids = ([column[row] for row in rows] for column in (self.files, self.machine_ids))
+        return self._replace(files=files, machine_ids=ids, label=self.label[rows], probability=self.probability[rows])
+
+
+def class_results(predictions: Predictions, machine: str) -> list[Result]:
+    """Results over all classes, then of each, of the clips whose class was learned."""
+    known = predictions.known
+    found = [
+        Result(machine, ALL_CLASSES, name, value) for name, value in overall(known.label, known.probability).items()
+    ]
+    for one, values in zip(known.classes, of_classes(known.label, known.probability), strict=True):
+        found += [Result(machine, one, name, value) for name, value in values.items()]
+    return found
+
+
+# --- on disk ---------------------------------------------------------------------------------------------------------
+FIRST = ("file", "machine", "id", "class", "taken_for")
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write csv: file, machine, id, true class, class taken for, then the probability of each class in full precision;
+    whole or not at all."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow((*FIRST, *(f"p({name})" for name in predictions.classes)))
+    names = [*predictions.classes, ""]
+    for file, own, label, shares in zip(
+        predictions.files, predictions.machine_ids, predictions.label, predictions.probability, strict=True
+    ):
+        taken = names[int(shares.argmax())]
+        table.writerow((file, *own.split("/", 1), names[label], taken, *(repr(float(share)) for share in shares)))
+    write_text(path, text.getvalue())
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what `write_predictions` wrote.
+
+    Raises:
+        InputError: the file is missing, or a line of it is not a prediction.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing: a finished run of task=classification leaves it")
+    with path.open(newline="", encoding="utf-8") as file:
+        heads, *rows = csv.reader(file)
+    classes = [head.removeprefix("p(")[:-1] for head in heads[len(FIRST) :]]
+    return _parsed(path, classes, rows)
+
+
+def _parsed(path: Path, classes: list[str], rows: Sequence[Sequence[str]]) -> Predictions:
+    number = {name: index for index, name in enumerate(classes)} | {"": -1}
+    label, shares = np.empty(len(rows), int), np.empty((len(rows), len(classes)))
+    for line, row in enumerate(rows):
+        try:
+            label[line], shares[line] = number[row[3]], [float(value) for value in row[len(FIRST) :]]
+        except (IndexError, KeyError, ValueError) as error:
+            raise InputError(f"{path}, line {line + 2}: {error!r}; expected {', '.join(FIRST)}, ...") from error
+    return Predictions([row[0] for row in rows], [f"{row[1]}/{row[2]}" for row in rows], classes, label, shares)

@@ -1,0 +1,96 @@
+"""What a search found, to look at: its history, and how much each option mattered."""
+
+import io
+import math
+import warnings
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import optuna
+from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial, TrialState
+
+from mimii_pl.core.files import write_bytes, write_table
+from mimii_pl.report.figures import BLUE, BROWN, GREY
+
+STYLES = {  # marker and colour of a trial by what became of it
+    TrialState.COMPLETE: ("o", BLUE, "finished"),
+    TrialState.PRUNED: ("x", GREY, "ended early"),
+    TrialState.FAIL: ("v", BROWN, "failed"),
+}
+FIGURE_FILES = ("trials.csv", "history.png", "importance.png")
+
+
+def write_figures(study: optuna.Study, folder: Path) -> None:
+    """Write `trials.csv` (a row per trial), `history.png` and, of two finished trials or more, `importance.png`."""
+    _write_trials(study, folder / "trials.csv")
+    _save(history_figure(study), folder / "history.png")
+    if mattered := importance(study):
+        _save(_bars(mattered, len(study.get_trials(states=[TrialState.COMPLETE]))), folder / "importance.png")
+
+
+def history_figure(study: optuna.Study) -> Figure:
+    """Objective of each trial in the order they were begun, and the best until then."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    every = study.trials
+    done = [trial for trial in every if trial.state is TrialState.COMPLETE]
+    values = [trial.value for trial in done]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    floor = low - 0.1 * (high - low or 0.1)
+    for state, (marker, colour, label) in STYLES.items():
+        trials = [trial for trial in every if trial.state is state]
+        heights = [trial.value if state is TrialState.COMPLETE else floor for trial in trials]
+        if trials:
+            axes.plot([t.number for t in trials], heights, marker, color=colour, label=f"{label}, {len(trials)}")
+    best = list(accumulate(values, max))
+    axes.step([trial.number for trial in done], best, where="post", color=BROWN, linewidth=1.2, label="best so far")
+    axes.set(xlabel="trial (below all others: those without a value)", ylabel="objective, higher is better")
+    axes.legend(fontsize=8, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def importance(study: optuna.Study) -> dict[str, float]:
+    """Share of the objective's variance that each option explains (functional ANOVA: Hutter, Hoos, Leyton-Brown, ICML
+    2014), largest first; empty where finished trials do not tell."""
+    values = {trial.value for trial in study.get_trials(states=[TrialState.COMPLETE])}
+    if len(values) < 2:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: share for name, share in shares.items() if math.isfinite(share)}
+
+
+def _bars(mattered: dict[str, float], trials: int) -> Figure:
+    figure = Figure(figsize=(7, 1 + 0.35 * len(mattered)), layout="constrained")
+    axes = figure.subplots()
+    names = list(mattered)[::-1]
+    bars = axes.barh(names, [mattered[name] for name in names], color="#9ecae1", edgecolor=BLUE)
+    axes.bar_label(bars, [f"{100 * mattered[name]:.0f} %" for name in names], padding=3, fontsize=9)
+    axes.set(xlim=(0, 1.1), xlabel=f"share of the objective's variance over {trials} finished trials (fANOVA)")
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=130)
+    write_bytes(path, drawn.getvalue())
+
+
+def _write_trials(study: optuna.Study, path: Path) -> None:
+    trials = study.trials
+    names = sorted({name for trial in trials for name in trial.params})
+    columns = ("trial", "state", "objective", "last_look", "seconds", *names)
+    write_table(path, [_row(trial) | trial.params for trial in trials], columns)
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    seconds = f"{trial.duration.total_seconds():.1f}" if trial.duration else ""
+    epoch = max(trial.intermediate_values, default=None)  # the last at which it was looked at
+    value = repr(trial.value) if trial.state is TrialState.COMPLETE else ""
+    looked = "" if epoch is None else epoch + 1
+    state = trial.state.name.lower()
+    return {"trial": trial.number, "state": state, "objective": value, "last_look": looked, "seconds": seconds}

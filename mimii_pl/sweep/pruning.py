@@ -1,0 +1,71 @@
+"""Stop a trial of a search early: a Lightning callback around Optuna's pruners."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+
+from mimii_pl.core.search_name import storage
+
+if TYPE_CHECKING:
+    import optuna
+
+
+Interim = Callable[[pl.Trainer, pl.LightningModule], float]
+
+
+class TrialPruned(Exception):  # noqa: N818  (it is how a run ends, and always caught)
+    """Raised when the pruner stops a trial."""
+
+
+class Pruning(pl.Callback):
+    """Report a trial's interim objective to Optuna every few epochs, and stop the trial when the pruner says so.
+
+    Args:
+        trial: of Optuna.
+        interim: the objective with the weights as they are; higher is better.
+        every: epochs between two reports.
+    """
+
+    def __init__(self, trial: "optuna.trial.Trial", interim: Interim, every: int) -> None:
+        self.trial, self.interim, self.every = trial, interim, every
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report, and raise `TrialPruned` in every process when the pruner says so."""
+        if trainer.sanity_checking or (trainer.current_epoch + 1) % self.every:
+            return
+        prune = self._report(trainer, pl_module) if trainer.is_global_zero else False
+        if trainer.strategy.broadcast(prune):
+            raise TrialPruned(f"pruned after {trainer.current_epoch + 1} epochs")
+
+    def _report(self, trainer: pl.Trainer, detector: pl.LightningModule) -> bool:
+        reported = self.trial.study.trials[self.trial.number].intermediate_values
+        if trainer.current_epoch not in reported:  # a resumed trial reports each epoch once
+            self.trial.report(self.interim(trainer, detector), trainer.current_epoch)
+        prune = self.trial.should_prune()
+        if prune:
+            self.trial.set_user_attr("pruned", trainer.current_epoch)
+        return prune
+
+
+def pruning(
+    options: DictConfig, pruner: "optuna.pruners.BasePruner", run_dir: Path, interim: Interim
+) -> Pruning | None:
+    """Make the callback of a trial's run; None where the search has finished with this trial.
+
+    Args:
+        options: `conf/sweep/_search.yaml`, with the number of the trial.
+        pruner: of Optuna.
+        run_dir: of the trial, in the search's folder.
+        interim: the objective with the weights as they are; higher is better.
+    """
+    import optuna
+
+    folder = run_dir.parent
+    study = optuna.load_study(study_name=folder.name, storage=storage(options, folder), pruner=pruner)
+    if study.trials[options.trial].state is not optuna.trial.TrialState.RUNNING:
+        return None  # resumed by hand, after the search had finished with it
+    trial = optuna.trial.Trial(study, study.trials[options.trial]._trial_id)
+    return Pruning(trial, interim, options.look_every)

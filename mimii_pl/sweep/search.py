@@ -1,0 +1,178 @@
+"""A search with Optuna behind Hydra: proposes values, goes on with what was interrupted, tells what came out."""
+
+import itertools
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import optuna
+from filelock import FileLock, Timeout
+from hydra_plugins.hydra_optuna_sweeper.config import OptunaConfig
+from hydra_plugins.hydra_optuna_sweeper.mlflow_optuna_sweeper import MLflowOptunaSweeper
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from mimii_pl.core.config import build
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.run_dir import parent_run_id
+from mimii_pl.core.search_name import digest, storage
+from mimii_pl.sweep.figures import FIGURE_FILES, write_figures
+
+log = logging.getLogger(__name__)
+PER_RUN = ("machine", "dataset", "seed", "protocol", "target", "task")  # criteria of different ones cannot be compared
+STARTS = 3  # of a trial: one that was under way each time the search was killed is likely what killed it
+SETTLED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class OptunaSearch(MLflowOptunaSweeper):
+    """The sweeper of hydra-optuna-mlflow-sweeper under this project's parent runs and folders.
+
+    Args:
+        options: `conf/sweep/_search.yaml`.
+        space: option -> its values, in Hydra's syntax.
+    """
+
+    def __init__(self, options: DictConfig, space: dict[str, Any]) -> None:
+        super().__init__(OptunaConfig(params=space))
+        self.options = options
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the trials that are missing; the figures and the winner when all are there.
+
+        Raises:
+            InputError: there is nothing to search, it is being searched already, or the folder holds another search.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.folder = Path(self.config.hydra.sweep.dir).resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        space, fixed = self._build_search_space(arguments)
+        self.grid = self.options.sampler is None
+        self._refuse(space)
+        try:
+            with FileLock(self.folder / "search.lock", timeout=0):
+                study = self._study(digest(arguments, self.optuna_config.params))
+                self._run(study, space, fixed)
+                self._conclude(study)
+        except Timeout:
+            raise InputError(
+                f"{self.folder} is being searched by another process. To use more cores, start one search with "
+                "hydra/launcher=joblib; for a second search of the same, give it a sweep.name"
+            ) from None
+
+    def _refuse(self, space: dict[str, Any]) -> None:
+        if not space:
+            raise InputError(
+                "there is nothing to search: conf/sweep/space has no file for this detector. Give values on the "
+                "command line, such as 'model.lr=tag(log, interval(1e-4, 1e-2))' or model.frames=5,7,9"
+            )
+        for name, values in space.items():
+            if self.grid and not isinstance(values, CategoricalDistribution):
+                raise InputError(f"{name}: a grid takes lists of values (choice, range), sweep=random takes intervals")
+            if not self.grid and (name in PER_RUN or name.startswith("protocol.")):
+                raise InputError(
+                    f"{name}: a search compares trials by one number, which says nothing across values of {name}. "
+                    "Start one search for each, or use sweep=grid"
+                )
+
+    def _study(self, asked: str) -> optuna.Study:
+        study = optuna.create_study(
+            study_name=self.folder.name, storage=storage(self.options, self.folder), direction="maximize",
+            load_if_exists=True, pruner=build(self.options.pruner) or optuna.pruners.NopPruner(),
+        )  # fmt: skip
+        if study.user_attrs.setdefault("asked", asked) != asked:
+            raise InputError(
+                f"{self.folder} holds another search: other options, or other values to try. Give this one another "
+                "sweep.name, or the same options as before"
+            )
+        study.set_user_attr("asked", asked)
+        if not self.grid:  # where it goes on it must not propose once more what it began with
+            study.sampler = build(self.options.sampler, seed=self.config.seed + 7919 * len(study.trials))
+        return study
+
+    def _run(self, study: optuna.Study, space: dict[str, Any], fixed: list[str]) -> None:
+        trials, at_once = self._missing(study, space), self._at_once()
+        while batch := list(itertools.islice(trials, at_once)):
+            overrides = [self._overrides(study, trial, fixed) for trial in batch]
+            returned = self.launcher.launch(overrides, initial_job_idx=batch[0].number)
+            for trial, value in zip(batch, returned, strict=True):
+                tell_study(study, trial.number, value.return_value)
+
+    def _missing(self, study: optuna.Study, space: dict[str, Any]) -> Iterator[FrozenTrial | Trial]:
+        """Trials that were under way when the search was interrupted, then new ones; asked for one batch at a time."""
+        begun = [trial for trial in study.trials if trial.state is TrialState.RUNNING]
+        for trial in begun:
+            starts = trial.user_attrs.get("starts", 0)
+            if "pruned" not in trial.user_attrs and trial.params.keys() == space.keys() and starts < STARTS:
+                yield trial
+            else:
+                if starts == STARTS:
+                    log.warning(
+                        "trial %d was under way %d times when the search was killed: given up", trial.number, starts
+                    )
+                tell_study(study, trial.number, None)
+        if self.grid:
+            _enqueue(study, space)
+            missing = sum(trial.state is TrialState.WAITING for trial in study.trials)
+        else:
+            missing = self.options.trials - sum(trial.state in SETTLED for trial in study.trials)
+        for _ in range(missing):
+            yield study.ask(space)
+
+    def _overrides(self, study: optuna.Study, trial: FrozenTrial | Trial, fixed: Sequence[str]) -> tuple[str, ...]:
+        Trial(study, trial._trial_id).set_user_attr("starts", trial.user_attrs.get("starts", 0) + 1)
+        return (*self._build_trial_overrides(trial, list(fixed), None), f"sweep.trial={trial.number}")
+
+    def _conclude(self, study: optuna.Study) -> None:
+        """Figures into the folder and onto the parent run; the winner on the screen."""
+        from rich.console import Console
+
+        write_figures(study, self.folder)
+        done = study.get_trials(states=[TrialState.COMPLETE])
+        logger, parent = OmegaConf.select(self.config, "trainer.logger"), parent_run_id(self.folder)
+        best = study.best_trial if done and not self.grid else None  # of a grid's machines each has its own
+        if logger and parent:
+            client = mlflow.MlflowClient(logger.tracking_uri)
+            for name in FIGURE_FILES:
+                if (self.folder / name).is_file():
+                    client.log_artifact(parent, str(self.folder / name))
+            for name, value in (best.params if best else {}).items():
+                client.set_tag(parent, f"best.{name}", value)
+        counts = Counter(trial.state.name.lower() for trial in study.trials)
+        states = ", ".join(f"{count} {state}" for state, count in counts.items())
+        console = Console()
+        console.print(f"search {study.study_name}: {len(study.trials)} trials, {states}", soft_wrap=True)
+        if best:
+            options = " ".join(f"{name}={value}" for name, value in best.params.items())
+            console.print(f"best: trial {best.number}, objective {best.value:.4f}: {options}", soft_wrap=True)
+        console.print(f"figures: {self.folder / 'history.png'}, importance.png; trials.csv", soft_wrap=True)
+
+    def _at_once(self) -> int:
+        from joblib import cpu_count
+
+        workers = OmegaConf.select(self.config, "hydra.launcher.n_jobs") or 1
+        return self.options.at_once or (workers if workers > 0 else cpu_count())
+
+
+def _enqueue(study: optuna.Study, space: dict[str, CategoricalDistribution]) -> None:
+    """Every combination that has no result, is not under way and does not wait already."""
+    there = [trial.params or trial.system_attrs.get("fixed_params") for trial in study.trials
+             if trial.state is not TrialState.FAIL]  # fmt: skip
+    for values in itertools.product(*(distribution.choices for distribution in space.values())):
+        params = dict(zip(space, values, strict=True))
+        if params not in there:
+            study.enqueue_trial(params)
+
+
+def tell_study(study: optuna.Study, number: int, value: Any) -> None:
+    """Enter what became of a trial: finished with a value, ended early, or failed (None, NaN)."""
+    if "pruned" in study.trials[number].user_attrs:
+        study.tell(number, state=TrialState.PRUNED)
+    elif value is None or not math.isfinite(value):
+        study.tell(number, state=TrialState.FAIL)
+    else:
+        study.tell(number, float(value))

@@ -1,0 +1,139 @@
+"""Anomaly scores: the back end, the criterion, the test clips' scores, and only then their labels."""
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import write_arrays, write_csv
+from mimii_pl.dataset import ClipRows, MachineSounds
+from mimii_pl.model import Detector
+from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
+from mimii_pl.scoring.level import level_scores
+from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS, PseudoAnomalies, pseudo_auc
+from mimii_pl.scoring.results import LEVEL, Result
+from mimii_pl.scoring.scorer import Scorer
+from mimii_pl.scoring.scores import ClipScore, score_results
+from mimii_pl.task._task import Task, interim_clips
+from mimii_pl.threshold import Thresholds
+
+log = logging.getLogger(__name__)
+
+
+class Anomaly(Task):
+    """Learn from normal clips and give every test clip an anomaly score; higher is more anomalous.
+
+    Options are those of `Task`; normal clips cannot teach another target than `machine_id`.
+    """
+
+    criterion = "pseudo_auc"  # AUC of pseudo-anomalies made of held-out normal clips
+    checkpoint_rule = "lowest validation loss on held-out normal clips"
+
+    def validate(self, detector: Detector, data: MachineSounds) -> None:
+        super().validate(detector, data)
+        if self.target != "machine_id":
+            raise InputError(
+                f"target={self.target}: task=anomaly learns from normal clips, and tells machine IDs apart at most. "
+                f"task=classification target={self.target} learns from clips of every class"
+            )
+        if self.backend is not None and not detector.has_embedding:
+            raise InputError(f"model={detector.name} has no embedding for backend={self.backend.name}")
+
+    def fit(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> float:
+        """Fit the back end on training clips and the thresholds on held-out ones; return the pseudo-anomaly AUC."""
+        embeddings = write_embeddings(scorer, data, run_dir) if scorer.detector.has_embedding else None
+        if self.backend is not None and embeddings is not None:
+            self._fit_backend(scorer, data, embeddings)
+            write_arrays(run_dir / "backend.npz", self.backend.state_dict())
+        clips, ids = data.of("validation")
+        normal = scorer.score_waves(clips, ids)
+        if scorer.detector.supports("classify"):
+            write_identified(scorer, data, run_dir)
+        scorer.thresholds = Thresholds.hold(normal, ids, data.labels)
+        self._choose_thresholds(scorer, scorer.thresholds, data, normal, ids)
+        return faults_auc(scorer, clips, ids, normal)
+
+    def _fit_backend(self, scorer: Scorer, data: MachineSounds, means: np.ndarray) -> None:
+        """Fit on embeddings of the training clips; `means` [N, D] are those averaged over windows."""
+        assert self.backend is not None
+        scorer.use(self.backend)
+        clips, ids = data.of("train")
+        if self.backend.pool == "mean":  # those of embeddings.npz
+            embeddings = means
+        else:
+            fewest = np.unique(ids, return_counts=True)[1].min()
+            windows = math.ceil(self.backend.limit / fewest)  # as many as the smallest machine ID needs
+            embeddings = scorer.embed_waves(clips, ids, "embedding training clips", windows)
+        self.backend.fit(embeddings, ids)
+
+    def _choose_thresholds(
+        self, scorer: Scorer, thresholds: Thresholds, data: MachineSounds, normal: np.ndarray, ids: np.ndarray
+    ) -> None:
+        assert self.threshold is not None
+        if not self.threshold.oracle:
+            thresholds.choose(self.threshold)
+            return
+        clips, clip_ids = data.anomalies_beside_validation()
+        if len(clips):  # else the test labels choose, in `evaluate`
+            scores = np.concatenate([normal, scorer.score_waves(clips, clip_ids)])
+            labels = np.repeat([0, 1], [len(normal), len(clips)])
+            thresholds.choose(self.threshold, (scores, np.concatenate([ids, clip_ids]), labels))
+
+    def evaluate(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> list[Result]:
+        assert scorer.thresholds is not None
+        rows = data.rows("test")
+        if not len(rows):
+            log.warning("there are no test clips: nothing to evaluate the detector by")
+        scores = scorer.score_waves(*data.of("test"), "scoring test clips") if len(rows) else np.empty(0)
+        levels = level_scores(*data.of("train"), *data.of("test"))
+        clips, level_clips = (clip_scores(data, rows, values) for values in (scores, levels))
+        level = [result._replace(metric=LEVEL) for result in score_results(level_clips) if result.metric == "auc"]
+        if not scorer.thresholds.thresholds:  # an oracle's, unless there were anomalies beside validation
+            assert self.threshold is not None
+            choose_thresholds(scorer.thresholds, self.threshold, clips)
+        return apply_thresholds(clips, scorer.thresholds, run_dir, official=data.official, level=level)
+
+    def interim(self, scorer: Scorer, data: MachineSounds) -> float:
+        clips, ids = interim_clips(data)
+        return faults_auc(scorer, clips, ids, scorer.score_waves(clips, ids))
+
+
+def write_embeddings(scorer: Scorer, data: MachineSounds, run_dir: Path) -> np.ndarray:
+    """Write the embedding of every clip, averaged over its windows, with everything known of the clip but its label.
+
+    Returns:
+        Those of the training clips, [N, D].
+    """
+    rows = np.concatenate([data.rows(split) for split in ("train", "validation", "test")])
+    clips = [data.clips[row] for row in rows]
+    embeddings = scorer.embed_waves(ClipRows(data.waves, rows), data.machine_id[rows], "embedding clips")
+    names = ("split", "machine", "machine_id", "path")
+    columns = {name: np.array([str(getattr(clip, name)) for clip in clips]) for name in names}
+    write_arrays(run_dir / "embeddings.npz", {"embedding": embeddings, **columns})
+    return embeddings[: len(data.rows("train"))]
+
+
+def faults_auc(scorer: Scorer, clips: ClipRows, ids: np.ndarray, normal: np.ndarray) -> float:
+    """AUC of pseudo-anomalies made of held-out normal clips against these clips, which score `normal` [N]."""
+    faulty = [PseudoAnomalies(clips, fault, scorer.sample_rate) for fault in range(len(PSEUDO_FAULTS))]
+    scores = [scorer.score_waves(one, ids, "scoring pseudo-anomalies") for one in faulty]
+    return pseudo_auc(normal, np.stack(scores), ids)
+
+
+def write_identified(scorer: Scorer, data: MachineSounds, run_dir: Path) -> None:
+    """Write which machine ID the detector assigns to each held-out normal clip."""
+    clips = [data.clips[row] for row in data.rows("validation")]
+    assigned = scorer.classify_waves(*data.of("validation")).argmax(axis=1)
+    rows = [(clip.path, clip.label, data.labels[number]) for clip, number in zip(clips, assigned, strict=True)]
+    write_csv(run_dir / "identified.csv", ("file", "machine_id", "taken_for"), rows)
+
+
+def clip_scores(data: MachineSounds, rows: np.ndarray, scores: np.ndarray) -> list[ClipScore]:
+    """Clips with their labels and scores [N]."""
+    triples = zip((data.clips[row] for row in rows), data.anomalous[rows], scores, strict=True)
+    return [
+        ClipScore(clip.machine, clip.machine_id, clip.domain, str(clip.path), int(label), float(score))
+        for clip, label, score in triples
+    ]

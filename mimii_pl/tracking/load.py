@@ -1,0 +1,43 @@
+"""Score with a run by any of its names: a directory, `latest`, or a model of the registry."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mimii_pl.scoring.bulk.files import score_files
+from mimii_pl.tracking.registry import local_run
+
+if TYPE_CHECKING:
+    from mimii_pl.scoring.scorer import Scorer
+
+
+def load(
+    run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("mimii_pl",), tracking_uri: str | None = None
+) -> "Scorer":
+    """Load a run as a `Scorer`. Weights and arrays only: nothing that is read can execute code.
+
+    Args:
+        run_dir: directory of a finished run, `latest`, or a registered model: `models:/fan@champion`, `models:/fan/3`.
+        device: `auto` takes a GPU where there is one.
+        trust: packages whose classes the run's configuration may name; add your own package for your own detectors.
+        tracking_uri: where models are registered; None: MLFLOW_TRACKING_URI, or the local default.
+
+    Raises:
+        InputError: there is no such run, or it names a class of a package that is not trusted.
+    """
+    from mimii_pl.scoring.scorer import load_run
+
+    return load_run(local_run(run_dir, tracking_uri), device=device, trust=trust)
+
+
+def score(*, run: str, tracking_uri: str | None = None, **options: Any) -> Path:
+    """Score recordings with a run, see `scoring.bulk.files.score_files`; the command `mimii score`.
+
+    Args:
+        run, tracking_uri: as for `load`.
+        **options: of `score_files`.
+
+    Returns:
+        The CSV that was written.
+    """
+    return score_files(lambda: local_run(run, tracking_uri), **options)

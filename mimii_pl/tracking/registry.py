@@ -1,0 +1,194 @@
+"""MLflow's model registry: versions made of finished runs, the alias on the one in use, versions fetched to score."""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from mimii_pl.core.config import read_config
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.run_dir import SCORING_FILES, find_run, read_facts, run_fingerprint
+from mimii_pl.tracking.store import existing, without_bars
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+MODEL_FILES = ("run.json", *SCORING_FILES)  # beside the checkpoint
+ALIAS = "champion"  # of the version in use
+SCHEME = "models:/"
+URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+|latest))")
+
+
+class Registered(NamedTuple):
+    """What became of a run: version `number` of `name`; `reason`: why the alias is where it is."""
+
+    name: str
+    number: str
+    moved: bool
+    reason: str
+
+
+def default_uri() -> str:
+    """The store that commands without a configured one look into."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
+
+
+def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[MlflowClient, ModelVersion]":
+    """Make a finished run a version of a registered model: its files are copied, later changes leave it as it is.
+
+    A run registered a second time, unchanged, is the version that it is already.
+
+    Raises:
+        InputError: the run is not recorded in MLflow, or the store cannot be reached.
+    """
+    facts, logger = read_facts(run_dir), read_config(run_dir).trainer.get("logger")
+    if not logger or "mlflow_run_id" not in facts:
+        raise InputError(
+            f"run={run_dir} is not recorded in MLflow, where models are registered: train with logger=mlflow"
+        )
+    client, run_id = existing(logger.tracking_uri), facts["mlflow_run_id"]
+    artifacts = _artifacts(client, run_id, run_dir, logger.tracking_uri)
+    files = [name for name in (*MODEL_FILES, facts["checkpoint"]) if (run_dir / name).is_file()]
+    content = run_fingerprint(run_dir)[:16]
+    _make_model(client, name)
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if (version.run_id, version.tags.get("content")) == (run_id, content):
+            return client, version
+    place = f"registered/{content}"
+    with tempfile.TemporaryDirectory() as folder, without_bars():
+        for file in files:
+            Path(folder, file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(run_dir / file, Path(folder, file))
+        client.log_artifacts(run_id, folder, place)
+    return client, client.create_model_version(name, f"{artifacts}/{place}", run_id, tags={**tags, "content": content})
+
+
+def _artifacts(client: "MlflowClient", run_id: str, run_dir: Path, tracking_uri: str) -> str:
+    """Where the files of an MLflow run are."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id).info.artifact_uri.rstrip("/")
+    except MlflowException:
+        raise InputError(f"run={run_dir}: MLflow in {tracking_uri} does not know it (any more): {run_id}") from None
+
+
+def _make_model(client: "MlflowClient", name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise InputError(f"name={name}: {error}") from None
+
+
+def promote(client: "MlflowClient", version: "ModelVersion", alias: str, force: bool) -> Registered:
+    """Put the alias on a version where that is right: there was none, this one is better, or it is forced to.
+
+    Better: a higher criterion on the very same held-out clips. Where these differ, nobody can say, and it stays.
+    """
+    from mlflow.exceptions import MlflowException
+
+    name, number = version.name, str(version.version)
+    holder = client.get_registered_model(name).aliases.get(alias)
+    if str(holder) == number:
+        return Registered(name, number, False, f"it is {alias} already")
+    moves, reason = (True, f"the first {alias}") if holder is None else _beats(version, client, str(holder))
+    if not (moves or force):
+        return Registered(name, number, False, f"{alias} stays on version {holder}: {reason}; force=true moves it")
+    try:
+        client.set_registered_model_alias(name, alias, number)
+    except MlflowException as error:
+        raise InputError(f"alias={alias}: {error}") from None
+    return Registered(name, number, True, f"{reason}{'' if moves else ', but forced to be it'}")
+
+
+def _beats(version: "ModelVersion", client: "MlflowClient", holder: str) -> tuple[bool, str]:
+    new, old = version.tags, client.get_model_version(version.name, holder).tags
+    if not new["held_out"] or any(new[key] != old.get(key) for key in ("criterion", "held_out")):
+        return False, f"not comparable with version {holder}, which was judged on other held-out clips or otherwise"
+    challenger, champion = float(new["value"]), float(old["value"])
+    word = "above" if challenger > champion else "not above"
+    figures = f"{challenger:.4f} is {word} the {champion:.4f} of version {holder}"
+    return challenger > champion, f"its {new['criterion']} of {figures}, on the same held-out clips"
+
+
+def local_run(run: str | Path, tracking_uri: str | None = None) -> Path:
+    """The run directory that is meant: one on this machine (see `_run_dir.find`), or a registered model, fetched."""
+    return fetch_model(str(run), tracking_uri or default_uri()) if str(run).startswith(SCHEME) else find_run(run)
+
+
+def fetch_model(uri: str, tracking_uri: str) -> Path:
+    """A version's files on this machine, downloaded once; a version never changes.
+
+    Args:
+        uri: `models:/fan@champion`, `models:/fan/3` or `models:/fan/latest`.
+        tracking_uri: of the store whose registry it is in.
+
+    Raises:
+        InputError: no such model, alias or version, or one that is not of this project.
+    """
+    import pooch
+
+    client = existing(tracking_uri)
+    version = _version(client, uri, tracking_uri)
+    source = client.get_model_version_download_uri(version.name, version.version)
+    key = hashlib.sha256(source.encode()).hexdigest()[:12]  # run and content are part of it
+    place = Path(pooch.os_cache("mimii_pl"), "models", f"{version.name}-{version.version}-{key}")
+    if not (place / "run.json").is_file():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+            try:
+                _download(source, folder, tracking_uri, uri).rename(place)
+            except OSError:  # another process was first
+                if not (place / "run.json").is_file():
+                    raise
+    return place
+
+
+def _download(source: str, folder: str, tracking_uri: str, uri: str) -> Path:
+    """Where in this folder its files are."""
+    import mlflow.artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with without_bars():
+            files = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder, tracking_uri=tracking_uri))
+    except (MlflowException, OSError) as error:
+        raise InputError(f"run={uri}: its files cannot be had from {source}: {error}") from None
+    if not all((files / name).is_file() for name in ("config.yaml", "run.json")):
+        raise InputError(f"run={uri} is not a model of this project: it has no config.yaml and run.json")
+    return files
+
+
+def _version(client: "MlflowClient", uri: str, tracking_uri: str) -> "ModelVersion":
+    asked = URI.fullmatch(uri)
+    if asked is None:
+        raise InputError(f"run={uri}: a registered model is models:/<name>@<alias> or models:/<name>/<version>")
+    model = _model(client, asked["name"], uri, tracking_uri)
+    versions = {str(v.version): v for v in client.search_model_versions(f"name = '{model.name}'")}
+    number = model.aliases.get(asked["alias"]) if asked["alias"] else asked["version"]
+    number = max(versions, key=int, default=None) if number == "latest" else str(number)
+    if number not in versions:
+        aliases = ", ".join(f"@{alias} ({version})" for alias, version in sorted(model.aliases.items())) or "none"
+        there = ", ".join(sorted(versions, key=int)) or "none"
+        raise InputError(f"run={uri}: no such alias or version. Aliases of {model.name}: {aliases}; versions: {there}")
+    return versions[number]
+
+
+def _model(client: "MlflowClient", name: str, uri: str, tracking_uri: str) -> "RegisteredModel":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_registered_model(name)
+    except MlflowException:
+        names = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none"
+        raise InputError(
+            f"run={uri}: no model of that name is registered in {tracking_uri}. There are: {names}"
+        ) from None

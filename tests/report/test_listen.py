@@ -1,0 +1,43 @@
+"""Clips of a split to see and to hear."""
+
+import re
+
+import pytest
+from support import world
+
+from mimii_pl.core.config import compose
+from mimii_pl.core.errors import InputError
+from mimii_pl.report.listen import listen
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return world.write(tmp_path_factory.mktemp("listen") / "world", train=3, test=2)
+
+
+def options(root, *more):
+    return [f"dataset.root={root}", f"dataset.cache_dir={root.parent / 'cache'}", "clips=1", *more]
+
+
+def test_every_id_and_condition_has_its_clips(root, tmp_path):
+    page = tmp_path / "page.html"
+    shown = listen(compose(options(root, "split=test", f"output={page}"), "command/listen"))
+    assert page.read_text() == shown.page
+    assert re.findall(r">(fan id_0\d, \w+)</h2>", shown.page) == [
+        f"fan id_0{number}, {condition}" for number in (0, 2) for condition in ("anomaly", "normal")
+    ]
+    assert shown.page.count("<audio") == shown.page.count("data:image/webp") == 4
+    assert "anomaly_id_00_00000000.wav" in shown.page
+
+
+def test_a_notebook_shows_it(root):
+    shown = listen(options(root, "split=train"))._repr_html_()
+    assert shown.startswith("<iframe srcdoc=")
+    assert "<audio" not in shown  # escaped
+
+
+@pytest.mark.parametrize(("split", "message"), [("eval", "split is one of: train"), ("validation", "no clip there")])
+def test_mistakes_are_named(root, split, message):
+    more = ["protocol.validation=0"] if split == "validation" else []
+    with pytest.raises(InputError, match=message):
+        listen(options(root, f"split={split}", *more))

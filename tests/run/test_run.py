@@ -1,0 +1,221 @@
+"""A whole run: what it leaves behind, that it resumes exactly, that its result scores as it did."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from support import world
+
+import mimii_pl
+from mimii_pl.core.config import CONF
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.run_dir import read_facts
+from mimii_pl.report import cost
+from mimii_pl.run import resumed, run
+from mimii_pl.scoring.results import LEVEL, per_machine_id, read_results
+
+ROOT = CONF.parent
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return world.write(tmp_path_factory.mktemp("runs") / "world", train=10, test=4)
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    """A finished smoke run of each kind: own score, and a back end on normalised features; two know their cost."""
+    runs = {}
+    for name, overrides in {
+        "complex_ssl": ["model=complex_ssl"],
+        "dense_ae": ["model=dense_ae", "features.normalize=train"],
+        "dense_ae_knn": ["model=dense_ae", "backend=knn", "efficiency.seconds=0.5"],
+        "spectrum_lof": ["model=spectrum", "backend=lof", "efficiency.seconds=0.5"],
+    }.items():
+        runs[name] = tmp_path_factory.mktemp(name)
+        run(world.configured(root, "trainer=smoke", *overrides), runs[name])
+    return runs
+
+
+def scores_of(run_dir):
+    with open(run_dir / "scores.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_run_directory_holds_what_it_should(finished):
+    for run_dir in finished.values():
+        assert {
+            "config.yaml",
+            "run.json",
+            "scores.csv",
+            "results.csv",
+            "history.csv",
+            "skipped.csv",
+            "report.html",
+            "thresholds.json",
+            "challenge",
+        } <= {path.name for path in run_dir.iterdir()}
+        assert (run_dir / "checkpoints" / "best.ckpt").is_file()
+        rows = scores_of(run_dir)
+        assert len(rows) == 16
+        assert list(rows[0]) == ["machine", "id", "domain", "file", "label", "score", "decision"]
+
+
+def test_what_a_run_costs_is_noted_and_shown(finished):
+    for name, run_dir in finished.items():
+        facts = read_facts(run_dir)
+        read = ("checkpoints/best.ckpt", "features.npz", "backend.npz")
+        assert facts["size_bytes"] == sum((run_dir / n).stat().st_size for n in read if (run_dir / n).is_file())
+        assert 0 < facts["seconds_per_epoch"] <= facts["train_seconds"]
+        text = cost.cost_cells(facts)
+        page = (run_dir / "report.html").read_text()
+        assert f"<td>{text['size_bytes']}</td>" in page
+        if name in ("complex_ssl", "dense_ae"):  # no time was given to measure
+            assert {text[figure] for figure in (*cost.SCORING_FIGURES, "peak_memory_bytes")} == {"-"}
+            continue
+        assert bool(facts["macs"]) == bool(facts["parameters"]) == (name == "dense_ae_knn")
+        assert facts["peak_memory_bytes"] > facts["size_bytes"]
+        assert facts["ms_per_clip_best_batch"] <= facts["ms_per_clip"]
+        assert facts["clips_per_second"] == pytest.approx(1e3 / facts["ms_per_clip_best_batch"])
+        assert (facts["ms_per_clip"] == facts["ms_per_clip_best_batch"]) == (facts["best_batch"] == 1)
+        assert f"<td>{text['ms_per_clip']}</td>" in page
+        assert "-" not in text.values()
+
+
+def test_results_are_the_metrics_of_the_scores(finished):
+    for run_dir in finished.values():
+        rows = scores_of(run_dir)
+        names = ("machine", "id", "label", "score", "decision")
+        machine, ids, label, score, decision = (np.array([row[name] for row in rows]) for name in names)
+        numbers = label.astype(int), score.astype(float)
+        expected = per_machine_id(machine, ids, *numbers, decisions=decision.astype(int))
+        results = read_results(run_dir / "results.csv")
+        assert [r for r in results if r.metric != LEVEL] == expected
+
+
+def test_the_level_alone_stands_beside_every_result(finished):
+    for run_dir in finished.values():
+        found = {r.id: r.value for r in read_results(run_dir / "results.csv") if r.metric == LEVEL}
+        assert set(found) == {"id_00", "id_02", "mean", "hmean", "min"}
+
+
+@pytest.mark.parametrize("kind", ["complex_ssl", "dense_ae", "dense_ae_knn"])
+def test_the_scorer_gives_the_scores_of_the_run(finished, kind):
+    rows = scores_of(finished[kind])
+    scorer = mimii_pl.load(finished[kind], device="cpu")
+    scores = scorer.score([row["file"] for row in rows], machine_id=[row["id"] for row in rows])
+    np.testing.assert_allclose(scores, [float(row["score"]) for row in rows], rtol=1e-5)
+
+
+def test_waveforms_and_files_score_the_same(finished):
+    row = scores_of(finished["complex_ssl"])[0]
+    scorer = mimii_pl.load(finished["complex_ssl"], device="cpu")
+    wave, rate = soundfile.read(row["file"], dtype="float32")
+    from_file = scorer.score(row["file"], machine_id=row["id"])
+    np.testing.assert_array_equal(scorer.score(wave, rate=rate, machine_id=f"fan/{row['id']}"), from_file)
+    np.testing.assert_array_equal(scorer.score(torch.from_numpy(wave), rate=rate, machine_id=row["id"]), from_file)
+    assert scorer.score(np.stack([wave, wave]), rate=rate, machine_id=row["id"]).shape == (2,)
+
+
+def test_the_scorer_explains_what_it_cannot_do(finished, tmp_path):
+    scorer = mimii_pl.load(finished["complex_ssl"], device="cpu")
+    wave = np.random.default_rng(0).standard_normal(24000).astype(np.float32)
+    with pytest.raises(InputError, match="fan/id_00, fan/id_02"):
+        scorer.score(wave, rate=16000)
+    with pytest.raises(InputError, match="'id_09' was not heard in training"):
+        scorer.score(wave, rate=16000, machine_id="id_09")
+    with pytest.raises(InputError, match="rate=16000"):
+        scorer.score(wave)
+    with pytest.raises(InputError, match="NaN"):
+        scorer.score(wave * np.nan, rate=16000, machine_id="id_00")
+    (tmp_path / "broken.wav").write_text("no sound")
+    with pytest.raises(InputError, match=r"broken.wav: not readable"):
+        scorer.score(tmp_path / "broken.wav", machine_id="id_00")
+    assert mimii_pl.load(finished["dense_ae"], device="cpu").score(wave, rate=16000).shape == (1,)
+
+
+def test_a_run_directory_cannot_name_foreign_code(finished, tmp_path):
+    for path in finished["dense_ae"].rglob("*"):
+        if path.is_file():
+            target = tmp_path / path.relative_to(finished["dense_ae"])
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace("mimii_pl.features.log_mel.LogMel", "os.system"))
+    with pytest.raises(InputError, match=r"os.system: not loaded"):
+        mimii_pl.load(tmp_path)
+
+
+def test_one_bad_clip_is_skipped_and_named(tmp_path):
+    root = world.write(tmp_path / "world", train=6, test=2)
+    (root / "fan" / "train" / "normal_id_00_00000099.wav").write_bytes(b"RIFF")
+    cfg = world.configured(root, "model=dense_ae", "trainer=smoke")
+    run(cfg, tmp_path / "run")
+    assert "normal_id_00_00000099.wav" in (tmp_path / "run" / "skipped.csv").read_text()
+    cfg.dataset.strict = True
+    with pytest.raises(InputError, match="normal_id_00_00000099"):
+        run(cfg, tmp_path / "strict")
+
+
+def test_an_id_without_anomalies_is_undefined_and_the_run_goes_on(tmp_path):
+    root = world.write(tmp_path / "world", train=6, test=2)
+    for path in (root / "fan" / "test").glob("anomaly_id_02_*"):
+        path.unlink()
+    run(world.configured(root, "model=dense_ae", "trainer=smoke"), tmp_path / "run")
+    values = {(r.id, r.metric): r.value for r in read_results(tmp_path / "run" / "results.csv")}
+    assert np.isnan(values["id_02", "auc"])
+    assert values["mean", "auc"] == values["id_00", "auc"]
+
+
+def test_one_id_and_an_id_classifier_is_explained(tmp_path):
+    root = world.write(tmp_path / "world", ids=(0,), train=6, test=2)
+    with pytest.raises(InputError, match="one ID only"):
+        run(world.configured(root, "model=complex_ssl", "trainer=smoke"), tmp_path / "run")
+
+
+OVERRIDES = ("model=complex_ssl", "augmentation=[noise,mixup]", "training.epochs=4", "dataset.batch_size=8")
+
+
+@pytest.mark.slow
+def test_a_finished_run_can_be_trained_longer(root, tmp_path):
+    run(world.configured(root, "model=simple_ae", "training.epochs=1"), tmp_path / "run")
+    run(*resumed(str(tmp_path / "run"), ["trainer.max_epochs=2"]))
+    facts = read_facts(tmp_path / "run")
+    assert (facts["status"], facts["epochs"]) == ("finished", 2)
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_bit_exactly(root, tmp_path):
+    run(world.configured(root, *OVERRIDES), tmp_path / "whole")
+    command = [sys.executable, ROOT / "train.py", *OVERRIDES, "logger=none", "trainer=cpu", f"dataset.root={root}",
+               f"dataset.cache_dir={root.parent / 'cache'}", f"hydra.run.dir={tmp_path / 'killed'}"]  # fmt: skip
+    same = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums in the same order
+    process = subprocess.Popen(command, cwd=tmp_path, env=same, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "scores.csv").exists()
+    cfg, run_dir = resumed(str(tmp_path / "killed"), [])
+    run(cfg, run_dir)
+    facts = read_facts(run_dir)
+    assert facts["train_seconds"] == pytest.approx(4 * facts["seconds_per_epoch"])  # all epochs, of both processes
+    assert (run_dir / "history.csv").read_text() == (tmp_path / "whole" / "history.csv").read_text()
+    assert [row["score"] for row in scores_of(run_dir)] == [row["score"] for row in scores_of(tmp_path / "whole")]
+
+
+def test_resuming_what_is_not_there_is_explained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="no interrupted run"):
+        resumed("latest", [])
+    with pytest.raises(InputError, match=r"not a run directory"):
+        resumed(str(tmp_path), [])
