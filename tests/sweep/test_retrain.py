@@ -112,7 +112,7 @@ def test_the_best_seed_is_the_champion(here, swept):
     assert tags["selection"].startswith("highest pseudo_auc on held-out normal clips of 2 runs")
     assert tags["held_out"] == facts["held_out"] == read_facts(runs[1 - highest(runs)])["held_out"]
     assert [one.name for one in client.search_registered_models()] == ["fan"]
-    assert "python score.py run=models:/fan@champion input=recordings/" in swept[1]
+    assert "mimii score run=models:/fan@champion input=recordings/" in swept[1]
 
 
 @pytest.mark.parametrize("name", ["models:/fan@champion", "models:/fan/1", "models:/fan/latest"])

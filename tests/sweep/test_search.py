@@ -164,7 +164,7 @@ def test_a_hopeless_trial_is_ended_early(root, tmp_path):
         assert math.isnan(run(cfg, tmp_path / "1-simple_ae-fan"))
     facts = read_facts(tmp_path / "1-simple_ae-fan")
     assert facts["status"] == "pruned"
-    assert facts["reason"] == "ended after 2 epochs"
+    assert facts["reason"] == "pruned after 2 epochs"
     assert study.trials[1].user_attrs == {"pruned": 1}
     assert sorted(study.trials[1].intermediate_values) == [0, 1]
 
