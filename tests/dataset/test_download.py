@@ -45,9 +45,13 @@ def _soon(monkeypatch):
 def configured(records, root, *overrides):
     """A run on DCASE 2020 as this server has it: its checksums are asked for, not pinned."""
     cfg = world.configured(
-        root, "model=dense_ae", "dataset=dcase2020", f"dataset.mirrors=[{records.url}]", "protocol.validation=0",
+        root,
+        "model=dense_ae",
+        "dataset=dcase2020",
+        f"dataset.mirrors=[{records.url}]",
+        "protocol.validation=0",
         *overrides,
-    )  # fmt: skip
+    )
     for entries in cfg.dataset.archives.values():
         for entry in entries:
             entry.files.fan = None
@@ -239,8 +243,10 @@ def test_offline_says_what_to_do(tmp_path):
         url = gone.url
     done = subprocess.run(
         [sys.executable, ROOT / "train.py", f"dataset.mirrors=[{url}]", "logger=none"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
     message = done.stderr.strip()
     assert len(message.splitlines()) == 1

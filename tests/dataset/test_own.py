@@ -45,9 +45,12 @@ def test_the_label_file_of_the_document_works_as_it_is(table):
     path = table(document(), data="sounds/sounds", column=2, suffix=".wav")
     data = of_table(path.parent, f"dataset.sounds={path.parent / 'sounds' / 'sounds'}")
     assert Counter((clip.split, clip.condition) for clip in data.clips) == {
-        ("train", "normal"): 20, ("validation", "normal"): 10, ("validation", "anomaly"): 10, ("test", "normal"): 10,
+        ("train", "normal"): 20,
+        ("validation", "normal"): 10,
+        ("validation", "anomaly"): 10,
+        ("test", "normal"): 10,
         ("test", "anomaly"): 10,
-    }  # fmt: skip
+    }
     assert [len(data.rows(split)) for split in ("train", "validation", "test")] == [20, 10, 20]
     assert data.labels == ["machine/id_00"]
 
@@ -152,8 +155,10 @@ def test_just_recordings_are_all_normal(tmp_path):
     data = of_folder(folder(tmp_path, *(f"{n}.wav" for n in range(10))))
     assert data.labels == ["machine/id_00"]
     assert Counter((clip.split, clip.condition) for clip in data.clips) == {
-        ("train", "normal"): 7, ("validation", "normal"): 1, ("test", "normal"): 2,
-    }  # fmt: skip
+        ("train", "normal"): 7,
+        ("validation", "normal"): 1,
+        ("test", "normal"): 2,
+    }
 
 
 def test_folders_name_conditions_and_ids(tmp_path):
@@ -162,9 +167,12 @@ def test_folders_name_conditions_and_ids(tmp_path):
     assert data.labels == ["pump/pump1", "pump/pump2", "pump/pump3"]
     tested = Counter((clip.machine_id, clip.condition) for clip in data.clips if clip.split == "test")
     assert tested == {
-        ("pump1", "anomaly"): 2, ("pump2", "anomaly"): 2, ("pump1", "normal"): 1, ("pump2", "normal"): 1,
+        ("pump1", "anomaly"): 2,
+        ("pump2", "anomaly"): 2,
+        ("pump1", "normal"): 1,
+        ("pump2", "normal"): 1,
         ("pump3", "normal"): 1,
-    }  # fmt: skip
+    }
 
 
 def test_deeper_folders_make_one_id(tmp_path):

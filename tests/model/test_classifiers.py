@@ -39,8 +39,9 @@ def test_mobilenet_has_the_parameters_of_the_published_network():
 
 
 def test_rare_classes_weigh_as_much(tmp_path):
-    cfg = world.configured(world.write(tmp_path / "world", train=10, test=5), "model=simple_classifier",
-                           "task=classification")  # fmt: skip
+    cfg = world.configured(
+        world.write(tmp_path / "world", train=10, test=5), "model=simple_classifier", "task=classification"
+    )
     data = world.data_of(cfg)
     counts = np.bincount(data.label[data.rows("train")])
     np.testing.assert_allclose(data.class_weights().numpy() * counts, counts.sum() / 2, rtol=1e-6)

@@ -194,8 +194,16 @@ def test_a_finished_run_can_be_trained_longer(root, tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_resumes_bit_exactly(root, tmp_path):
     run(world.configured(root, *OVERRIDES), tmp_path / "whole")
-    command = [sys.executable, ROOT / "train.py", *OVERRIDES, "logger=none", "trainer=cpu", f"dataset.root={root}",
-               f"dataset.cache_dir={root.parent / 'cache'}", f"hydra.run.dir={tmp_path / 'killed'}"]  # fmt: skip
+    command = [
+        sys.executable,
+        ROOT / "train.py",
+        *OVERRIDES,
+        "logger=none",
+        "trainer=cpu",
+        f"dataset.root={root}",
+        f"dataset.cache_dir={root.parent / 'cache'}",
+        f"hydra.run.dir={tmp_path / 'killed'}",
+    ]
     same = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums in the same order
     process = subprocess.Popen(command, cwd=tmp_path, env=same, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"

@@ -48,10 +48,17 @@ def write(root: Path, *, machine="fan", ids=(0, 2), train=16, test=6, seconds=1.
 
 def configured(root: Path, *overrides: str):
     """The configuration of a run on a world: CPU, nothing logged, shown or measured, cache beside it."""
-    return compose([
-        "logger=none", "trainer=cpu", "report=brief", "efficiency.seconds=0", f"dataset.root={root}",
-        f"dataset.cache_dir={root.parent / 'cache'}", *overrides,
-    ])  # fmt: skip
+    return compose(
+        [
+            "logger=none",
+            "trainer=cpu",
+            "report=brief",
+            "efficiency.seconds=0",
+            f"dataset.root={root}",
+            f"dataset.cache_dir={root.parent / 'cache'}",
+            *overrides,
+        ]
+    )
 
 
 def data_of(cfg):
