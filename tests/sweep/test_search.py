@@ -14,6 +14,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 from optuna.trial import TrialState, create_trial
 from support import world
+from support.cli import mimii
 
 from mimii_pl.core.config import CONF, compose
 from mimii_pl.core.errors import InputError
@@ -202,10 +203,8 @@ def test_a_finished_run_is_kept(root, tmp_path):
         run(world.configured(root, "model=spectrum", "backend.k=2"), tmp_path / "run")
 
 
-def command(root: Path, *overrides: str) -> list[str]:
+def options(root: Path) -> list[str]:
     return [
-        sys.executable,
-        str(ROOT / "train.py"),
         "sweep=random",
         *SMALL,
         f"dataset.root={root}",
@@ -213,7 +212,6 @@ def command(root: Path, *overrides: str) -> list[str]:
         "sweep.trials=5",
         "sweep.name=killed",
         "trainer.logger.tracking_uri=sqlite:///mlflow.db",
-        *overrides,
     ]
 
 
@@ -221,7 +219,8 @@ def command(root: Path, *overrides: str) -> list[str]:
 def test_a_killed_search_goes_on_and_loses_nothing(root, tmp_path):
     folder = tmp_path / "outputs" / "search" / "killed"
     with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(command(root), cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+        command = [sys.executable, ROOT / "train.py", *options(root)]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 300
         while not finished(folder) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -231,9 +230,9 @@ def test_a_killed_search_goes_on_and_loses_nothing(root, tmp_path):
     before = finished(folder)
     assert 1 <= len(before) < 5, (tmp_path / "log").read_text()
     with FileLock(folder / "search.lock"):  # as another process that searches would hold it
-        refused = subprocess.run(command(root), cwd=tmp_path, capture_output=True, text=True)
+        refused = mimii("train", *options(root), cwd=tmp_path)
     assert "is being searched by another process" in refused.stderr
-    done = subprocess.run(command(root), cwd=tmp_path, capture_output=True, text=True)
+    done = mimii("train", *options(root), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     after = finished(folder)
     assert len(after) == 5

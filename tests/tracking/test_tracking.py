@@ -3,7 +3,6 @@
 import csv
 import json
 import multiprocessing
-import os
 import re
 import socket
 import sqlite3
@@ -17,6 +16,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from support import world
+from support.cli import mimii
 
 from mimii_pl import load
 from mimii_pl.core.config import CONF, compose
@@ -77,17 +77,8 @@ def configured(root, uri, *overrides):
 
 def command_line(tmp_path, root, *overrides):
     """`python train.py` in an empty folder, with no MLflow server in its environment."""
-    command = [
-        sys.executable,
-        ROOT / "train.py",
-        "model=dense_ae",
-        "trainer=smoke",
-        f"dataset.root={root}",
-        f"dataset.cache_dir={root.parent / 'cache'}",
-        *overrides,
-    ]
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
-    return subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
+    where = f"dataset.root={root}", f"dataset.cache_dir={root.parent / 'cache'}"
+    return mimii("train", "model=dense_ae", "trainer=smoke", *where, *overrides, cwd=tmp_path)
 
 
 def check_recorded(client, run_dir):
