@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial
 from support import world
 from support.cli import mimii
 
-from mimii_pl.core.config import CONF, compose
+from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import parent_run_id, read_facts
 from mimii_pl.core.search_name import digest, search_name
@@ -37,7 +37,7 @@ def root(tmp_path_factory):
 
 
 def search(*overrides: str, space: dict | None = None) -> OptunaSearch:
-    cfg = compose([*overrides])
+    cfg = world.composed(*overrides)
     found = OptunaSearch(cfg.sweep, {**cfg.sweep.space, **(space or {})})
     found.grid, found.config = cfg.sweep.sampler is None, OmegaConf.create({"seed": 0})
     return found
@@ -45,7 +45,7 @@ def search(*overrides: str, space: dict | None = None) -> OptunaSearch:
 
 @pytest.mark.parametrize("model", SPACES)
 def test_a_space_names_options_of_its_detector(model):
-    cfg = compose([f"model={model}", "sweep=optuna"])
+    cfg = world.composed(f"model={model}", "sweep=optuna")
     one = search(f"model={model}", "sweep=optuna")
     space, _ = one._build_search_space([])
     one._refuse(space)
