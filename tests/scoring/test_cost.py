@@ -77,6 +77,7 @@ def test_the_measurement_keeps_to_its_budget_and_leaves_the_scorer_alone():
     assert scorer.batch_size == 32
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux can reset the peak")
 def test_a_run_does_not_inherit_the_memory_of_the_one_before():
     keep_freed_memory()

@@ -131,6 +131,7 @@ def test_cluster(worlds, tmp_path, launcher, options):
     assert "threads: 1" in (sweep_dir / "0-simple_ae-fan" / process.SCREEN).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "extra"), [("ray", "ray"), ("submitit_local", "cluster"), ("submitit_slurm", "cluster")]
 )

@@ -166,6 +166,7 @@ def test_scores_are_those_of_the_scorer_and_faults_are_named(runs, many, tmp_pat
     assert list(tmp_path.glob("out.csv*")) == [tmp_path / "out.csv"]
 
 
+@pytest.mark.slow
 def test_parts_are_scored_apart_and_make_the_whole(runs, many, tmp_path, monkeypatch):
     whole = rows_of(score(runs["scores"], many, tmp_path / "out.csv"))
     monkeypatch.chdir(tmp_path)
@@ -223,6 +224,7 @@ def test_a_recording_that_fails_in_its_own_way_costs_itself_only(runs, many, tmp
     assert sum(bool(row["score"]) for row in rows) == 56
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_list(runs, tmp_path):
     """Whatever is kept of a recording that cannot be used (its line, its row, its place) is kept of every other."""
 

@@ -105,6 +105,7 @@ def _same(rows, plain):
         np.testing.assert_allclose(*numbers, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_without_paths_is_explained(run_dir):
     with pytest.raises(InputError, match=r"need a column `path`; there is: file"):
         ScoreRecordings(str(run_dir), device="cpu")({"file": np.array(["a.wav"])})
@@ -130,6 +131,7 @@ def test_a_cluster_without_a_gpu_is_explained():
         _actors({"CPU": 8.0}, "cuda", None)
 
 
+@pytest.mark.slow
 def test_without_ray_the_extra_is_named(run_dir, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'mimii_pl\[ray\]'"):
