@@ -1,15 +1,93 @@
-"""The wheel: installed in an empty environment it brings the commands, the configuration and the report's page."""
+"""The wheel: installed in an empty environment, away from the checkout, it runs every command."""
 
+import json
+import os
 import subprocess
 import sys
 import sysconfig
 import zipfile
+from pathlib import Path
 
 import pytest
 
+from mimii_pl.__main__ import commands
 from mimii_pl.core.config import CONF
 
 ROOT = CONF.parent
+TESTS = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
+SMALL = (
+    "dataset=synthetic",
+    "machine=fan",
+    "model=spectrum",
+    "trainer=smoke",
+    "report=brief",
+    "efficiency.seconds=0",
+    "dataset.train_clips=4",
+    "dataset.test_clips=2",
+    "dataset.clip_seconds=1",
+)
+CLIPS = "data/synthetic"
+FIRST = "outputs/first"
+SWEEP = "outputs/sweep"
+FRESH = [  # each in an interpreter of its own, as a user starts it
+    ("mimii train", ["train", *SMALL, f"hydra.run.dir={FIRST}"], "spectrum on fan"),
+    (
+        "python -m mimii_pl",
+        ["train", "-m", *SMALL, "seed=0,1", "hydra/launcher=joblib", f"hydra.sweep.dir={SWEEP}"],
+        "leaderboard",
+    ),
+    (
+        "mimii train",
+        [
+            "train",
+            *SMALL,
+            "sweep=random",
+            "sweep.trials=2",
+            "sweep.name=cluster",
+            "+sweep.space={backend.k: 'range(1, 3)'}",
+            "hydra/launcher=submitit_local",
+            "threads=1",
+        ],
+        "best: trial",
+    ),
+]
+FORKED = [  # beside one another in processes forked from one that has the installed package imported
+    (["train", *SMALL, "model=dense_ae", "training.epochs=1", "hydra.run.dir=outputs/longer"], "dense_ae on fan"),
+    (["resume", "run=outputs/longer", "trainer.max_epochs=3"], "dense_ae on fan"),
+    (["train", "-m", *SMALL, "backend=knn,lof", "hydra.sweep.dir=outputs/grid"], "leaderboard"),
+    (
+        [
+            "train",
+            *SMALL,
+            "model=dense_ae",
+            "sweep=random",
+            "sweep.trials=2",
+            "+sweep.space={model.lr: 'choice(1e-3, 1e-2)'}",
+        ],
+        "best: trial",
+    ),
+    (
+        [
+            "train",
+            *SMALL,
+            "model=dense_ae",
+            "sweep=optuna",
+            "sweep.trials=2",
+            "+sweep.space={model.lr: 'choice(1e-3, 1e-2)'}",
+        ],
+        "best: trial",
+    ),
+    (["score", f"run={FIRST}", f"input={CLIPS}", "device=cpu"], "scores.csv"),
+    (["rescore", f"run={FIRST}", "backend=lof", "report=brief", "efficiency.seconds=0"], "fan"),
+    (["decide", f"run={FIRST}", "threshold=youden", "report=brief"], "fan"),
+    (["compare", "machine=fan"], "compare.html"),
+    (["register", f"run={FIRST}"], "is now champion"),
+    (["score", "run=models:/fan@champion", f"input={CLIPS}", "output=registered.csv", "device=cpu"], "registered.csv"),
+    (["retrain", f"sweep={SWEEP}", "seed=0,1"], "is now champion"),
+    (["listen", *(option for option in SMALL if option.startswith(("dataset", "machine"))), "clips=1"], "listen.html"),
+]
+LEFT = {"data", "mlruns", "outputs", "scores.csv", "registered.csv", "listen.html"}  # files that the documents name
 
 
 @pytest.fixture(scope="module")
@@ -20,45 +98,71 @@ def wheel(tmp_path_factory):
     return next(folder.glob("*.whl"))
 
 
-@pytest.mark.slow
-def test_every_config_and_template_is_inside(wheel):
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The folder of the programs of an environment with the wheel, and with the dependencies of this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True)
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    purelib = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    Path(purelib, "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # not their gigabytes again
+    return folder / "bin"
+
+
+def test_every_config_template_and_plugin_is_inside(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"mimii_pl/conf/{path.relative_to(CONF)}" for path in CONF.rglob("*.yaml")} <= names
-    assert {
-        f"mimii_pl/report/{name}" for name in ("page.html.j2", "table.html.j2", "compare.html.j2", "published.csv")
-    } <= names
-    assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "data/", "outputs/"))]
+    package = ROOT / "mimii_pl"
+    assert {f"mimii_pl/{path.relative_to(package)}" for path in package.rglob("*.j2")} <= names
+    assert {"mimii_pl/report/published.csv", "mimii_pl/py.typed", "hydra_plugins/mimii_pl_search.py"} <= names
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"mimii_pl", "hydra_plugins"}
 
 
-@pytest.mark.slow
-def test_installed_elsewhere_it_gives_the_same_commands(wheel, tmp_path):
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True)
-    purelib = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    with open(
-        f"{purelib}/dependencies.pth", "w"
-    ) as file:  # the dependencies of this environment, not their gigabytes again
-        file.write(sysconfig.get_path("purelib"))
-    for command, expected in (
-        (["mimii-train", "--cfg", "job", "model=dense_ae", "machine=bldc"], "mimii_pl.model.dense_ae.DenseAE"),
-        (["mimii-train", "--help"], "Examples"),
-        (["mimii-score", "--help"], "run=latest"),
-    ):
-        program = [tmp_path / "venv" / "bin" / command[0], *command[1:]]
-        done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert expected in done.stdout
-    where = subprocess.run(
-        [python, "-c", "import mimii_pl._config as c; print(c.CONF)"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert where.stdout.startswith(str(tmp_path))
+def test_every_command_runs(installed, tmp_path):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "PYTHONPATH"))}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    options = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+
+    where = subprocess.run([installed / "python", "-c", "import mimii_pl; print(mimii_pl.__file__)"], **options)
+    assert where.stdout.startswith(str(installed.parent))
+    for program, arguments, expected in FRESH:
+        start = [installed / "mimii"] if program == "mimii train" else [installed / "python", "-m", "mimii_pl"]
+        done = subprocess.run([*start, *arguments], **options)
+        check(arguments, done.returncode, done.stdout, done.stderr, expected)
+    for (arguments, expected), done in zip(FORKED, forked(installed, [one for one, _ in FORKED], options), strict=True):
+        check(arguments, *done, expected)
+    unreachable = ["download", "dataset=dcase2020", "machine=fan", "dataset.mirrors=[http://127.0.0.1:9]"]
+    ((code, _, error),) = forked(installed, [unreachable], options)
+    assert (code, len(error.strip().splitlines())) == (1, 1), error
+    assert "connection refused" in error
+    assert {arguments[0] for _, arguments, _ in FRESH} | {one[0] for one, _ in FORKED} | {"download"} == {*commands()}
+
+    assert {path.name for path in folder.iterdir()} == LEFT
+    runs = {path.parent for path in folder.rglob("config.yaml")}
+    logs = [path for path in folder.rglob("*.log") if ".submitit" not in path.parts]
+    assert {path.name for path in logs} == {"run.log"}
+    assert {path.parent for path in logs} <= runs
+
+
+def check(arguments, code, output, error, expected):
+    assert code == 0, f"{' '.join(arguments)}\n{output}\n{error}"
+    assert expected in " ".join(output.split()), f"{' '.join(arguments)}\n{output}\n{error}"
+
+
+def forked(installed, commands, options):
+    """Exit code, output and errors of commands, run one after the other without importing everything each time."""
+    code = """
+import json, os, sys
+from pathlib import Path
+sys.path.append(sys.argv[1])
+from support.cli import mimii
+done = [mimii(*arguments, cwd=Path.cwd(), env=os.environ) for arguments in json.loads(sys.argv[2])]
+print(json.dumps([[one.returncode, one.stdout, one.stderr] for one in done]))
+"""
+    python = [installed / "python", "-c", code, TESTS, json.dumps(commands)]
+    done = subprocess.run(python, check=True, **options)
+    return json.loads(done.stdout)
