@@ -113,7 +113,7 @@ def test_windows_are_pooled_or_judged_one_by_one():
         torch.testing.assert_close(pool(x, how), value)
     knn = KNN(metric="euclidean", pool="none")
     knn.fit(np.zeros((1, 2, 1)), np.zeros(1))
-    assert knn.score(np.array([[[1.0], [3.0]]]), np.zeros(1)).tolist() == [2.0]
+    assert knn.score(np.array([[[1.0], [3.0]]]), np.zeros(1)).tolist() == pytest.approx([2.0])
 
 
 def test_a_part_is_fitted_on_so_many_embeddings_at_most():

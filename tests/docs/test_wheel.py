@@ -27,6 +27,7 @@ SMALL = (
     "dataset.test_clips=2",
     "dataset.clip_seconds=1",
 )
+SEARCHED = "+sweep.space={model.lr: 'choice(1e-3, 1e-2)'}"
 CLIPS = "data/synthetic"
 FIRST = "outputs/first"
 SWEEP = "outputs/sweep"
@@ -56,35 +57,15 @@ FORKED = [  # beside one another in processes forked from one that has the insta
     (["train", *SMALL, "model=dense_ae", "training.epochs=1", "hydra.run.dir=outputs/longer"], "dense_ae on fan"),
     (["resume", "run=outputs/longer", "trainer.max_epochs=3"], "dense_ae on fan"),
     (["train", "-m", *SMALL, "backend=knn,lof", "hydra.sweep.dir=outputs/grid"], "leaderboard"),
-    (
-        [
-            "train",
-            *SMALL,
-            "model=dense_ae",
-            "sweep=random",
-            "sweep.trials=2",
-            "+sweep.space={model.lr: 'choice(1e-3, 1e-2)'}",
-        ],
-        "best: trial",
-    ),
-    (
-        [
-            "train",
-            *SMALL,
-            "model=dense_ae",
-            "sweep=optuna",
-            "sweep.trials=2",
-            "+sweep.space={model.lr: 'choice(1e-3, 1e-2)'}",
-        ],
-        "best: trial",
-    ),
+    (["train", *SMALL, "model=dense_ae", "sweep=random", "sweep.trials=2", SEARCHED], "best: trial"),
+    (["train", *SMALL, "model=dense_ae", "sweep=optuna", "sweep.trials=2", SEARCHED], "best: trial"),
     (["score", f"run={FIRST}", f"input={CLIPS}", "device=cpu"], "scores.csv"),
     (["rescore", f"run={FIRST}", "backend=lof", "report=brief", "efficiency.seconds=0"], "fan"),
     (["decide", f"run={FIRST}", "threshold=youden", "report=brief"], "fan"),
     (["compare", "machine=fan"], "compare.html"),
     (["register", f"run={FIRST}"], "is now champion"),
     (["score", "run=models:/fan@champion", f"input={CLIPS}", "output=registered.csv", "device=cpu"], "registered.csv"),
-    (["retrain", f"sweep={SWEEP}", "seed=0,1"], "is now champion"),
+    (["retrain", f"sweep={SWEEP}", "seed=0,1"], "fan version 2"),
     (["listen", *(option for option in SMALL if option.startswith(("dataset", "machine"))), "clips=1"], "listen.html"),
 ]
 LEFT = {"data", "mlruns", "outputs", "scores.csv", "registered.csv", "listen.html"}  # files that the documents name
