@@ -12,7 +12,7 @@ from mimii_pl.dataset._clip import Batch, Crop
 if TYPE_CHECKING:
     from lightning_fabric.utilities.data import AttributeDict
 
-Integers = list[int] | tuple[int, ...]  # a list in YAML, a tuple as a default: that one cannot be modified by accident
+Integers = list[int] | tuple[int, ...]  # a list in YAML; a tuple as a default, since it is immutable
 
 
 class Detector(pl.LightningModule):
@@ -25,7 +25,7 @@ class Detector(pl.LightningModule):
 
     crop: Crop | None = None  # the part of a clip it trains on at a time; None: whole clips
     uses_machine_id = False  # True if `score` depends on the machine ID
-    hparams: "AttributeDict"  # narrows Lightning's declaration, which has no attributes
+    hparams: "AttributeDict"  # a type only: Lightning also allows mappings without attribute access
 
     def need_one_channel(self, in_shape: tuple[int, int, int]) -> None:
         """Raise InputError for features of more than one channel, such as the complex spectrum."""

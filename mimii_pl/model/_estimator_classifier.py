@@ -1,4 +1,4 @@
-"""Base class of scikit-learn classifiers of windows of frames, stored in checkpoints with skops: no pickle."""
+"""Base class of scikit-learn classifiers of windows of frames, stored without pickle, known types only."""
 
 from typing import Any
 

@@ -15,9 +15,9 @@ from mimii_pl.model._window_ae import WindowAE
 class IDNN(WindowAE):
     """Interpolation deep neural network that predicts the middle frame of a window (Suefusa et al., ICASSP 2020).
 
-    Use it for non-stationary machines such as valves: a transient fills its window and cannot be copied
-    from within it, so rare but normal events raise the score less than with an auto-encoder. Score: mean squared error
-    of the middle frames.
+    Use it for non-stationary machines such as valves: a transient fills its window and cannot be copied from within it,
+    so rare but normal events raise the score less than with an auto-encoder. Score: mean squared error of the middle
+    frames.
 
     Args:
         in_shape: (1, F, N) of a spectrum.

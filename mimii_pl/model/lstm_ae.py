@@ -11,9 +11,9 @@ from mimii_pl.model._window_ae import WindowAE
 class LSTMAE(WindowAE):
     """LSTM auto-encoder over the frames of a log-mel window (Malhotra et al., ICML workshop 2016).
 
-    One of the MIMII framework's auto-encoders. The encoder reads one spectrum per time step; its
-    last hidden state is the bottleneck. The decoder receives it at every step and outputs the frames. (The source
-    document runs the LSTM over the values of the window one by one, 320 steps; here it follows time, frame by frame.)
+    One of the MIMII framework's auto-encoders. The encoder reads one spectrum per time step; its last hidden state is
+    the bottleneck. The decoder receives it at every step and outputs the frames. (The source document runs the LSTM
+    over the values of the window one by one, 320 steps; here it follows time, frame by frame.)
 
     Args:
         in_shape: (1, F, N) of a spectrum.

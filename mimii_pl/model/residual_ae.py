@@ -11,8 +11,8 @@ from mimii_pl.model._window_ae import WindowAE
 class ResidualAE(WindowAE):
     """Dense auto-encoder of log-mel windows whose hidden layers are residual blocks (He et al., CVPR 2016).
 
-    One of the MIMII framework's auto-encoders. No skip connection crosses the bottleneck, so the
-    whole reconstruction passes through it.
+    One of the MIMII framework's auto-encoders. No skip connection crosses the bottleneck, so the whole reconstruction
+    passes through it.
 
     Args:
         in_shape: (1, F, N) of a spectrum.

@@ -14,8 +14,8 @@ from mimii_pl.model._detector import Integers
 class ResNet1d(NetworkClassifier):
     """Residual network on the raw waveform (He et al., CVPR 2016; on waveforms Dai et al., ICASSP 2017).
 
-    A one-dimensional classifier that needs no features. A wide strided convolution, then stages of two
-    residual blocks with stride 4 between them, and the mean over time. Clips are scaled to an RMS of 1, so that the
+    A one-dimensional classifier that reads the waveform instead of features. A wide strided convolution, then stages of
+    two residual blocks with stride 4 between them, and the mean over time. Clips are scaled to an RMS of 1, so that the
     level does not reveal the class.
 
     Args:

@@ -14,9 +14,9 @@ from mimii_pl.model._window_ae import WindowAE
 class VAE(WindowAE):
     """Variational auto-encoder over windows of log-mel frames (Kingma, Welling, ICLR 2014).
 
-    One of the MIMII framework's auto-encoders. Loss: squared error summed over a window plus the
-    Kullback-Leibler divergence of the posterior from N(0, 1), averaged over windows. Score: mean squared error of the
-    window decoded from the posterior's mean, so that it is deterministic. Embedding: that mean.
+    One of the MIMII framework's auto-encoders. Loss: squared error summed over a window plus the Kullback-Leibler
+    divergence of the posterior from N(0, 1), averaged over windows. Score: mean squared error of the window decoded
+    from the posterior's mean, so that it is deterministic. Embedding: that mean.
 
     Args:
         in_shape: (1, F, N) of a spectrum.

@@ -14,9 +14,8 @@ from mimii_pl.model._window_classifier import WindowClassifier
 class VAEClassifier(WindowClassifier):
     """Classifier of log-mel windows through a variational information bottleneck (Alemi et al., ICLR 2017).
 
-    One of the MIMII framework's classifiers: the encoder of `vae`, followed by a linear layer.
-    Loss: cross entropy of a draw from the posterior plus its divergence from N(0, 1). Predictions use the posterior's
-    mean.
+    One of the MIMII framework's classifiers: the encoder of `vae`, followed by a linear layer. Loss: cross entropy of a
+    draw from the posterior plus its divergence from N(0, 1). Predictions use the posterior's mean.
 
     Args:
         in_shape: (1, F, N) of a spectrum.

@@ -13,11 +13,11 @@ KERNEL_SIZE = 3
 class WaveAE(Detector):
     """Dilated one-dimensional convolutional auto-encoder on the raw waveform.
 
-    The slowest auto-encoder; it needs no features. Convolutions with ReLU, dilated by 1, 2, 4, ..., two poolings by 2,
-    and the mirror image. Each waveform is scaled to [0, 1] by its own minimum and maximum. Trained on excerpts, which
-    keeps it affordable on a CPU; scored on the whole clip, excerpt by excerpt, so that a clip of any length fits in
-    memory. Score: mean squared error in units of the scaled waveform. (The source document sums the output instead,
-    which is not an error measure.)
+    The slowest auto-encoder, which reads the waveform instead of features. Convolutions with ReLU, dilated by 1, 2, 4,
+    ..., two poolings by 2, and the mirror image. Each waveform is scaled to [0, 1] by its own minimum and maximum.
+    Trained on excerpts, which keeps it affordable on a CPU; scored on the whole clip, excerpt by excerpt, so that a
+    clip of any length fits in memory. Score: mean squared error in units of the scaled waveform. (The source document
+    sums the output instead, which is not an error measure.)
 
     Args:
         in_shape: (C, F, N) of the features; not used, it reads the waveform.
