@@ -207,14 +207,6 @@ class MachineSounds(pl.LightningDataModule):
             )
         return self.loader(rows)
 
-    def test_dataloader(self) -> DataLoader:
-        """Whole test clips, in order."""
-        return self.loader(self.rows("test"))
-
-    def predict_dataloader(self) -> DataLoader:
-        """The test clips: what a run scores at its end."""
-        return self.test_dataloader()
-
     def loader(self, rows: np.ndarray) -> DataLoader:
         """Whole clips of these rows in order; with several processes each takes its share once."""
         processes = self._processes()
