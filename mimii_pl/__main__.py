@@ -253,7 +253,7 @@ def _list_commands() -> None:
     for name, summary in summaries.items():
         print(f"  {name:<{width}}  {summary}")
     print("\nOptions and examples of a command: mimii <command> --help")
-    print("A command line without a command is one of train: mimii model=dense_ae machine=fan")
+    print("Without a command, the options are those of train: mimii machine=fan")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class SyncBatchNorm(TorchSyncBatchNorm):
         """Restore the original batch norms; parameters and running statistics stay."""
         for module in model.modules():
             if isinstance(module, _Shared):
-                module.__class__ = module.original
+                module.__class__ = module.original  # type: ignore[assignment]  # mypy takes __class__ as fixed
         return super().revert(model)
 
 
@@ -59,7 +59,7 @@ class _Shared(_BatchNorm):
 
 
 def _share(module: _BatchNorm) -> None:
-    original = type(module)
+    original: type[_BatchNorm] = type(module)
     module.__class__ = _Shared
     assert isinstance(module, _Shared)
     module.original = original
