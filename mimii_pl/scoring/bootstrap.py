@@ -96,8 +96,8 @@ def weighted_auc(normal: NDArray, anomalous: NDArray, of_normal: NDArray, of_ano
 def interval(one: NDArray, other: NDArray, confidence: float = 0.95) -> Interval:
     """Return the difference `one - other` of two rows of `resampled_auc`, with its percentile interval.
 
-    >>> interval(np.array([0.9, 0.8, 1.0]), np.array([0.5, 0.5, 0.5]), confidence=0.5)
-    Interval(difference=0.4, low=0.35, high=0.45)
+    >>> interval(np.array([0.75, 0.5, 1.0]), np.array([0.5, 0.5, 0.5]), confidence=0.5)
+    Interval(difference=0.25, low=0.125, high=0.375)
     """
     difference = one - other
     tail = (1 - confidence) / 2

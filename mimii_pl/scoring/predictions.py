@@ -57,7 +57,7 @@ FIRST = ("file", "machine", "id", "class", "taken_for")
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write csv: file, machine, id, true class, predicted class, then the probability of each class at full precision."""
+    """Write csv: file, machine, id, true class, predicted class, then the probability of each class, unrounded."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow((*FIRST, *(f"p({name})" for name in predictions.classes)))

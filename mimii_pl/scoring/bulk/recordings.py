@@ -105,7 +105,7 @@ def _table(file: IO[str], source: Path) -> Iterator[tuple[int, Recording]]:
     path = next((names.index(name) for name in PATH if name in names), None)
     if path is None:
         raise InputError(
-            f"input={source}: there is no column `path`, only {', '.join(filter(None, names)) or 'empty names'}. "
+            f"input={source}: there is no column `path`; the columns are: {', '.join(filter(None, names)) or 'none'}. "
             "Name a list of paths without a header .txt"
         )
     machine_id = names.index(ID) if ID in names else None
