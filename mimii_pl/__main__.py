@@ -35,7 +35,7 @@ HINTS = {  # how to continue after Ctrl-C
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name; without arguments, or with --help alone, list the commands."""
-    command, arguments = parse(sys.argv[1:] if argv is None else argv)
+    command, arguments = split_command(sys.argv[1:] if argv is None else argv)
     if command is None:
         _list_commands()
         return
@@ -59,7 +59,7 @@ def commands() -> dict[str, str]:
     return {path.stem: _summary(path) for path in files}
 
 
-def parse(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+def split_command(argv: Sequence[str]) -> tuple[str | None, list[str]]:
     """Split the arguments into command and options; without a command they are options of `train`.
 
     Raises:

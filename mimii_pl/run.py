@@ -79,7 +79,9 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     trainer = build(cfg.trainer)
     recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir))  # MLflow
     try:
-        train(trainer, detector, data, recorder, run_dir, _pruner(cfg, task, run_dir))  # best on held-out clips
+        train_detector(
+            trainer, detector, data, recorder, run_dir, _pruner(cfg, task, run_dir)
+        )  # best on held-out clips
     except TrialPruned as reason:
         log.info("%s", reason)
         write_facts(run_dir, status="pruned", reason=str(reason))
@@ -216,7 +218,7 @@ def _pruner(cfg: DictConfig, task: Task, run_dir: Path) -> pl.Callback | None:
     return pruning(options, build(options.pruner), run_dir, task.interim_objective)
 
 
-def train(
+def train_detector(
     trainer: pl.Trainer,
     detector: Detector,
     data: MachineSounds,

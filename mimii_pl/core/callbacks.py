@@ -12,7 +12,7 @@ from mimii_pl.core.files import write_text
 
 
 class History(pl.Callback):
-    """Writes the losses and metrics of every epoch to `history.csv` (columns: epoch, metric, value).
+    """Callback that writes the losses and metrics of every epoch to `history.csv` (columns: epoch, metric, value).
 
     Args:
         path: the file; it is rewritten atomically after every epoch.
@@ -37,7 +37,7 @@ class History(pl.Callback):
 
 
 class Stopwatch(pl.Callback):
-    """Measures the wall time of training in seconds, with validation and checkpoints, and counts epochs.
+    """Callback that measures the wall time of training, with validation and checkpoints, in seconds, and counts epochs.
 
     Its state is part of the checkpoints: a resumed run continues the count, and work lost to an interruption is not
     counted. It must come before the callback that writes them.
@@ -65,7 +65,7 @@ class Stopwatch(pl.Callback):
 
 
 class SeedEachEpoch(pl.Callback):
-    """Seeds torch by (seed, epoch, process), so that a resumed run draws the same numbers as an uninterrupted one.
+    """Callback that seeds torch by (seed, epoch, process): a resumed run draws the numbers of an uninterrupted one.
 
     Args:
         seed: the run's seed.

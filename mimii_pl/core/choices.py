@@ -22,7 +22,7 @@ def brought_choices(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, str]
     given = {item.partition("=")[0].lstrip("+~").partition("@")[0] for item in overrides}
     brought = {}
     for group, choice in _changes(f"model/{cfg.choices.model}").items():
-        composed = cfg.choices[group] if group in cfg.choices else list(cfg[group])  # Hydra records no lists
+        composed = cfg.choices[group] if group in cfg.choices else list(cfg.get(group) or ())  # Hydra records no lists
         if group not in given and choice not in (defaults.get(group), None) and choice == composed:
             brought[group] = f"[{','.join(choice)}]" if isinstance(choice, list) else str(choice)
     return brought

@@ -1,7 +1,7 @@
 """Run each job of a sweep in its own process, so that a crash cannot take the sweep down.
 
-When it ends, or is killed for lack of memory, its memory is freed. The process is forked from a server that has already
-imported the libraries, writes its output to a file, and ends with its parent.
+Nor can the out-of-memory killer, and the memory of a run is freed when it ends. The process is forked from a server
+that has already imported the libraries, writes its output to a file, and ends with its parent.
 """
 
 import logging.config
@@ -25,7 +25,7 @@ PRELOADED = ["torch", "pytorch_lightning", "torchmetrics", "sklearn.metrics", "s
 
 
 class RunError(Exception):
-    """Carries the traceback of an exception raised in the process of a run, as text."""
+    """Traceback, as text, of an exception raised in the process of a run."""
 
 
 class KilledError(Exception):

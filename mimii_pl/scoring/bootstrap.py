@@ -21,7 +21,7 @@ class Interval(NamedTuple):
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval excludes 0, no difference."""
+        """True if the interval excludes 0, no difference."""
         return self.low > 0 or self.high < 0
 
 

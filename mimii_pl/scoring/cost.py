@@ -21,7 +21,7 @@ from mimii_pl.scoring.scorer import Scorer
 BATCHES = [2**power for power in range(9)]  # 1 to 256 clips
 TIMED_PASSES = 3  # minimum of timed passes per batch size; more while its share of the budget lasts
 SHARES = 20  # shares that the budget is divided into, one per batch size
-Clips = np.ndarray | ClipRows  # int16 [N, samples]
+_Clips = np.ndarray | ClipRows  # int16 [N, samples]
 
 
 class Scoring(NamedTuple):
@@ -42,7 +42,7 @@ class Scoring(NamedTuple):
     clips_per_second: float
 
 
-def write_cost(scorer: Scorer, waves: Clips, ids: np.ndarray, run_dir: Path, seconds: float) -> None:
+def write_cost(scorer: Scorer, waves: _Clips, ids: np.ndarray, run_dir: Path, seconds: float) -> None:
     """Add the cost of the run and of scoring to run.json.
 
     Args:
@@ -56,7 +56,7 @@ def write_cost(scorer: Scorer, waves: Clips, ids: np.ndarray, run_dir: Path, sec
     write_facts(run_dir, **{name: fact for name, fact in facts.items() if fact is not None})
 
 
-def measure(scorer: Scorer, waves: Clips, ids: np.ndarray, seconds: float) -> Scoring:
+def measure(scorer: Scorer, waves: _Clips, ids: np.ndarray, seconds: float) -> Scoring:
     """Measure scoring: the batch size is doubled while that helps; each size takes the median after a warm-up pass.
 
     Args:
@@ -83,7 +83,7 @@ def measure(scorer: Scorer, waves: Clips, ids: np.ndarray, seconds: float) -> Sc
     return Scoring(macs, 1e3 * per_clip[1], 1e3 * per_clip[best], best, 1 / per_clip[best])
 
 
-def _pass(scorer: Scorer, waves: Clips, ids: np.ndarray, size: int) -> float:
+def _pass(scorer: Scorer, waves: _Clips, ids: np.ndarray, size: int) -> float:
     """Return the seconds to score one batch; the scores are copied to the CPU, which waits for a GPU to finish."""
     rows = np.arange(size) % len(waves)
     one_batch, clips = copy.copy(scorer), waves[rows]

@@ -154,7 +154,7 @@ class Scorer:
         return self._predict(self.detector.classify, waves, ids, description).astype(np.float64)
 
     def predict_waves(self, waves: Clips, ids: np.ndarray) -> np.ndarray:
-        """Return what the run is trained for: scores [N], or class probabilities [N, K]."""
+        """Return the predictions of the run: scores [N], or class probabilities [N, K]."""
         return self.score_waves(waves, ids) if self.classes is None else self.classify_waves(waves, ids)
 
     def embed_waves(

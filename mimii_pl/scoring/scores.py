@@ -25,7 +25,7 @@ class ClipScore(NamedTuple):
 
 
 def write_scores(path: Path, clips: Iterable[ClipScore]) -> None:
-    """Write csv, scores at full precision, whole or not at all."""
+    """Write csv, with scores at full precision."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(ClipScore._fields)

@@ -90,7 +90,7 @@ class Anomaly(Task):
         levels = level_scores(*data.of("train"), *data.of("test"))
         clips, level_clips = (clip_scores(data, rows, values) for values in (scores, levels))
         level = [result._replace(metric=LEVEL) for result in score_results(level_clips) if result.metric == "auc"]
-        if not scorer.thresholds.thresholds:  # of an oracle, without anomalies beside validation
+        if not scorer.thresholds.thresholds:  # an oracle without anomalies next to the validation clips
             assert self.threshold is not None
             choose_thresholds(scorer.thresholds, self.threshold, clips)
         return apply_thresholds(clips, scorer.thresholds, run_dir, official=data.official, level=level)

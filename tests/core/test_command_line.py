@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mimii_pl import __version__
-from mimii_pl.__main__ import call_run, commands, main, parse, translate
+from mimii_pl.__main__ import call_run, commands, main, split_command, translate
 from mimii_pl.core.choices import brought_choices
 from mimii_pl.core.config import CONF, compose
 from mimii_pl.core.run_dir import write_facts
@@ -46,8 +46,8 @@ def test_an_unknown_command_gets_one_line_with_the_closest(word, meant):
 
 @pytest.mark.parametrize("arguments", ["model=vae", "-m model=vae,idnn", "--cfg job", "best=latest"])
 def test_options_without_a_command_are_those_of_train(arguments):
-    assert parse(arguments.split()) == ("train", arguments.split())
-    assert parse(["train", *arguments.split()]) == ("train", arguments.split())
+    assert split_command(arguments.split()) == ("train", arguments.split())
+    assert split_command(["train", *arguments.split()]) == ("train", arguments.split())
 
 
 @pytest.fixture

@@ -51,15 +51,7 @@ def score_files(
     Returns:
         The CSV that was written.
     """
-    if engine not in ENGINES or shard_size < 1 or (workers is not None and workers < 1):
-        raise InputError(
-            f"engine={engine} shard_size={shard_size} workers={workers}: engine must be one of {', '.join(ENGINES)}, "
-            "the others at least 1"
-        )
-    if engine == "ray":
-        from mimii_pl.scoring.bulk.ray import require_ray, score_shards
-
-        require_ray()
+    _validate(engine, shard_size, workers)
     run_dir = find()
     numbers = _parse_part(part)
     target = Path(output or _default_output(run_dir, part, numbers))
@@ -70,6 +62,8 @@ def score_files(
         scorer = load_run(run_dir, device="cpu" if engine == "ray" else device)
         predictor = Predictor(scorer, machine_id)
         if engine == "ray":
+            from mimii_pl.scoring.bulk.ray import score_shards
+
             missing, columns = shards.missing(), predictor.columns
             stream = score_shards(missing, run_dir, columns, machine_id=machine_id, device=device, workers=workers)
         else:
@@ -80,6 +74,18 @@ def score_files(
         shards.join(predictor.columns, summary.note)
     summary.show(target)
     return target
+
+
+def _validate(engine: str, shard_size: int, workers: int | None) -> None:
+    if engine not in ENGINES or shard_size < 1 or (workers is not None and workers < 1):
+        raise InputError(
+            f"engine={engine} shard_size={shard_size} workers={workers}: engine must be one of {', '.join(ENGINES)}, "
+            "the others at least 1"
+        )
+    if engine == "ray":
+        from mimii_pl.scoring.bulk.ray import require_ray
+
+        require_ray()
 
 
 def _score(predictor: Predictor, shards: Shards, stream: Iterator[tuple[int, list[Prediction]]]) -> None:

@@ -33,7 +33,7 @@ class Decoded(NamedTuple):
 
 
 class Predictor:
-    """Predicts scores or classes of recordings with a scorer.
+    """Predictor of scores or classes for decoded recordings, built on a scorer.
 
     Args:
         machine_id: ID of all recordings; None: that of each recording, or else the one in its file name.

@@ -22,7 +22,7 @@ DECODERS = {"CPU": 1, "GPU": 4}  # decoding threads of an actor
 
 
 class ScoreRecordings:
-    """Scores batches of recordings in actors of `ray.data.Dataset.map_batches`; each actor loads the run once.
+    """Function for `ray.data.Dataset.map_batches` that scores recordings in actors; each actor loads the run once.
 
     Columns in: `path`, and `machine_id` if the ID is not in the file name; others pass through. Columns out:
     `machine_id`, `score` (higher is more anomalous), `higher_than` (share of held-out normal clips of that machine ID
