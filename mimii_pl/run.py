@@ -78,10 +78,9 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     task.validate(detector, data)
     trainer = build(cfg.trainer)
     recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir))  # MLflow
+    pruner = _pruner(cfg, task, run_dir)
     try:
-        train_detector(
-            trainer, detector, data, recorder, run_dir, _pruner(cfg, task, run_dir)
-        )  # best on held-out clips
+        train_detector(trainer, detector, data, recorder, run_dir, pruner)  # best checkpoint by held-out clips
     except TrialPruned as reason:
         log.info("%s", reason)
         write_facts(run_dir, status="pruned", reason=str(reason))
