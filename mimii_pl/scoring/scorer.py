@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
 from mimii_pl.backend._backend import BackEnd, pool
@@ -235,14 +236,10 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] 
         refuse_strangers(node, trust)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    features = build(cfg.features)
-    if (statistics := run_dir / "features.npz").is_file():
-        features.fitted = Statistics(*(torch.from_numpy(a) for a in read_arrays(statistics).values()))
-    detector_class = class_of(cfg.model)
-    detector = detector_class.load_from_checkpoint(run_dir / facts["checkpoint"], map_location="cpu", weights_only=True)
+    checkpoint = run_dir / facts["checkpoint"]
     scorer = Scorer(
-        detector,
-        features,
+        class_of(cfg.model).load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True),
+        _fitted_features(cfg, run_dir),
         labels=facts["labels"],
         classes=facts.get("classes"),
         sample_rate=cfg.dataset.sample_rate,
@@ -258,3 +255,10 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] 
     if (state := run_dir / "thresholds.json").is_file():
         scorer.thresholds = Thresholds(**json.loads(state.read_text()))
     return scorer
+
+
+def _fitted_features(cfg: DictConfig, run_dir: Path) -> torch.nn.Module:
+    features = build(cfg.features)
+    if (statistics := run_dir / "features.npz").is_file():
+        features.fitted = Statistics(*(torch.from_numpy(array) for array in read_arrays(statistics).values()))
+    return features
