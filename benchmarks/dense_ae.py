@@ -6,7 +6,7 @@ from pathlib import Path
 from _bench import data, peak_mib, recordings, scorer, show, workplace
 
 from mimii_pl.core.config import build
-from mimii_pl.core.process import quiet_lightning
+from mimii_pl.core.settings import quiet_lightning
 
 OFFICIAL = {"features": 10.4, "epoch": 4.5, "all": 49.0}  # seconds on two cores: 360 clips, 66,700 windows, 5 epochs
 

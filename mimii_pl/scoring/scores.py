@@ -1,4 +1,4 @@
-"""Scores of a run's test clips, `scores.csv`: a row per clip with what is known of it and what it was called."""
+"""Scores of the test clips, `scores.csv`: one row per clip with its label, score and decision."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from mimii_pl.scoring.results import Result, per_machine_id
 
 
 class ClipScore(NamedTuple):
-    """One test clip. Label: 1 anomalous, 0 normal, -1 not known; decision: 1 called anomalous, 0 normal, -1 not yet."""
+    """One test clip. Label: 1 anomalous, 0 normal, -1 unknown; decision: 1 anomalous, 0 normal, -1 not decided yet."""
 
     machine: str
     id: str
@@ -25,7 +25,7 @@ class ClipScore(NamedTuple):
 
 
 def write_scores(path: Path, clips: Iterable[ClipScore]) -> None:
-    """Write csv, scores at full precision, whole or not at all."""
+    """Write csv, with scores at full precision."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(ClipScore._fields)
@@ -34,19 +34,20 @@ def write_scores(path: Path, clips: Iterable[ClipScore]) -> None:
 
 
 def read_scores(path: Path) -> list[ClipScore]:
-    """Clips of `scores.csv`, in its order.
+    """Read the clips of `scores.csv`, in its order.
 
     Raises:
-        InputError: the file is missing, or a line of it is not a clip.
+        InputError: the file is missing, or one of its lines is not a clip.
     """
     if not path.is_file():
-        raise InputError(f"{path} is missing: a run that has scored its test clips leaves it")
+        raise InputError(f"{path} is missing: only a run that has scored its test clips has it")
     clips = []
     with path.open(newline="", encoding="utf-8") as file:
         for line, row in enumerate(csv.DictReader(file), start=2):
             try:
-                names = (row[name] for name in ClipScore._fields[:4])
-                clips.append(ClipScore(*names, int(row["label"]), float(row["score"]), int(row.get("decision") or -1)))
+                machine, id_, domain, name = (row[column] for column in ClipScore._fields[:4])
+                label, score, decision = int(row["label"]), float(row["score"]), int(row.get("decision") or -1)
+                clips.append(ClipScore(machine, id_, domain, name, label, score, decision))
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"{path}, line {line}: {error!r}; expected {', '.join(ClipScore._fields)}") from error
             if math.isnan(clips[-1].score) or clips[-1].label not in (0, 1, -1):
@@ -55,7 +56,7 @@ def read_scores(path: Path) -> list[ClipScore]:
 
 
 def score_results(clips: Iterable[ClipScore], official: str | None = None) -> list[Result]:
-    """Results per machine ID of the clips whose label is known; of decisions too where all have one.
+    """Compute results per machine ID from the clips with known labels; of decisions too, if every clip has one.
 
     Args:
         official: challenge whose score is computed.

@@ -176,7 +176,7 @@ def test_objectives_are_of_held_out_clips(root, tmp_path):
     assert loss == facts["objective"] == -facts["validation_loss"]
     other = run(world.configured(root, "model=spectrum", "objective=other_ids"), tmp_path / "other")
     assert other > 0.9  # chords of two machines differ in pitch
-    with pytest.raises(InputError, match="without asking which machine it is"):
+    with pytest.raises(InputError, match="without regard to their machine ID"):
         run(world.configured(root, *SMALL, "objective=other_ids"), tmp_path / "no")
 
 
