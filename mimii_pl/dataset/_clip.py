@@ -10,6 +10,9 @@ from torch import Tensor
 
 from mimii_pl.core.errors import InputError
 
+Condition = Literal["normal", "anomaly", ""]
+Split = Literal["train", "validation", "test", "supplemental", ""]
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -31,8 +34,8 @@ class Clip:
     machine: str
     machine_id: str
     domain: str = ""
-    condition: Literal["normal", "anomaly", ""] = ""
-    split: Literal["train", "validation", "test", "supplemental", ""] = ""
+    condition: Condition = ""
+    split: Split = ""
     attributes: dict = field(default_factory=dict)
 
     @property
