@@ -218,7 +218,7 @@ class Scorer:
 
     def batch(self, waves: np.ndarray, ids: np.ndarray) -> Batch:
         """What the detector sees of clips int16 [B, samples] with their machine ID numbers [B]."""
-        wave = torch.from_numpy(np.array(waves)).to(self.device).float() / _audio.FULL_SCALE
+        wave = _audio.to_float(waves, self.device)
         number = torch.from_numpy(np.asarray(ids)).to(self.device)
         unknown = torch.full_like(number, -1)
         return Batch(wave, number, anomalous=unknown, clip=unknown, spec=self.features(wave))

@@ -112,13 +112,16 @@ def own(normal=40, anomalies=10, ids=("id_00", "id_02"), per_recording=1):
     """Clips without a split; `per_recording` neighbours are cut from one recording."""
     return [
         Clip(
-            Path(f"{id_}/{condition}_{index:03d}.wav"), "fan", id_, condition=condition,
+            Path(f"{id_}/{condition}_{index:03d}.wav"),
+            "fan",
+            id_,
+            condition=condition,
             attributes={"recording": f"{id_}/{condition}/{index // per_recording}"} if per_recording > 1 else {},
         )
         for id_ in ids
         for condition, count in (("normal", normal), ("anomaly", anomalies))
         for index in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def sides(split):

@@ -19,14 +19,23 @@ def clips(normal=40, anomaly=10, ids=4, per_recording=1, unknown=0):
             for number in range(count):
                 recording = f"{condition}-{one}-{number // per_recording}"
                 path = Path(f"id_{one:02d}/{condition}/{number:03d}.wav")
-                found.append(Clip(path, "fan", f"id_{one:02d}", condition=condition, attributes={
-                    "recording": recording, "speed": ("slow", "fast")[number % 2]}))  # fmt: skip
+                found.append(
+                    Clip(
+                        path,
+                        "fan",
+                        f"id_{one:02d}",
+                        condition=condition,
+                        attributes={"recording": recording, "speed": ("slow", "fast")[number % 2]},
+                    )
+                )
     return found
 
 
 def counts(split, target="condition"):
-    return {name: Counter(clip_class(clip, target) for clip in split if clip.split == name)
-            for name in ("train", "validation", "test")}  # fmt: skip
+    return {
+        name: Counter(clip_class(clip, target) for clip in split if clip.split == name)
+        for name in ("train", "validation", "test")
+    }
 
 
 @pytest.mark.parametrize("fold", range(5))
