@@ -102,7 +102,7 @@ class BackEnd:
             self.parts.setdefault(int(id_), {})[name] = array
 
 
-def pool(embeddings: Tensor, how: Pool) -> Tensor:
+def pool(embeddings: Tensor, method: Pool) -> Tensor:
     """Pool the embeddings of windows, [B, W, D] -> [B, D] (`mean_std`: [B, 2 D]; `none`: unchanged).
 
     Embeddings of whole clips, [B, D], are returned unchanged.
@@ -116,7 +116,7 @@ def pool(embeddings: Tensor, how: Pool) -> Tensor:
         "max": lambda x: x.amax(dim=1),
         "gem": lambda x: x.abs().clamp(min=1e-6).pow(GEM_POWER).mean(dim=1).pow(1 / GEM_POWER),
     }
-    return pools[how](embeddings)
+    return pools[method](embeddings)
 
 
 def _flat(embeddings: np.ndarray) -> np.ndarray:

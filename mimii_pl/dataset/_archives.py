@@ -21,7 +21,7 @@ class Archive(NamedTuple):
     """One file of a Zenodo record, and its place on disk.
 
     Attributes:
-        record: number of the record that holds it.
+        record: number of the record that contains it.
         name: file name in the record.
         machine: machine type it contains.
         folder: folder it is unpacked to, under the data set's root.

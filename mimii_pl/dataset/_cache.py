@@ -165,7 +165,8 @@ def _check_space(cache_dir: Path, needed: int) -> None:
 
 
 def _no_space(cache_dir: Path, reason: str) -> str:
-    return f"no room for the audio cache in {cache_dir}: {reason}. Free some, or set dataset.cache_dir=<another disk>"
+    way_out = "Free some space, or set dataset.cache_dir=<another disk>"
+    return f"no room for the audio cache in {cache_dir}: {reason}. {way_out}"
 
 
 def write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
