@@ -9,7 +9,7 @@ from mimii_pl.core.skops_io import TRUSTED, dump_estimator, load_estimator
 
 
 class Estimator(BackEnd):
-    """Base of such back ends; a subclass makes the estimator, whose `score_samples` is higher for normal embeddings.
+    """Base of the back ends that wrap an estimator, made by a subclass; its `score_samples` is higher for normal clips.
 
     Args:
         scale: standardize each dimension to zero mean and unit variance over the normal embeddings first.

@@ -6,7 +6,7 @@ from mimii_pl.threshold.percentile import Percentile
 
 
 class Youden(Percentile):
-    """Score that maximizes the true-positive rate minus the false-positive rate (Youden's J, Cancer 1950).
+    """Score that maximizes the true-positive rate minus the false-positive rate (Youden's J; Cancer, 1950).
 
     It needs anomalies: those that the protocol reserves next to validation (`cross_validation`), or else the labels of
     the test clips, which are unknown in operation. Its decisions are an upper bound, and every table says *oracle*.
