@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.dataset._cache import ClipRows
 
 CHUNK_CLIPS = 64  # clips in memory at a time
@@ -11,7 +12,7 @@ WaveArray = np.ndarray | ClipRows  # int16 [N, T]
 def decibels(waves: WaveArray) -> np.ndarray:
     """Return the level of clips int16 [N, T] relative to full scale, [N] in dB; they are read slice by slice."""
     parts = [
-        10 * np.log10(np.square(np.asarray(waves[at : at + CHUNK_CLIPS], np.float32) / 32768).mean(axis=1) + 1e-10)
+        10 * np.log10(np.square(np.asarray(waves[at : at + CHUNK_CLIPS], np.float32) / FULL_SCALE).mean(axis=1) + 1e-10)
         for at in range(0, len(waves), CHUNK_CLIPS)
     ]
     return np.concatenate([np.empty(0), *parts])

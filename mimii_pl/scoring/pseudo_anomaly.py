@@ -5,7 +5,7 @@ They show whether a detector notices *these* changes, not whether it will notice
 
 import numpy as np
 
-from mimii_pl.dataset._audio import fit_length, to_int16
+from mimii_pl.dataset._audio import FULL_SCALE, fit_length, to_int16
 from mimii_pl.dataset._cache import ClipRows
 from mimii_pl.scoring.metrics import arithmetic_mean, auc
 
@@ -30,7 +30,7 @@ class PseudoAnomalies:
         return np.stack([self._faulty(row, wave) for row, wave in zip(rows, self.waves[part], strict=True)])
 
     def _faulty(self, row: int, wave: np.ndarray) -> np.ndarray:
-        clean, rng = wave / 32768.0, np.random.default_rng([self.fault, row])
+        clean, rng = wave / FULL_SCALE, np.random.default_rng([self.fault, row])
         changed = PSEUDO_FAULTS[self.fault](clean, self.sample_rate, rng)
         changed = changed * (_rms(clean) / max(_rms(changed), 1e-9))  # same level: loudness must not give it away
         return to_int16(fit_length(changed, len(wave)).astype(np.float32))

@@ -213,7 +213,7 @@ class Scorer:
 
     def batch(self, waves: np.ndarray, ids: np.ndarray) -> Batch:
         """Make the batch that the detector gets, from clips int16 [B, samples] and machine ID numbers [B]."""
-        wave = torch.from_numpy(np.array(waves)).to(self.device).float() / _audio.FULL_SCALE
+        wave = _audio.to_float(waves, self.device)
         number = torch.from_numpy(np.asarray(ids)).to(self.device)
         unknown = torch.full_like(number, -1)
         return Batch(wave, number, anomalous=unknown, clip=unknown, spec=self.features(wave))

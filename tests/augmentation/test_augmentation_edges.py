@@ -7,9 +7,11 @@ from hydra.utils import get_class
 from mimii_pl.dataset._clip import Batch
 
 TARGETS = {
-    "band_mask": "band_mask.BandMask", "frequency_shift": "frequency_shift.FrequencyShift", "mixup": "mixup.MixUp",
+    "band_mask": "band_mask.BandMask",
+    "frequency_shift": "frequency_shift.FrequencyShift",
+    "mixup": "mixup.MixUp",
     "noise": "noise.Noise",
-}  # fmt: skip
+}
 
 
 def build(name, **options):

@@ -17,8 +17,12 @@ NAMES = sorted(file.stem for file in CONF.joinpath("backend").glob("[!_]*.yaml")
 
 # What a back end needs to see the hole in a ring; those that model one heap cannot, and get outliers outside it.
 FOR_A_RING = {
-    "knn": ["metric=euclidean"], "lof": [], "kmeans": [], "gmm": ["components=12"], "one_class_svm": ["gamma=5"],
-}  # fmt: skip
+    "knn": ["metric=euclidean"],
+    "lof": [],
+    "kmeans": [],
+    "gmm": ["components=12"],
+    "one_class_svm": ["gamma=5"],
+}
 
 
 def make(name, *options):
@@ -79,7 +83,7 @@ def test_constant_embeddings_give_finite_scores(backend):
 def test_so_few_clips_are_enough_or_explained(backend, clips):
     few = np.eye(3, dtype=np.float32)[:clips]
     if clips < backend.least:
-        with pytest.raises(InputError, match=rf"needs {backend.least} embeddings.*has {clips}.*per_id=false"):
+        with pytest.raises(InputError, match=rf"needs at least {backend.least} embeddings.*only {clips}.*per_id=false"):
             backend.fit(few, np.zeros(clips, int))
         return
     backend.fit(few, np.zeros(clips, int))
@@ -98,9 +102,12 @@ def test_a_clip_is_judged_against_its_own_machine_and_a_stranger_against_all(bac
 def test_windows_are_pooled_or_judged_one_by_one():
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 7, 3)))
     expected = {
-        "mean": x.mean(1), "max": x.max(1).values, "none": x, "gem": (x.abs() ** 3).mean(1) ** (1 / 3),
+        "mean": x.mean(1),
+        "max": x.max(1).values,
+        "none": x,
+        "gem": (x.abs() ** 3).mean(1) ** (1 / 3),
         "mean_std": torch.cat([x.mean(1), x.std(1, correction=0)], 1),
-    }  # fmt: skip
+    }
     for how, value in expected.items():
         torch.testing.assert_close(pool(x, how), value)
     knn = KNN(metric="euclidean", pool="none")

@@ -71,8 +71,9 @@ def test_a_machine_heard_only_in_the_test_has_no_number(tmp_path):
         path.unlink()
     data = world.data_of(world.configured(root, "model=dense_ae"))
     assert {clip.machine_id: number for clip, number in zip(data.clips, data.machine_id, strict=True)} == {
-        "id_00": 0, "id_02": -1,
-    }  # fmt: skip
+        "id_00": 0,
+        "id_02": -1,
+    }
 
 
 def test_what_is_missing_is_explained(root, tmp_path):
@@ -136,10 +137,16 @@ def trainer(tmp_path):
 
     def build(**options):
         return pl.Trainer(
-            accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
-            default_root_dir=tmp_path, **options,
-        )  # fmt: skip
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            default_root_dir=tmp_path,
+            **options,
+        )
 
     return build
 

@@ -45,9 +45,12 @@ def test_the_label_file_of_the_document_works_as_it_is(table):
     path = table(document(), data="sounds/sounds", column=2, suffix=".wav")
     data = of_table(path.parent, f"dataset.sounds={path.parent / 'sounds' / 'sounds'}")
     assert Counter((clip.split, clip.condition) for clip in data.clips) == {
-        ("train", "normal"): 20, ("validation", "normal"): 10, ("validation", "anomaly"): 10, ("test", "normal"): 10,
+        ("train", "normal"): 20,
+        ("validation", "normal"): 10,
+        ("validation", "anomaly"): 10,
+        ("test", "normal"): 10,
         ("test", "anomaly"): 10,
-    }  # fmt: skip
+    }
     assert [len(data.rows(split)) for split in ("train", "validation", "test")] == [20, 10, 20]
     assert data.labels == ["machine/id_00"]
 
@@ -78,15 +81,15 @@ def test_columns_can_be_named(table):
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
-        ("name,label\na.wav,0\n", (), r"no column with the files: none of path, file, .* is among name, label"),
-        ("path,label\na.wav,2\n", (), r"line 2: '2' is no condition. Known: normal, ok"),
-        ("path,label,split\na.wav,0,dev\n", (), r"line 2: 'dev' is no split. Known: train"),
-        ("path,label\na.wav,0\nb.wav,0\na.wav,1\n", (), r"line 4: .*a.wav stands in line 2 already"),
-        ("path,label\n,0\n", (), "line 2: no file is named"),
+        ("name,label\na.wav,0\n", (), r"no column of file paths: none of path, file, .* is among name, label"),
+        ("path,label\na.wav,2\n", (), r"line 2: '2' is not a known condition. Known: normal, ok"),
+        ("path,label,split\na.wav,0,dev\n", (), r"line 2: 'dev' is not a known split. Known: train"),
+        ("path,label\na.wav,0\nb.wav,0\na.wav,1\n", (), r"line 4: .*a.wav is already in line 2"),
+        ("path,label\n,0\n", (), "line 2: the file path is empty"),
         ("path,label\n", (), "lists no recordings"),
         ("path,label\na.wav,0\n", (), "protocol=holdout"),
         ("path,label\na.wav,0\n", ("dataset.columns.condition=faulty",), r"no column 'faulty'; it has: path, label"),
-        ("path,label\na.wav,0\n", ("+dataset.columns.colour=label",), "a clip has no such part"),
+        ("path,label\na.wav,0\n", ("+dataset.columns.colour=label",), "a clip has no such field"),
         ("path,label,machine\na.wav,0,press\n", ("machine=fan",), "machine types found there: press"),
     ],
 )
@@ -152,8 +155,10 @@ def test_just_recordings_are_all_normal(tmp_path):
     data = of_folder(folder(tmp_path, *(f"{n}.wav" for n in range(10))))
     assert data.labels == ["machine/id_00"]
     assert Counter((clip.split, clip.condition) for clip in data.clips) == {
-        ("train", "normal"): 7, ("validation", "normal"): 1, ("test", "normal"): 2,
-    }  # fmt: skip
+        ("train", "normal"): 7,
+        ("validation", "normal"): 1,
+        ("test", "normal"): 2,
+    }
 
 
 def test_folders_name_conditions_and_ids(tmp_path):
@@ -162,9 +167,12 @@ def test_folders_name_conditions_and_ids(tmp_path):
     assert data.labels == ["pump/pump1", "pump/pump2", "pump/pump3"]
     tested = Counter((clip.machine_id, clip.condition) for clip in data.clips if clip.split == "test")
     assert tested == {
-        ("pump1", "anomaly"): 2, ("pump2", "anomaly"): 2, ("pump1", "normal"): 1, ("pump2", "normal"): 1,
+        ("pump1", "anomaly"): 2,
+        ("pump2", "anomaly"): 2,
+        ("pump1", "normal"): 1,
+        ("pump2", "normal"): 1,
         ("pump3", "normal"): 1,
-    }  # fmt: skip
+    }
 
 
 def test_deeper_folders_make_one_id(tmp_path):
@@ -190,7 +198,7 @@ def test_nothing_to_learn_from(tmp_path, names, message):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(InputError, match=r"is no folder: set dataset.root"):
+    with pytest.raises(InputError, match=r"is not a folder: set dataset.root"):
         of_folder(tmp_path / "nowhere")
 
 

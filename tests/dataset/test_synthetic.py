@@ -92,9 +92,7 @@ def test_a_fault_of_phase_changes_the_pulses_and_hardly_the_spectrum(machine):
 
 def test_every_kind_of_fault_that_the_data_set_names_occurs():
     kinds = {kind(machine, index) for machine in UNITS for index in range(3)}
-    assert kinds >= {
-        "contamination", "leakage", "unbalance", "rail_damage", "clogging", "voltage_change", "loose_belt"
-    }  # fmt: skip
+    assert kinds >= {"contamination", "leakage", "unbalance", "rail_damage", "clogging", "voltage_change", "loose_belt"}
 
 
 @pytest.mark.parametrize("machine", UNITS)

@@ -19,14 +19,23 @@ def clips(normal=40, anomaly=10, ids=4, per_recording=1, unknown=0):
             for number in range(count):
                 recording = f"{condition}-{one}-{number // per_recording}"
                 path = Path(f"id_{one:02d}/{condition}/{number:03d}.wav")
-                found.append(Clip(path, "fan", f"id_{one:02d}", condition=condition, attributes={
-                    "recording": recording, "speed": ("slow", "fast")[number % 2]}))  # fmt: skip
+                found.append(
+                    Clip(
+                        path,
+                        "fan",
+                        f"id_{one:02d}",
+                        condition=condition,
+                        attributes={"recording": recording, "speed": ("slow", "fast")[number % 2]},
+                    )
+                )
     return found
 
 
 def counts(split, target="condition"):
-    return {name: Counter(clip_class(clip, target) for clip in split if clip.split == name)
-            for name in ("train", "validation", "test")}  # fmt: skip
+    return {
+        name: Counter(clip_class(clip, target) for clip in split if clip.split == name)
+        for name in ("train", "validation", "test")
+    }
 
 
 @pytest.mark.parametrize("fold", range(5))
@@ -68,11 +77,11 @@ def test_folds_test_every_clip_once_and_a_seed_repeats():
 
 
 def test_too_few_clips_of_a_class_are_explained():
-    with pytest.raises(InputError, match=r"class 'anomaly' has 4 recordings to be divided by 5.*protocol.folds"):
+    with pytest.raises(InputError, match=r"class 'anomaly' has 4 recordings, too few for 5 parts.*protocol.folds"):
         Stratified()(clips(anomaly=1))
     with pytest.raises(InputError, match=r"class 'fan/id_00' has 1 machine IDs"):
         Stratified(target="machine_id", group="machine_id")(clips())
-    with pytest.raises(InputError, match=r"protocol.fold=5 of protocol.folds=5"):
+    with pytest.raises(InputError, match=r"protocol.fold=5, protocol.folds=5"):
         Stratified(fold=5)
 
 
