@@ -1,14 +1,13 @@
 """Scores of a run's test clips, `scores.csv`: a row per clip with what is known of it and what it was called."""
 
 import csv
-import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import write_csv
 from mimii_pl.scoring.results import Result, per_machine_id
 
 
@@ -26,11 +25,7 @@ class ClipScore(NamedTuple):
 
 def write_scores(path: Path, clips: Iterable[ClipScore]) -> None:
     """Write csv, scores at full precision, whole or not at all."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(ClipScore._fields)
-    table.writerows((*clip[:5], repr(clip.score), clip.decision) for clip in clips)
-    write_text(path, text.getvalue())
+    write_csv(path, ClipScore._fields, ((*clip[:5], repr(clip.score), clip.decision) for clip in clips))
 
 
 def read_scores(path: Path) -> list[ClipScore]:
