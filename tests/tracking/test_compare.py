@@ -1,4 +1,4 @@
-"""`python compare.py`: what is grouped, ranked, left out, and what is written; and a real MLflow store read back."""
+"""`mimii compare`: grouping, ranking, skipped runs and the files written; and a real MLflow store read back."""
 
 import csv
 import re
@@ -115,7 +115,7 @@ def test_every_file_says_the_same_and_published_figures_stand_apart(compared):
     for line in texts["tex"].splitlines():
         assert not re.search(r"(?<!\\)[%#_]", line) or line.startswith("%")
     assert not re.search(r"<script|<link|https?://(?!www\.w3\.org)", re.sub(r"base64,[^\"]*", "", texts["html"]))
-    assert "run again since, with the same options" in texts["html"]
+    assert "a later run with the same options" in texts["html"]
     assert "old: no scores" in texts["html"]
     assert texts["html"].count("Heat map of the AUC per machine ID") == 2
 
