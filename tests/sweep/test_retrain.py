@@ -1,4 +1,4 @@
-"""After a sweep: its winner trained over seeds, the best of them registered, found again under its alias."""
+"""After a sweep: train its winners over seeds, register the best of them, and load it by its alias."""
 
 import csv
 import json
@@ -112,7 +112,7 @@ def test_the_best_seed_is_the_champion(here, swept):
     assert tags["selection"].startswith("highest pseudo_auc on held-out normal clips of 2 runs")
     assert tags["held_out"] == facts["held_out"] == read_facts(runs[1 - highest(runs)])["held_out"]
     assert [one.name for one in client.search_registered_models()] == ["fan"]
-    assert "python score.py run=models:/fan@champion input=recordings/" in swept[1]
+    assert "mimii score run=models:/fan@champion input=recordings/" in swept[1]
 
 
 @pytest.mark.parametrize("name", ["models:/fan@champion", "models:/fan/1", "models:/fan/latest"])
@@ -188,7 +188,7 @@ def test_what_best_does_not_do_is_said(here):
             retrain.retraining([f"best={sweep_dir}", argument])
     told, _ = retrain.retraining([f"best={sweep_dir}", "logger=none"])
     assert not any(item.startswith("trainer.logger") for item in told)
-    with pytest.raises(InputError, match=r"it has winners for fan, pump, none for what is asked"):
+    with pytest.raises(InputError, match=r"it has winners for fan, pump, but none for machine=valve"):
         retrain.retraining([f"best={sweep_dir}", "machine=valve"])
 
 

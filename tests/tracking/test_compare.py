@@ -181,11 +181,11 @@ def test_runs_are_chosen_and_a_wrong_choice_is_answered(store, tmp_path):
     some = compare(tracking_uri=store, only={"machine": "fan", "model": ["dense_ae"]}, resamples=1, output=tmp_path)
     assert [(one.machine, len(one.entries)) for one in some] == [("fan", 1)]
     for wrong, message in (
-        ({"only": {"machine": "valve"}}, r"is machine=valve. There are machine: fan, pump"),
+        ({"only": {"machine": "valve"}}, r"has machine=valve. Recorded are machine: fan, pump"),
         ({"only": {"machine": "pump"}}, r"none of 1 runs can be compared; spectrum-pump .*: it has no scores.csv"),
         ({"sweep": "latest"}, r"sweep=latest: no finished run belongs to it. Sweeps: none"),
         ({"published": ["kim"]}, r"published=kim: no such key"),
-        ({"experiment_name": "other"}, r"experiment_name=other: no such experiment in .* There are: .*mimii_pl"),
+        ({"experiment_name": "other"}, r"experiment_name=other: no such experiment in .* Experiments: .*mimii_pl"),
         ({"tracking_uri": f"sqlite:///{tmp_path}/none.db"}, r"none.db is missing"),
         ({"resamples": 0}, r"resamples=0"),
     ):
