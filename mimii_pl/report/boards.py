@@ -1,4 +1,4 @@
-"""Leaderboards by task: what ranks the runs, which columns they have, and how the best run is shown."""
+"""Leaderboards by task: their criterion, columns and notes, and the table of the best run."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -67,13 +67,14 @@ def _errors(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray) ->
     with torch.inference_mode():
         maps = scorer.detector.error_map(scorer.batch(np.stack([wave, *usual]), np.full(len(usual) + 1, number)))
     above = _smooth(maps[:1] - maps[1:].mean(dim=(0, 2))[:, None])[0]
-    hertz = scorer.features.edges if len(above) > 1 else np.array([0, scorer.sample_rate / 2])
+    hertz = np.asarray(scorer.features.edges) if len(above) > 1 else np.array([0, scorer.sample_rate / 2])
     return Location(above.cpu().numpy(), hertz, "reconstruction error above that of usual clips")
 
 
 def _gradients(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
     """Integrate gradients; None where the score does not depend on the spectrum, or cannot be differentiated."""
     batch = scorer.batch(np.stack([wave, *usual]), np.full(len(usual) + 1, number))
+    assert batch.spec is not None
     start, end = batch.spec[1:].mean(dim=0, keepdim=True), batch.spec[:1]
     total = torch.zeros_like(end)
     for step in range(STEPS):
@@ -87,7 +88,8 @@ def _gradients(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray)
             return None
         total += gradient
     amount = ((end - start) * total / STEPS).sum(dim=1)  # [1, F, N]
-    return Location(_smooth(amount)[0].cpu().numpy(), scorer.features.edges, "integrated gradients from usual clips")
+    hertz = np.asarray(scorer.features.edges)
+    return Location(_smooth(amount)[0].cpu().numpy(), hertz, "integrated gradients from usual clips")
 
 
 def _smooth(amount: Tensor) -> Tensor:

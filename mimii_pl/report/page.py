@@ -98,7 +98,7 @@ def _table(name: str, results: list[Result], caption: str, sheet: Sheet = RANKIN
 def _machine(
     machine: str, name: str, results: list[Result], clips: list[ClipScore], thresholds: Thresholds | None, count: int
 ) -> dict:
-    """Collect what the template needs for one machine ID; `clips` have the highest score first."""
+    """Collect the values of the template for one machine ID; `clips` have the highest score first."""
     known = [clip for clip in clips if clip.label >= 0]
     labels, scores, decisions = ([getattr(clip, name) for clip in known] for name in ("label", "score", "decision"))
     value = next((r.value for r in results if r[:3] == (machine, name, "auc")), metrics.UNDEFINED)

@@ -29,8 +29,8 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 def pauc(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.1) -> float:
     """Partial AUC over false-positive rates up to `max_fpr`, standardised so that chance is 0.5 (McClish 1989).
 
-    With A the area up to p = `max_fpr`, interpolated there: (1 + (A - p^2/2) / (p - p^2/2)) / 2. That is what every
-    official DCASE script computes; the formula printed in the papers, A / p, has another chance level.
+    With A the area up to p = `max_fpr`, interpolated there: (1 + (A - p^2/2) / (p - p^2/2)) / 2. Every official
+    DCASE script computes this; the formula printed in the papers, A / p, has another chance level.
     """
     labels, ranks = _ranked(labels, scores)
     if _one_class(labels):
@@ -99,7 +99,7 @@ def precision_recall_f1(labels: ArrayLike, decisions: ArrayLike) -> tuple[float,
 
 
 def accuracy(labels: ArrayLike, decisions: ArrayLike) -> float:
-    """Share of clips that are called what they are; undefined without clips."""
+    """Share of correct decisions; undefined without clips."""
     tp, fn, fp, tn = confusion(labels, decisions)
     return (tp + tn) / (tp + fn + fp + tn) if tp + fn + fp + tn else UNDEFINED
 
@@ -251,16 +251,18 @@ class Measure(NamedTuple):
 def measures_of(table: Table) -> list[Measure]:
     """Return the columns of a table of many runs: means of metrics of scores, then minima, then other metrics."""
     shown = [metric for metric in METRICS if table in metric.shown_in]
-    means, others = [], []
-    for metric in shown:
-        measure = Measure(metric.name, metric.head, metric.name, "mean", metric.note)
-        (means if metric.kind == "scores" else others).append(measure)
     minima = [
         Measure(f"min_{metric.name}", f"min {metric.head}", metric.name, "min", "the worst ID")
         for metric in shown
         if metric.worst
     ]
+    means = [_mean_over_ids(metric) for metric in shown if metric.kind == "scores"]
+    others = [_mean_over_ids(metric) for metric in shown if metric.kind != "scores"]
     return [*means, *minima, *others]
+
+
+def _mean_over_ids(metric: Metric) -> Measure:
+    return Measure(metric.name, metric.head, metric.name, "mean", metric.note)
 
 
 # --- input -----------------------------------------------------------------------------------------------------------

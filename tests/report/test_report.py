@@ -90,8 +90,12 @@ def test_images_are_drawings_with_words(tmp_path):
     words = [image["alt"] for image in images]
     both = ["Histogram of anomaly scores", "ROC curve", "Precision-recall curve"]
     assert [word.split(":")[0].split(" by ")[0] for word in words] == [
-        *both, *both, "Histogram of anomaly scores", "Training curve of loss", "Training curve of lr",
-    ]  # fmt: skip
+        *both,
+        *both,
+        "Histogram of anomaly scores",
+        "Training curve of loss",
+        "Training curve of lr",
+    ]
     assert "15 normal clips with median 8." in words[0]
     assert "train/loss from 1 to 0.3333" in words[-2]
     for image in images:
@@ -187,6 +191,10 @@ def test_the_table_of_the_terminal():
 
 def test_numbers():
     assert [tables.number(value) for value in (0.7444, 1.0, 0.9999, 0.0, math.nan)] == [
-        ".744", "1.000", "1.000", ".000", "undefined",
-    ]  # fmt: skip
+        ".744",
+        "1.000",
+        "1.000",
+        ".000",
+        "undefined",
+    ]
     assert tables.table_rows([Result("fan", "id_00", "auc", 0.5)])[0].cells[1:3] == (".500", "undefined")

@@ -72,8 +72,10 @@ def compared(tmp_path_factory):
 def test_runs_are_grouped_over_seeds_and_ranked_by_the_honest_criterion(compared):
     fan, pump = compared[0]
     assert [(entry.detector, len(entry.runs)) for entry in fan.entries] == [
-        ("simple_ae", 2), ("spectrum + knn", 1), ("dense_ae", 2),
-    ]  # fmt: skip
+        ("simple_ae", 2),
+        ("spectrum + knn", 1),
+        ("dense_ae", 2),
+    ]
     assert fan.entries[0].means["auc"] < fan.entries[2].means["auc"]  # test labels would say otherwise
     dense = fan.entries[2]
     values = [next(r.value for r in run.results if r[1:3] == ("mean", "auc")) for run in dense.runs]

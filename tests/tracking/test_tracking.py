@@ -63,16 +63,29 @@ def server(tmp_path_factory):
 
 
 def configured(root, uri, *overrides):
-    return compose([
-        "model=dense_ae", "trainer=smoke", f"dataset.root={root}", f"dataset.cache_dir={root.parent / 'cache'}",
-        f"trainer.logger.tracking_uri={uri}", *overrides,
-    ])  # fmt: skip
+    return compose(
+        [
+            "model=dense_ae",
+            "trainer=smoke",
+            f"dataset.root={root}",
+            f"dataset.cache_dir={root.parent / 'cache'}",
+            f"trainer.logger.tracking_uri={uri}",
+            *overrides,
+        ]
+    )
 
 
 def command_line(tmp_path, root, *overrides):
     """`python train.py` in an empty folder, with no MLflow server in its environment."""
-    command = [sys.executable, ROOT / "train.py", "model=dense_ae", "trainer=smoke", f"dataset.root={root}",
-               f"dataset.cache_dir={root.parent / 'cache'}", *overrides]  # fmt: skip
+    command = [
+        sys.executable,
+        ROOT / "train.py",
+        "model=dense_ae",
+        "trainer=smoke",
+        f"dataset.root={root}",
+        f"dataset.cache_dir={root.parent / 'cache'}",
+        *overrides,
+    ]
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
     return subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
 
