@@ -105,7 +105,7 @@ def sound(wave: np.ndarray, rate: int) -> str:
 
 
 def spectrogram(wave: np.ndarray, rate: int, location: Location | None = None, alt: str = "Spectrogram.") -> Image:
-    """Draw the log-mel spectrogram of a waveform int16 [T], and the location of the anomaly below it, on equal axes."""
+    """Draw the log-mel spectrogram of a waveform int16 [T], and the location of the anomaly, if given, below it."""
     n_fft = min(1024, 2 * (len(wave) // 2 - 1))
     features = LogMel(
         sample_rate=rate, n_fft=n_fft, hop=max(1, len(wave) // SPECTROGRAM_FRAMES), n_mels=MEL_BANDS, eps=1e-10

@@ -75,9 +75,7 @@ def listen(cfg: DictConfig | Sequence[str]) -> Listening:
     shown = [(name, _listen_clips(data, rows[: cfg.clips], cfg.seconds)) for name, rows in sorted(groups.items())]
     title = f"{cfg.machine.name}, {cfg.split} clips ({cfg.choices.dataset}, protocol {cfg.choices.protocol})"
     count = sum(len(rows) for rows in groups.values())
-    caption = (
-        f"{sum(len(clips) for _, clips in shown)} of {count} clips; all clips of a list are played with the same gain."
-    )
+    caption = f"{sum(len(clips) for _, clips in shown)} of {count} clips; the same gain for all clips of a list."
     page = Listening(template("listen.html.j2").render(title=title, caption=caption, groups=shown))
     if cfg.output is not None:
         write_text(Path(cfg.output), page.page)

@@ -13,18 +13,7 @@ from torch import Tensor
 from mimii_pl.scoring.scorer import Scorer
 
 STEPS = 4  # of the path over which gradients are averaged
-SWAP_BANDS = (
-    0,
-    1 / 32,
-    1 / 16,
-    1 / 8,
-    3 / 16,
-    1 / 4,
-    3 / 8,
-    1 / 2,
-    3 / 4,
-    1,
-)  # edges of swapped bands, share of Nyquist
+SWAP_BANDS = (0, 1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)  # edges of swapped bands, 1 = Nyquist
 SPANS = 8  # equal time spans of the clip that are swapped
 PATIENCE = 20.0  # seconds that swapping may take for one clip
 

@@ -172,7 +172,7 @@ SUMMARIES = {"mean": arithmetic_mean, "hmean": harmonic_mean, "min": minimum}
 
 # --- the list --------------------------------------------------------------------------------------------------------
 Kind = Literal["scores", "decisions", "level"]  # computed from: scores, decisions, levels of the clips alone
-Table = Literal["leaderboard", "repeats", "comparison"]  # tables with one row for many machine IDs
+RunsTable = Literal["leaderboard", "repeats", "comparison"]  # tables with one row per run or detector
 
 
 class Metric(NamedTuple):
@@ -193,7 +193,7 @@ class Metric(NamedTuple):
     function: Callable[[ArrayLike, ArrayLike], float]
     kind: Kind = "scores"
     note: str = ""
-    shown_in: tuple[Table, ...] = ("leaderboard", "repeats", "comparison")
+    shown_in: tuple[RunsTable, ...] = ("leaderboard", "repeats", "comparison")
     worst: bool = False
 
 
@@ -248,7 +248,7 @@ class Measure(NamedTuple):
     note: str = ""
 
 
-def measures_of(table: Table) -> list[Measure]:
+def measures_of(table: RunsTable) -> list[Measure]:
     """Return the columns of a table of many runs: means of metrics of scores, then minima, then other metrics."""
     shown = [metric for metric in METRICS if table in metric.shown_in]
     minima = [

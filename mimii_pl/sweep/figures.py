@@ -27,9 +27,8 @@ def write_figures(study: optuna.Study, folder: Path) -> None:
     _write_trials(study, folder / "trials.csv")
     _save(history_figure(study), folder / "history.png")
     if shares := importance(study):
-        _save(
-            _importance_figure(shares, len(study.get_trials(states=[TrialState.COMPLETE]))), folder / "importance.png"
-        )
+        finished = len(study.get_trials(states=[TrialState.COMPLETE]))
+        _save(_importance_figure(shares, finished), folder / "importance.png")
 
 
 def history_figure(study: optuna.Study) -> Figure:

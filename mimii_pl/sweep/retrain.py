@@ -45,9 +45,7 @@ def retraining(arguments: list[str]) -> tuple[list[str], Path]:
         write_text(path, text)
         print(f"winner: {path}")
     added = {
-        "++best": quoted(
-            sweep.name
-        ),  # not `best`, which a process that is started with these arguments would search for again
+        "++best": quoted(sweep.name),  # not `best`, for which a subprocess would look up the sweep again
         "experiment": ",".join(quoted(f"{name}/{model}") for model in texts),
         "seed": SEEDS,
         "hydra.searchpath": f"[machine://any,{quoted(f'file://{RETRAINED_DIR.resolve()}')}]",
