@@ -1,14 +1,12 @@
 """Lightning callbacks of every run: history.csv, wall time, one random seed per epoch."""
 
-import csv
-import io
 import time
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import write_csv
 
 
 class History(pl.Callback):
@@ -25,9 +23,7 @@ class History(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.rows += [(trainer.current_epoch, name, float(value)) for name, value in trainer.callback_metrics.items()]
         if trainer.is_global_zero:
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([("epoch", "metric", "value"), *self.rows])
-            write_text(self.path, text.getvalue())
+            write_csv(self.path, ("epoch", "metric", "value"), self.rows)
 
     def state_dict(self) -> dict:
         return {"rows": self.rows}

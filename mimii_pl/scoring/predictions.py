@@ -1,7 +1,6 @@
 """Class probabilities of the test clips, `predictions.csv`, and the results computed from them."""
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import write_csv
 from mimii_pl.scoring.class_metrics import of_classes, overall
 from mimii_pl.scoring.results import Result
 
@@ -58,16 +57,15 @@ FIRST = ("file", "machine", "id", "class", "taken_for")
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write csv: file, machine, id, true class, predicted class, then the probability of each class, unrounded."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow((*FIRST, *(f"p({name})" for name in predictions.classes)))
+    header = (*FIRST, *(f"p({name})" for name in predictions.classes))
     names = [*predictions.classes, ""]
+    rows = []
     for file, own, label, shares in zip(
         predictions.files, predictions.machine_ids, predictions.label, predictions.probability, strict=True
     ):
         taken = names[int(shares.argmax())]
-        table.writerow((file, *own.split("/", 1), names[label], taken, *(repr(float(share)) for share in shares)))
-    write_text(path, text.getvalue())
+        rows.append((file, *own.split("/", 1), names[label], taken, *(repr(float(share)) for share in shares)))
+    write_csv(path, header, rows)
 
 
 def read_predictions(path: Path) -> Predictions:

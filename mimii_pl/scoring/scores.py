@@ -1,14 +1,13 @@
 """Scores of the test clips, `scores.csv`: one row per clip with its label, score and decision."""
 
 import csv
-import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import write_csv
 from mimii_pl.scoring.results import Result, per_machine_id
 
 
@@ -26,11 +25,7 @@ class ClipScore(NamedTuple):
 
 def write_scores(path: Path, clips: Iterable[ClipScore]) -> None:
     """Write csv, with scores at full precision."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(ClipScore._fields)
-    table.writerows((*clip[:5], repr(clip.score), clip.decision) for clip in clips)
-    write_text(path, text.getvalue())
+    write_csv(path, ClipScore._fields, ((*clip[:5], repr(clip.score), clip.decision) for clip in clips))
 
 
 def read_scores(path: Path) -> list[ClipScore]:

@@ -39,8 +39,12 @@ def test_classifiers_are_ranked_within_their_target_by_held_out_clips(sweep):
     rows, failed = leaderboard.collect(sweep)
     assert not failed
     ranked = [(row["target"], row["rank"], row["model"]) for row in rows]
-    assert ranked == [("condition", 1, "simple_classifier"), ("condition", 2, "svm"),
-                      ("machine_id", 1, "svm"), ("machine_id", 2, "simple_classifier")]  # fmt: skip
+    assert ranked == [
+        ("condition", 1, "simple_classifier"),
+        ("condition", 2, "svm"),
+        ("machine_id", 1, "svm"),
+        ("machine_id", 2, "simple_classifier"),
+    ]
     assert [row["balanced_accuracy"] for row in rows] == [0.6, 0.9, 0.9, 1.0]
     assert math.isnan(rows[0]["accuracy"])
     assert not any(row["overrides"] for row in rows)

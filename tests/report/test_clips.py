@@ -153,8 +153,15 @@ def test_a_browser_shows_and_plays_the_page(finished, method, tmp_path):
     if not browser:
         pytest.skip("no chromium here to look at the page with")
     html = (finished[method] / "report.html").read_text()
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required",
-               "--enable-logging=stderr", f"--user-data-dir={tmp_path}", "--remote-debugging-port=0"]  # fmt: skip
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--autoplay-policy=no-user-gesture-required",
+        "--enable-logging=stderr",
+        f"--user-data-dir={tmp_path}",
+        "--remote-debugging-port=0",
+    ]
     with served(html.replace("</head>", PLAYED + "</head>")) as (address, told):
         process = subprocess.Popen([browser, *options, address], stderr=subprocess.PIPE, text=True)
         try:

@@ -5,10 +5,20 @@ from mimii_pl.core.options import differences, flatten, split_options
 
 
 def test_options_are_told_apart():
-    what, repeats = split_options({
-        "model.lr": 0.1, "trainer.max_epochs": 2, "trainer": "smoke", "trainer.accelerator": "cpu", "run_dir": "here",
-        "seed": 3, "protocol.fold": 1, "protocol": "cross_validation", "published": ["kim2021"], "report.clips": 3,
-    })  # fmt: skip
+    what, repeats = split_options(
+        {
+            "model.lr": 0.1,
+            "trainer.max_epochs": 2,
+            "trainer": "smoke",
+            "trainer.accelerator": "cpu",
+            "run_dir": "here",
+            "seed": 3,
+            "protocol.fold": 1,
+            "protocol": "cross_validation",
+            "published": ["kim2021"],
+            "report.clips": 3,
+        }
+    )
     assert what == {"model.lr": "0.1", "protocol": "cross_validation", "trainer.max_epochs": "2"}
     assert repeats == {"protocol.fold": "1", "seed": "3"}
 

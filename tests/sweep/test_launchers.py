@@ -1,4 +1,4 @@
-"""Sweeps that run beside one another, and runs of a sweep that fail: what goes wrong in one is lost to it alone."""
+"""Launchers of sweeps, in sequence and in parallel; a run that fails does not affect the others."""
 
 import csv
 import json
@@ -33,10 +33,20 @@ def sweep(worlds, tmp_path, *overrides, script="train.py", fails=False):
     """`python train.py -m` on these worlds, and the sweep's directory."""
     paths = [str(ROOT), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [
-        sys.executable, ROOT / script, "-m", "model=simple_ae", "trainer=smoke", "report=brief", "efficiency.seconds=0",
-        "logger=none", f"dataset.root={worlds}/world${{seed}}", f"dataset.cache_dir={worlds}/cache",
-        "dataset.download=false", f"hydra.sweep.dir={tmp_path}/sweep", *overrides,
-    ]  # fmt: skip
+        sys.executable,
+        ROOT / script,
+        "-m",
+        "model=simple_ae",
+        "trainer=smoke",
+        "report=brief",
+        "efficiency.seconds=0",
+        "logger=none",
+        f"dataset.root={worlds}/world${{seed}}",
+        f"dataset.cache_dir={worlds}/cache",
+        "dataset.download=false",
+        f"hydra.sweep.dir={tmp_path}/sweep",
+        *overrides,
+    ]
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
     done = subprocess.run(
         command, cwd=tmp_path, env={**clean, "PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True

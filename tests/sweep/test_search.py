@@ -1,4 +1,4 @@
-"""Searches: what they are called, what they try, what they go on with, what they maximise."""
+"""Searches: their names, spaces, interruptions, objectives and figures."""
 
 import math
 import os
@@ -47,7 +47,7 @@ def test_a_space_names_options_of_its_detector(model):
     cfg = compose([f"model={model}", "sweep=optuna"])
     one = search(f"model={model}", "sweep=optuna")
     space, _ = one._build_search_space([])
-    one._refuse(space)
+    one._validate(space)
     assert len(space) > 1
     for name in space:
         OmegaConf.select(cfg, name, throw_on_missing=True)
@@ -74,15 +74,15 @@ def test_the_same_question_has_the_same_name():
     ("way", "space", "message"),
     [
         ("random", {}, "there is nothing to search"),
-        ("grid", {"model.lr": "interval(0, 1)"}, "a grid takes lists of values"),
-        ("random", {"seed": "choice(0, 1)"}, "one number, which says nothing across values of seed"),
+        ("grid", {"model.lr": "interval(0, 1)"}, "sweep=grid takes lists of values"),
+        ("random", {"seed": "choice(0, 1)"}, "one number, which is not comparable across values of seed"),
         ("random", {"machine": "choice(fan, pump)"}, "Start one search for each"),
     ],
 )
 def test_what_cannot_be_searched_is_said(way, space, message):
     one = search(f"sweep={way}", "sweep/space=none", space=space)
     with pytest.raises(InputError, match=message):
-        one._refuse(one._build_search_space([])[0])
+        one._validate(one._build_search_space([])[0])
 
 
 def test_a_grid_asks_for_what_has_no_result_and_goes_on_with_what_was_under_way():
@@ -106,8 +106,11 @@ def test_a_search_makes_up_for_failures_but_not_for_pruned_trials():
     for trial, value in zip(begun, (0.5, float("nan"), None, 0.2), strict=True):
         search_module.tell_study(study, trial.number, value)
     assert [trial.state for trial in study.trials] == [
-        TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE,
-    ]  # fmt: skip
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.FAIL,
+        TrialState.COMPLETE,
+    ]
     assert len(list(one._missing(study, space))) == 1
 
 
@@ -141,8 +144,11 @@ def test_figures_show_every_trial(tmp_path):
     width = optuna.distributions.FloatDistribution(0, 1)
     for number in range(12):
         params = {"model.lr": number / 12, "model.width": (number * 7 % 12) / 12}
-        study.add_trial(create_trial(params=params, distributions={"model.lr": lr, "model.width": width},
-                                     value=params["model.lr"] ** 2))  # fmt: skip
+        study.add_trial(
+            create_trial(
+                params=params, distributions={"model.lr": lr, "model.width": width}, value=params["model.lr"] ** 2
+            )
+        )
     study.add_trial(create_trial(state=TrialState.FAIL))
     mattered = figures.importance(study)
     assert mattered["model.lr"] > 0.8 > 0.2 > mattered["model.width"]
@@ -157,9 +163,15 @@ def test_a_hopeless_trial_is_ended_early(root, tmp_path):
     study = optuna.create_study(study_name=tmp_path.name, storage=storage, direction="maximize")
     study.add_trial(create_trial(value=2.0, intermediate_values={0: 2.0, 1: 2.0}))  # an AUC that nobody reaches
     trial = study.ask()
-    cfg = world.configured(root, *SMALL, "sweep=optuna", f"sweep.trial={trial.number}",
-                           "sweep.pruner.n_startup_trials=1", "sweep.pruner.n_warmup_steps=1",
-                           "sweep.look_every=1")  # fmt: skip
+    cfg = world.configured(
+        root,
+        *SMALL,
+        "sweep=optuna",
+        f"sweep.trial={trial.number}",
+        "sweep.pruner.n_startup_trials=1",
+        "sweep.pruner.n_warmup_steps=1",
+        "sweep.look_every=1",
+    )
     for _ in range(2):  # also when it is gone on with
         assert math.isnan(run(cfg, tmp_path / "1-simple_ae-fan"))
     facts = read_facts(tmp_path / "1-simple_ae-fan")
@@ -192,10 +204,17 @@ def test_a_finished_run_is_kept(root, tmp_path):
 
 def command(root: Path, *overrides: str) -> list[str]:
     return [
-        sys.executable, str(ROOT / "train.py"), "sweep=random", *SMALL, f"dataset.root={root}",
-        f"dataset.cache_dir={root.parent / 'cache'}", "sweep.trials=5", "sweep.name=killed",
-        "trainer.logger.tracking_uri=sqlite:///mlflow.db", *overrides,
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "train.py"),
+        "sweep=random",
+        *SMALL,
+        f"dataset.root={root}",
+        f"dataset.cache_dir={root.parent / 'cache'}",
+        "sweep.trials=5",
+        "sweep.name=killed",
+        "trainer.logger.tracking_uri=sqlite:///mlflow.db",
+        *overrides,
+    ]
 
 
 @pytest.mark.slow
@@ -232,9 +251,10 @@ def finished(folder: Path) -> dict[str, int]:
     """When each finished run of a search was."""
     runs = folder.glob("*/run.json")
     return {
-        path.parent.name: (path.parent / "results.csv").stat().st_mtime_ns for path in runs
+        path.parent.name: (path.parent / "results.csv").stat().st_mtime_ns
+        for path in runs
         if read_facts(path.parent)["status"] == "finished"
-    }  # fmt: skip
+    }
 
 
 def check_recorded(tmp_path: Path, folder: Path) -> None:
