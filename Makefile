@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint check format ui bench smoke zoo paper clean
+.PHONY: help install demo test lint fast check format ui bench smoke zoo paper clean
 
 help:  ## What there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -21,11 +21,14 @@ demo: $(STAMP)  ## Train on synthetic fans and show the table per machine ID (mi
 test: $(STAMP)  ## The whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: $(STAMP)  ## House style, and which room imports which
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+lint: $(STAMP)  ## House style, types, and which room imports which
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
 
-check: lint  ## Lint and the fast tests (three and a half minutes)
+fast: $(STAMP)  ## The tests that neither train nor start processes
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+check: $(STAMP)  ## Lint and the fast tests beside one another (a minute)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint fast
 
 format: $(STAMP)  ## Rewrite the code in the house style
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
@@ -46,4 +49,4 @@ paper: zoo  ## The zoo's table for a paper: LaTeX, PDF, HTML in outputs/compare
 	$(BIN)/mimii compare sweep=latest
 
 clean:  ## Remove what is not in git except outputs and mlruns
-	rm -rf $(VENV) data/synthetic data/cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) data/synthetic data/cache .mypy_cache .pytest_cache .ruff_cache

@@ -31,8 +31,10 @@ def recordings(folder: Path, *, train: int, test: int = 0, seconds: float = 10.0
     time_ = np.arange(round(seconds * RATE)) / RATE
     noise = rng.standard_normal(2 * len(time_)).astype(np.float32)
     for split, condition, count in (
-        ("train", "normal", train), ("test", "normal", test - test // 2), ("test", "anomaly", test // 2)
-    ):  # fmt: skip
+        ("train", "normal", train),
+        ("test", "normal", test - test // 2),
+        ("test", "anomaly", test // 2),
+    ):
         (folder / "fan" / split).mkdir(parents=True, exist_ok=True)
         for index in range(count):
             start = rng.integers(len(time_))

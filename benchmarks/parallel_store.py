@@ -54,8 +54,9 @@ def record(tracking_uri: str, folder: str, first: int, runs: int) -> tuple[list[
                 longest = max(longest, time.perf_counter() - started)
             results = [
                 Result("fan", f"id_{id_:02d}", metric, 0.5)
-                for id_ in range(MACHINE_IDS) for metric in ("auc", "pauc", "pr_auc", "level_auc")
-            ]  # fmt: skip
+                for id_ in range(MACHINE_IDS)
+                for metric in ("auc", "pauc", "pr_auc", "level_auc")
+            ]
             finish_run(logger, results, {"pseudo_auc": 0.5}, run_dir)
         except Exception as error:
             errors.append(f"{type(error).__name__}: {str(error)[:150]}")

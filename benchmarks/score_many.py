@@ -81,8 +81,10 @@ def main(most: int) -> None:
         with (root / "killed.csv").open(newline="") as file:
             times = Counter(row["file"] for row in csv.DictReader(file))
         same = (root / "killed.csv").read_bytes() == whole.read_bytes()
-        print(f"the resumed CSV: {len(times)} of {len(paths)} recordings, at most {max(times.values())} time each;",
-              "equal to the uninterrupted one" if same else "DIFFERENT from the uninterrupted one")  # fmt: skip
+        print(
+            f"the resumed CSV: {len(times)} of {len(paths)} recordings, at most {max(times.values())} time each;",
+            "equal to the uninterrupted one" if same else "DIFFERENT from the uninterrupted one",
+        )
 
 
 if __name__ == "__main__":

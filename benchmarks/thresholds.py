@@ -15,9 +15,17 @@ from mimii_pl.threshold.percentile import Percentile
 
 SEEDS, QUANTILES = (0, 1, 2), (0.9, 0.95, 0.99)
 WORLD = [
-    "model=dense_ae", "training.epochs=8", "logger=none", "trainer=cpu", "report=brief", "dataset=synthetic",
-    "dataset.train_clips=200", "dataset.test_clips=150", "dataset.clip_seconds=2", "protocol.validation=0.3",
-]  # fmt: skip
+    "model=dense_ae",
+    "training.epochs=8",
+    "logger=none",
+    "trainer=cpu",
+    "report=brief",
+    "dataset=synthetic",
+    "dataset.train_clips=200",
+    "dataset.test_clips=150",
+    "dataset.clip_seconds=2",
+    "protocol.validation=0.3",
+]
 
 with workplace() as place:
     rows = []

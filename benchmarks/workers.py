@@ -21,11 +21,23 @@ COMPARED = ("results.csv", "scores.csv", "history.csv")
 def sweep(folder: Path, name: str, *overrides: str) -> float:
     """Wall seconds of a sweep, its start and the leaderboard included."""
     command = [
-        sys.executable, str(TRAIN), "-m", "model=simple_ae", "machine=fan", "dataset=synthetic",
-        f"dataset.root={folder}/data", f"dataset.cache_dir={folder}/cache", "training.epochs=5", "threads=1",
-        "report=brief", "efficiency.seconds=0", "logger=none", "trainer=cpu",
-        f"hydra.sweep.dir={folder}/{name}", *overrides,
-    ]  # fmt: skip
+        sys.executable,
+        str(TRAIN),
+        "-m",
+        "model=simple_ae",
+        "machine=fan",
+        "dataset=synthetic",
+        f"dataset.root={folder}/data",
+        f"dataset.cache_dir={folder}/cache",
+        "training.epochs=5",
+        "threads=1",
+        "report=brief",
+        "efficiency.seconds=0",
+        "logger=none",
+        "trainer=cpu",
+        f"hydra.sweep.dir={folder}/{name}",
+        *overrides,
+    ]
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, cwd=folder)
     return time.perf_counter() - started

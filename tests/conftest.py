@@ -33,9 +33,20 @@ def dcase_folder(tmp_path) -> Callable[..., Path]:
     """Writes a small folder in the DCASE 2020 layout, of noise that differs from file to file; returns its path."""
 
     def write(
-        root=tmp_path / "dcase", *, machines=("fan",), ids=(0, 2), train=6, test=2, anomalies=2, rate=16000,
-        seconds=0.5, channels=1, subtype="PCM_16", suffix="wav", seed=0,
-    ) -> Path:  # fmt: skip
+        root=tmp_path / "dcase",
+        *,
+        machines=("fan",),
+        ids=(0, 2),
+        train=6,
+        test=2,
+        anomalies=2,
+        rate=16000,
+        seconds=0.5,
+        channels=1,
+        subtype="PCM_16",
+        suffix="wav",
+        seed=0,
+    ) -> Path:
         rng = np.random.default_rng(seed)
         for machine in machines:
             for split, condition, count in (

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from support import world
 
-from mimii_pl.core.config import CONF, build, compose
+from mimii_pl.core.config import CONF, build
 from mimii_pl.dataset._clip import Batch
 
 NAMES = sorted(file.stem for file in CONF.joinpath("augmentation").glob("[!_]*.yaml") if file.stem != "none")
@@ -11,7 +12,7 @@ NAMES = sorted(file.stem for file in CONF.joinpath("augmentation").glob("[!_]*.y
 
 def make(name, **options):
     overrides = [f"augmentation.{name}.{key}={value}" for key, value in options.items()]
-    return build(compose([f"augmentation={name}", *overrides]).augmentation)[name]
+    return build(world.composed(f"augmentation={name}", *overrides).augmentation)[name]
 
 
 def batch(clips=64, bins=40, frames=7):

@@ -5,11 +5,12 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 from sklearn.neighbors import NearestNeighbors
+from support import world
 
 from mimii_pl.backend._backend import pool
 from mimii_pl.backend.knn import KNN
 from mimii_pl.backend.pyod import PyOD
-from mimii_pl.core.config import CONF, build, compose
+from mimii_pl.core.config import CONF, build
 from mimii_pl.core.errors import InputError
 
 NAMES = sorted(file.stem for file in CONF.joinpath("backend").glob("[!_]*.yaml") if file.stem != "none")
@@ -26,7 +27,7 @@ FOR_A_RING = {
 
 
 def make(name, *options):
-    return build(compose([f"backend={name}", *(f"backend.{option}" for option in options)]).backend)
+    return build(world.composed(f"backend={name}", *(f"backend.{option}" for option in options)).backend)
 
 
 @pytest.fixture(params=NAMES)
@@ -134,7 +135,7 @@ def test_a_stored_estimator_of_a_strange_type_is_refused():
 
 @pytest.mark.slow
 def test_pyod_takes_any_detector_and_names_what_it_has_not():
-    hbos = build(compose(["backend=pyod", "backend.detector=hbos", "+backend.options.n_bins=5"]).backend)
+    hbos = build(world.composed("backend=pyod", "backend.detector=hbos", "+backend.options.n_bins=5").backend)
     hbos.fit(*ring(100))
     assert np.isfinite(hbos.score(*ring(10, seed=1))).all()
     with pytest.raises(InputError, match=r"backend.detector=nothing: no such module"):

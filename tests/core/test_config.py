@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hydra.utils import get_class
 from omegaconf import OmegaConf
+from support.cli import mimii
 
 from mimii_pl.core.check import check
 from mimii_pl.core.config import CONF, compose
@@ -104,6 +105,7 @@ def test_wrong_types_and_values_are_named(overrides, message, tmp_path):
     assert message in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -114,15 +116,14 @@ def test_wrong_types_and_values_are_named(overrides, message, tmp_path):
     ],
 )
 def test_the_command_line_says_one_thing_and_no_stack_trace(overrides, message, tmp_path):
-    done = subprocess.run(
-        [sys.executable, ROOT / "train.py", *overrides, "logger=none"], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = mimii("train", *overrides, "logger=none", cwd=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_help_names_every_group_and_shows_examples(tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "train.py", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True

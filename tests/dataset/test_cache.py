@@ -1,7 +1,6 @@
 """The audio cache: made once, named by what was read, whole or not there."""
 
 import errno
-import multiprocessing
 import os
 import shutil
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from support.cli import warm_context
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _audio, _cache
@@ -123,9 +123,9 @@ def test_a_file_deleted_meanwhile_is_skipped_and_named(files):
     assert len(build(files).waves) == 20
 
 
+@pytest.mark.slow
 def test_two_processes_build_one_cache(files):
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(2) as pool:
+    with warm_context().Pool(2) as pool:
         (one, sum_one), (two, sum_two) = pool.map(_build_and_sum, [files, files], chunksize=1)
     assert one == two
     assert len(whole_caches(files)) == 1
@@ -164,8 +164,9 @@ def test_decoding_runs_a_bounded_number_of_clips_ahead(tmp_path, monkeypatch):
     assert _cache.DECODE_AHEAD / 2 < max(ahead) <= _cache.DECODE_AHEAD + 1
 
 
+@pytest.mark.slow
 def test_a_killed_builder_leaves_nothing_that_is_taken_for_whole(files):
-    process = multiprocessing.get_context("spawn").Process(target=_build_slowly, args=(files,))
+    process = warm_context().Process(target=_build_slowly, args=(files,))
     process.start()
     partial = files[0].parent / "cache"
     deadline = time.monotonic() + 30

@@ -179,6 +179,7 @@ def test_a_trainer_gets_each_epochs_crops_with_targets_and_augmentation(root, op
         assert torch.equal(batch.spec, data.features(batch.wave))
 
 
+@pytest.mark.slow
 def test_two_processes_share_training_and_score_every_clip_once(root, open_data, trainer, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 0)  # put back afterwards: a trainer sets it for the whole process
     trained, scored = [], []
@@ -195,6 +196,7 @@ def test_two_processes_share_training_and_score_every_clip_once(root, open_data,
     assert sorted(scored[0] + scored[1]) == data.rows("test").tolist()
 
 
+@pytest.mark.slow
 def test_worker_processes_gather_the_same_batches(root, open_data):
     read = []
     for workers in (0, 2):

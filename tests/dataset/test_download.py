@@ -3,14 +3,13 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from hashlib import md5
 from pathlib import Path
 
 import pytest
 from support import imitation, server, world
+from support.cli import mimii
 
 from mimii_pl.core.config import build_data, compose
 from mimii_pl.core.errors import InputError
@@ -243,12 +242,7 @@ def test_the_next_mirror_is_asked(records, tmp_path):
 def test_offline_says_what_to_do(tmp_path):
     with server.serving() as gone:
         url = gone.url
-    done = subprocess.run(
-        [sys.executable, ROOT / "train.py", f"dataset.mirrors=[{url}]", "logger=none"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = mimii("train", f"dataset.mirrors=[{url}]", "logger=none", cwd=tmp_path)
     assert done.returncode == 1
     message = done.stderr.strip()
     assert len(message.splitlines()) == 1

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from support import world
 
-from mimii_pl.core.config import CONF, build, compose
+from mimii_pl.core.config import CONF, build
 from mimii_pl.core.errors import InputError
 
 NAMES = sorted(file.stem for file in CONF.joinpath("features").glob("[!_]*.yaml"))
@@ -16,7 +17,7 @@ NAMES = sorted(file.stem for file in CONF.joinpath("features").glob("[!_]*.yaml"
 
 @cache
 def composed(name):
-    return compose([f"features={name}", "model=dense_ae"]).features
+    return world.composed(f"features={name}", "model=dense_ae").features
 
 
 def make(name, **options):

@@ -80,6 +80,7 @@ def fit(tmp_path, name, *overrides):
     return trainer, model
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*number of training batches")
 def test_the_losses_of_all_sides_are_logged_and_all_sides_learn(tmp_path):
     torch.manual_seed(0)

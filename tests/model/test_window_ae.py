@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import pytest
 import torch
+from support import world
 
-from mimii_pl.core.config import build, compose
+from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.model._variational import divergence, sample
@@ -16,7 +17,7 @@ SHAPE = (1, 64, 40)  # bands, frames
 
 
 def make(name, *options):
-    cfg = compose([f"model={name}", *(f"model.{option}" for option in options)])
+    cfg = world.composed(f"model={name}", *(f"model.{option}" for option in options))
     return build(cfg.model, SHAPE, 2).eval()
 
 
@@ -69,7 +70,7 @@ def test_every_frame_of_a_window_is_reconstructed_from_the_input(name):
 @pytest.mark.parametrize("name", [*NAMES, "idnn", "dense_ae"])
 @pytest.mark.parametrize(("bands", "frames"), [(40, 3), (33, 7)])
 def test_bands_and_frames_are_options(name, bands, frames):
-    cfg = compose([f"model={name}", f"model.frames={frames}"])
+    cfg = world.composed(f"model={name}", f"model.frames={frames}")
     model = build(cfg.model, (1, bands, 20), 2).eval()
     spec = torch.randn(2, 1, bands, 20)
     assert model.score(batch(spec)).shape == (2,)

@@ -24,10 +24,20 @@ def root(tmp_path_factory):
 def in_two(root, *overrides, fails=False):
     """`python train.py trainer=ddp` with two processes; what it printed."""
     command = [
-        sys.executable, ROOT / "train.py", "report=brief", "efficiency.seconds=0", "logger=none",
-        "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "training.epochs=3", "threads=1",
-        f"dataset.root={root}", f"dataset.cache_dir={root.parent}/cache", *overrides,
-    ]  # fmt: skip
+        sys.executable,
+        ROOT / "train.py",
+        "report=brief",
+        "efficiency.seconds=0",
+        "logger=none",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "training.epochs=3",
+        "threads=1",
+        f"dataset.root={root}",
+        f"dataset.cache_dir={root.parent}/cache",
+        *overrides,
+    ]
     done = subprocess.run(command, cwd=root.parent, capture_output=True, text=True)
     assert (done.returncode != 0) == fails, done.stderr
     return done.stdout + done.stderr
@@ -49,8 +59,9 @@ def table(path, *key):
 def check_alike(one, two, root):
     """Losses to 1e-4 and scores to 1e-3 of their value (measured: 1e-5 and 1e-4), every test clip once."""
     for name, key, tolerance in (
-        ("history.csv", ("epoch", "metric"), 1e-4), ("scores.csv", ("file", "machine", "id", "label"), 1e-3)
-    ):  # fmt: skip
+        ("history.csv", ("epoch", "metric"), 1e-4),
+        ("scores.csv", ("file", "machine", "id", "label"), 1e-3),
+    ):
         (keys, values), (others, found) = table(one / name, *key), table(two / name, *key)
         assert others == keys
         np.testing.assert_allclose(found, values, rtol=tolerance)

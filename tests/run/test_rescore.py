@@ -2,13 +2,12 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from support import world
+from support.cli import mimii
 
 import mimii_pl
 from mimii_pl.core.config import compose
@@ -82,8 +81,7 @@ def test_an_unfinished_run_is_explained(trained, tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_over_back_ends_from_the_command_line(trained, tmp_path):
-    command = [sys.executable, "-m", "mimii_pl", "rescore", f"run={trained}", "-m", "backend=knn,gmm,mahalanobis"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = mimii("rescore", f"run={trained}", "-m", "backend=knn,gmm,mahalanobis", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     board = next(tmp_path.rglob("leaderboard.csv")).read_text()
     assert [board.count(name) for name in ("knn", "gmm", "mahalanobis")] == [2, 2, 2]  # column and name of the run

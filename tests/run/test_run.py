@@ -49,6 +49,7 @@ def scores_of(run_dir):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_run_directory_holds_what_it_should(finished):
     for run_dir in finished.values():
         assert {
@@ -68,6 +69,7 @@ def test_the_run_directory_holds_what_it_should(finished):
         assert list(rows[0]) == ["machine", "id", "domain", "file", "label", "score", "decision"]
 
 
+@pytest.mark.slow
 def test_what_a_run_costs_is_noted_and_shown(finished):
     for name, run_dir in finished.items():
         facts = read_facts(run_dir)
@@ -89,6 +91,7 @@ def test_what_a_run_costs_is_noted_and_shown(finished):
         assert "-" not in text.values()
 
 
+@pytest.mark.slow
 def test_results_are_the_metrics_of_the_scores(finished):
     for run_dir in finished.values():
         rows = scores_of(run_dir)
@@ -100,12 +103,14 @@ def test_results_are_the_metrics_of_the_scores(finished):
         assert [r for r in results if r.metric != LEVEL] == expected
 
 
+@pytest.mark.slow
 def test_the_level_alone_stands_beside_every_result(finished):
     for run_dir in finished.values():
         found = {r.id: r.value for r in read_results(run_dir / "results.csv") if r.metric == LEVEL}
         assert set(found) == {"id_00", "id_02", "mean", "hmean", "min"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["complex_ssl", "dense_ae", "dense_ae_knn"])
 def test_the_scorer_gives_the_scores_of_the_run(finished, kind):
     rows = scores_of(finished[kind])
@@ -114,6 +119,7 @@ def test_the_scorer_gives_the_scores_of_the_run(finished, kind):
     np.testing.assert_allclose(scores, [float(row["score"]) for row in rows], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_waveforms_and_files_score_the_same(finished):
     row = scores_of(finished["complex_ssl"])[0]
     scorer = mimii_pl.load(finished["complex_ssl"], device="cpu")
@@ -124,6 +130,7 @@ def test_waveforms_and_files_score_the_same(finished):
     assert scorer.score(np.stack([wave, wave]), rate=rate, machine_id=row["id"]).shape == (2,)
 
 
+@pytest.mark.slow
 def test_the_scorer_explains_what_it_cannot_do(finished, tmp_path):
     scorer = mimii_pl.load(finished["complex_ssl"], device="cpu")
     wave = np.random.default_rng(0).standard_normal(24000).astype(np.float32)
@@ -141,6 +148,7 @@ def test_the_scorer_explains_what_it_cannot_do(finished, tmp_path):
     assert mimii_pl.load(finished["dense_ae"], device="cpu").score(wave, rate=16000).shape == (1,)
 
 
+@pytest.mark.slow
 def test_a_run_directory_cannot_name_foreign_code(finished, tmp_path):
     for path in finished["dense_ae"].rglob("*"):
         if path.is_file():
@@ -153,6 +161,7 @@ def test_a_run_directory_cannot_name_foreign_code(finished, tmp_path):
         mimii_pl.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_one_bad_clip_is_skipped_and_named(tmp_path):
     root = world.write(tmp_path / "world", train=6, test=2)
     (root / "fan" / "train" / "normal_id_00_00000099.wav").write_bytes(b"RIFF")
@@ -164,6 +173,7 @@ def test_one_bad_clip_is_skipped_and_named(tmp_path):
         run(cfg, tmp_path / "strict")
 
 
+@pytest.mark.slow
 def test_an_id_without_anomalies_is_undefined_and_the_run_goes_on(tmp_path):
     root = world.write(tmp_path / "world", train=6, test=2)
     for path in (root / "fan" / "test").glob("anomaly_id_02_*"):
@@ -194,8 +204,16 @@ def test_a_finished_run_can_be_trained_longer(root, tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_resumes_bit_exactly(root, tmp_path):
     run(world.configured(root, *OVERRIDES), tmp_path / "whole")
-    command = [sys.executable, ROOT / "train.py", *OVERRIDES, "logger=none", "trainer=cpu", f"dataset.root={root}",
-               f"dataset.cache_dir={root.parent / 'cache'}", f"hydra.run.dir={tmp_path / 'killed'}"]  # fmt: skip
+    command = [
+        sys.executable,
+        ROOT / "train.py",
+        *OVERRIDES,
+        "logger=none",
+        "trainer=cpu",
+        f"dataset.root={root}",
+        f"dataset.cache_dir={root.parent / 'cache'}",
+        f"hydra.run.dir={tmp_path / 'killed'}",
+    ]
     same = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums in the same order
     process = subprocess.Popen(command, cwd=tmp_path, env=same, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"

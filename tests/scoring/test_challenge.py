@@ -22,8 +22,12 @@ def made(domains=("source", "target"), machines=("fan", "valve"), ids=("section_
     rng = np.random.default_rng(seed)
     return [
         (machine, one, domain, label, rng.normal(label))
-        for machine in machines for one in ids for domain in domains for label in (0, 1) for _ in range(20)
-    ]  # fmt: skip
+        for machine in machines
+        for one in ids
+        for domain in domains
+        for label in (0, 1)
+        for _ in range(20)
+    ]
 
 
 def columns(clips):

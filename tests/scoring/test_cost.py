@@ -77,6 +77,7 @@ def test_the_measurement_keeps_to_its_budget_and_leaves_the_scorer_alone():
     assert scorer.batch_size == 32
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux can reset the peak")
 def test_a_run_does_not_inherit_the_memory_of_the_one_before():
     keep_freed_memory()
@@ -92,14 +93,32 @@ def test_a_run_does_not_inherit_the_memory_of_the_one_before():
 
 def test_figures_have_units_and_three_digits():
     facts = {
-        "parameters": 859_366, "size_bytes": 3_277_598, "train_seconds": 1234.5, "peak_memory_bytes": 2**30,
-        "macs": 1_173_448_436, "ms_per_clip": 0.05123, "best_batch": 256, "clips_per_second": 1602.9,
-    }  # fmt: skip
+        "parameters": 859_366,
+        "size_bytes": 3_277_598,
+        "train_seconds": 1234.5,
+        "peak_memory_bytes": 2**30,
+        "macs": 1_173_448_436,
+        "ms_per_clip": 0.05123,
+        "best_batch": 256,
+        "clips_per_second": 1602.9,
+    }
     text = shown.cost_cells(facts)
     assert list(text.values()) == [
-        "859k", "3.28 MB", "1234 s", "-", "1024 MiB", "1.17 GMAC", "0.0512 ms", "-", "256", "1603",
-    ]  # fmt: skip
+        "859k",
+        "3.28 MB",
+        "1234 s",
+        "-",
+        "1024 MiB",
+        "1.17 GMAC",
+        "0.0512 ms",
+        "-",
+        "256",
+        "1603",
+    ]
     assert [shown.cost_cell("macs", value) for value in (0, 512, 81_635_328, math.nan)] == [
-        "0 MAC", "512 MAC", "81.6 MMAC", "-",
-    ]  # fmt: skip
+        "0 MAC",
+        "512 MAC",
+        "81.6 MMAC",
+        "-",
+    ]
     assert shown.cost_rows({}) == []

@@ -31,6 +31,7 @@ def run_dir(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_the_table_has_the_domains_and_the_official_score(run_dir, capsys):
     value = {(r.id, r.metric): r.value for r in read_results(run_dir / "results.csv")}
     sections = ("section_00", "section_01")

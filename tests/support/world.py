@@ -1,10 +1,13 @@
 """A world whose answer is known: machines are chords in noise, an anomaly is a chord out of tune."""
 
 import io
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from omegaconf import DictConfig
 
 from mimii_pl.core.config import build_data, compose
 
@@ -46,12 +49,23 @@ def write(root: Path, *, machine="fan", ids=(0, 2), train=16, test=6, seconds=1.
     return root
 
 
-def configured(root: Path, *overrides: str):
+def composed(*overrides: str) -> DictConfig:
+    """Compose the configuration of these overrides, once per process; return a copy that may be changed."""
+    return deepcopy(_composed(overrides))
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
+    return compose(list(overrides))
+
+
+def configured(root: Path, *overrides: str) -> DictConfig:
     """The configuration of a run on a world: CPU, nothing logged, shown or measured, cache beside it."""
-    return compose([
-        "logger=none", "trainer=cpu", "report=brief", "efficiency.seconds=0", f"dataset.root={root}",
-        f"dataset.cache_dir={root.parent / 'cache'}", *overrides,
-    ])  # fmt: skip
+    cfg = composed("logger=none", "trainer=cpu", "report=brief", "efficiency.seconds=0", *overrides)
+    for key, value in {"root": root, "cache_dir": root.parent / "cache"}.items():
+        if not any(override.lstrip("+").startswith(f"dataset.{key}=") for override in overrides):
+            cfg.dataset[key] = str(value)
+    return cfg
 
 
 def data_of(cfg):

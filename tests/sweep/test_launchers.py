@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import world
+from support.cli import mimii, without_mlflow
 
 from mimii_pl.core import process
 from mimii_pl.core.config import CONF, OmegaConf
@@ -29,12 +30,13 @@ def worlds(tmp_path_factory):
     return folder
 
 
-def sweep(worlds, tmp_path, *overrides, script="train.py", fails=False):
-    """`python train.py -m` on these worlds, and the sweep's directory."""
-    paths = [str(ROOT), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    command = [
-        sys.executable,
-        ROOT / script,
+def sweep(worlds, tmp_path, *overrides, fresh=True):
+    """`python train.py -m` on these worlds, and the sweep's directory.
+
+    Args:
+        fresh: in a new interpreter, for launchers that start processes of their own.
+    """
+    arguments = [
         "-m",
         "model=simple_ae",
         "trainer=smoke",
@@ -47,11 +49,14 @@ def sweep(worlds, tmp_path, *overrides, script="train.py", fails=False):
         f"hydra.sweep.dir={tmp_path}/sweep",
         *overrides,
     ]
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
-    done = subprocess.run(
-        command, cwd=tmp_path, env={**clean, "PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True
-    )
-    assert (done.returncode != 0) == fails, done.stderr
+    if fresh:
+        paths = [str(ROOT), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**without_mlflow(), "PYTHONPATH": os.pathsep.join(paths)}
+        command = [sys.executable, ROOT / "train.py", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    else:
+        done = mimii("train", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     return done, tmp_path / "sweep"
 
 
@@ -88,7 +93,7 @@ def check_failures(done, sweep_dir):
 
 @pytest.mark.slow
 def test_runs_one_after_the_other(worlds, tmp_path):
-    done, sweep_dir = sweep(worlds, tmp_path, "seed=0,1,2,4,5", *FAULTS)
+    done, sweep_dir = sweep(worlds, tmp_path, "seed=0,1,2,4,5", *FAULTS, fresh=False)
     ended = check_failures(done, sweep_dir)
     assert "can't allocate memory" in ended[2]
     assert f"{worlds}/world4" in ended[3]
@@ -126,6 +131,7 @@ def test_cluster(worlds, tmp_path, launcher, options):
     assert "threads: 1" in (sweep_dir / "0-simple_ae-fan" / process.SCREEN).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "extra"), [("ray", "ray"), ("submitit_local", "cluster"), ("submitit_slurm", "cluster")]
 )

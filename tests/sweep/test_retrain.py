@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from support import world
+from support.cli import mimii
 
 import mimii_pl
 from mimii_pl.core.config import CONF, compose
@@ -34,9 +32,7 @@ OPTIONS = ("dataset.cache_dir=cache", "efficiency.seconds=0", "report=brief", "t
 
 def train(folder, *arguments):
     """`python train.py` in a folder, with no MLflow server in its environment."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
-    command = [sys.executable, ROOT / "train.py", *arguments]
-    done = subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True)
+    done = mimii("train", *arguments, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

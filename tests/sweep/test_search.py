@@ -14,8 +14,9 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 from optuna.trial import TrialState, create_trial
 from support import world
+from support.cli import mimii
 
-from mimii_pl.core.config import CONF, compose
+from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import parent_run_id, read_facts
 from mimii_pl.core.search_name import digest, search_name
@@ -36,7 +37,7 @@ def root(tmp_path_factory):
 
 
 def search(*overrides: str, space: dict | None = None) -> OptunaSearch:
-    cfg = compose([*overrides])
+    cfg = world.composed(*overrides)
     found = OptunaSearch(cfg.sweep, {**cfg.sweep.space, **(space or {})})
     found.grid, found.config = cfg.sweep.sampler is None, OmegaConf.create({"seed": 0})
     return found
@@ -44,7 +45,7 @@ def search(*overrides: str, space: dict | None = None) -> OptunaSearch:
 
 @pytest.mark.parametrize("model", SPACES)
 def test_a_space_names_options_of_its_detector(model):
-    cfg = compose([f"model={model}", "sweep=optuna"])
+    cfg = world.composed(f"model={model}", "sweep=optuna")
     one = search(f"model={model}", "sweep=optuna")
     space, _ = one._build_search_space([])
     one._validate(space)
@@ -202,10 +203,8 @@ def test_a_finished_run_is_kept(root, tmp_path):
         run(world.configured(root, "model=spectrum", "backend.k=2"), tmp_path / "run")
 
 
-def command(root: Path, *overrides: str) -> list[str]:
+def options(root: Path) -> list[str]:
     return [
-        sys.executable,
-        str(ROOT / "train.py"),
         "sweep=random",
         *SMALL,
         f"dataset.root={root}",
@@ -213,7 +212,6 @@ def command(root: Path, *overrides: str) -> list[str]:
         "sweep.trials=5",
         "sweep.name=killed",
         "trainer.logger.tracking_uri=sqlite:///mlflow.db",
-        *overrides,
     ]
 
 
@@ -221,7 +219,8 @@ def command(root: Path, *overrides: str) -> list[str]:
 def test_a_killed_search_goes_on_and_loses_nothing(root, tmp_path):
     folder = tmp_path / "outputs" / "search" / "killed"
     with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(command(root), cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+        command = [sys.executable, ROOT / "train.py", *options(root)]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 300
         while not finished(folder) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -231,9 +230,9 @@ def test_a_killed_search_goes_on_and_loses_nothing(root, tmp_path):
     before = finished(folder)
     assert 1 <= len(before) < 5, (tmp_path / "log").read_text()
     with FileLock(folder / "search.lock"):  # as another process that searches would hold it
-        refused = subprocess.run(command(root), cwd=tmp_path, capture_output=True, text=True)
+        refused = mimii("train", *options(root), cwd=tmp_path)
     assert "is being searched by another process" in refused.stderr
-    done = subprocess.run(command(root), cwd=tmp_path, capture_output=True, text=True)
+    done = mimii("train", *options(root), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     after = finished(folder)
     assert len(after) == 5

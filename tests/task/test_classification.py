@@ -36,6 +36,7 @@ def finished(root, tmp_path_factory):
     return runs
 
 
+@pytest.mark.slow
 def test_classes_are_learned_and_judged(finished):
     for target, classes in (("condition", ["normal", "anomaly"]), ("machine_id", ["fan/id_00", "fan/id_02"])):
         results = {(r.id, r.metric): r.value for r in read_results(finished[target] / "results.csv")}
@@ -49,6 +50,7 @@ def test_classes_are_learned_and_judged(finished):
         assert facts["clips_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_results_are_those_of_the_predictions(finished):
     for run_dir in finished.values():
         predictions = read_predictions(run_dir / "predictions.csv")
@@ -56,6 +58,7 @@ def test_results_are_those_of_the_predictions(finished):
         assert class_results(predictions, "fan") == read_results(run_dir / "results.csv")
 
 
+@pytest.mark.slow
 def test_the_scorer_says_what_the_run_said(finished):
     predictions = read_predictions(finished["condition"] / "predictions.csv")
     scorer = mimii_pl.load(finished["condition"], device="cpu")
@@ -65,6 +68,7 @@ def test_the_scorer_says_what_the_run_said(finished):
         scorer.score(predictions.files[0], machine_id="id_00")
 
 
+@pytest.mark.slow
 def test_files_are_classified_and_bad_ones_named(finished, tmp_path):
     predictions = read_predictions(finished["condition"] / "predictions.csv")
     for number, file in enumerate(predictions.files[:3]):
@@ -80,6 +84,7 @@ def test_files_are_classified_and_bad_ones_named(finished, tmp_path):
     assert "not readable" in rows[3]["skipped"]
 
 
+@pytest.mark.slow
 def test_the_page_shows_classes_calibration_and_cost(finished):
     page = (finished["condition"] / "report.html").read_text()
     for words in ("What is taken for what", "Reliability diagram", "Training curve", "multiply-accumulates", "anomaly"):
@@ -100,6 +105,7 @@ def test_mlflow_has_the_metrics_and_the_files(root, tmp_path):
     assert "predictions.csv" in {item.path for item in client.list_artifacts(found.info.run_id)}
 
 
+@pytest.mark.slow
 def test_the_test_labels_are_only_read_at_the_end(root, finished, tmp_path, monkeypatch):
     """Without a judge the run has trained, chosen its checkpoint and validated: the same, whatever the labels say."""
 
@@ -138,6 +144,7 @@ def test_what_cannot_be_told_apart_is_explained(root, options, message, tmp_path
         run(world.configured(root, "trainer=smoke", *options), tmp_path)
 
 
+@pytest.mark.slow
 def test_back_ends_and_thresholds_are_not_for_classifiers(finished):
     from mimii_pl.core.config import compose
 

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
+from support import world
 
-from mimii_pl.core.config import CONF, build, compose
+from mimii_pl.core.config import CONF, build
 from mimii_pl.threshold._threshold import Thresholds
 from mimii_pl.threshold.gamma import Gamma
 from mimii_pl.threshold.percentile import Percentile
@@ -19,14 +20,14 @@ RULES = sorted(path.stem for path in (CONF / "threshold").glob("[!_]*.yaml"))
 @pytest.mark.parametrize("offset", [0.0, -1e4, 30.0])
 def test_the_quantile_of_many_normal_scores_is_found(name, offset):
     scores = stats.gamma(3, scale=2).rvs(5000, random_state=0)
-    limit = build(compose([f"threshold={name}", "threshold.quantile=0.95"]).threshold)(scores + offset) - offset
+    limit = build(world.composed(f"threshold={name}", "threshold.quantile=0.95").threshold)(scores + offset) - offset
     assert limit == pytest.approx(stats.gamma(3, scale=2).ppf(0.95), rel=0.03)
 
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("scores", [[1.0], [1.0, 2.0], [3.0] * 50, [-1e300, 0, 1e300] * 5])
 def test_whatever_the_scores_there_is_a_threshold(name, scores, caplog):
-    limit = build(compose([f"threshold={name}"]).threshold)(np.array(scores))
+    limit = build(world.composed(f"threshold={name}").threshold)(np.array(scores))
     assert np.isfinite(limit)
     assert min(scores) <= limit <= max(scores) + np.ptp(scores)
 

@@ -2,13 +2,12 @@
 
 import csv
 import re
-import subprocess
-import sys
 from functools import cache
 
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from support.cli import mimii
 
 from mimii_pl.core.config import compose
 from mimii_pl.core.errors import InputError
@@ -197,11 +196,11 @@ def test_runs_are_chosen_and_a_wrong_choice_is_answered(store, tmp_path):
 
 @pytest.mark.slow
 def test_from_the_command_line(store, tmp_path):
-    command = [sys.executable, "-m", "mimii_pl", "compare", f"tracking_uri={store}", "machine=fan"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    arguments = ["compare", f"tracking_uri={store}", "machine=fan"]
+    done = mimii(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "fan (synthetic)" in done.stdout
     assert "Downloading" not in done.stderr
     assert (tmp_path / "outputs" / "compare" / "compare.html").is_file()
-    done = subprocess.run([*command, "model=[idnn]"], cwd=tmp_path, capture_output=True, text=True)
+    done = mimii(*arguments, "model=[idnn]", cwd=tmp_path)
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1)

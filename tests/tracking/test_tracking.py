@@ -3,7 +3,6 @@
 import csv
 import json
 import multiprocessing
-import os
 import re
 import socket
 import sqlite3
@@ -17,6 +16,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from support import world
+from support.cli import mimii
 
 from mimii_pl import load
 from mimii_pl.core.config import CONF, compose
@@ -77,17 +77,8 @@ def configured(root, uri, *overrides):
 
 def command_line(tmp_path, root, *overrides):
     """`python train.py` in an empty folder, with no MLflow server in its environment."""
-    command = [
-        sys.executable,
-        ROOT / "train.py",
-        "model=dense_ae",
-        "trainer=smoke",
-        f"dataset.root={root}",
-        f"dataset.cache_dir={root.parent / 'cache'}",
-        *overrides,
-    ]
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
-    return subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
+    where = f"dataset.root={root}", f"dataset.cache_dir={root.parent / 'cache'}"
+    return mimii("train", "model=dense_ae", "trainer=smoke", *where, *overrides, cwd=tmp_path)
 
 
 def check_recorded(client, run_dir):
@@ -176,6 +167,7 @@ def test_the_usual_environment_variable_works(monkeypatch):
     assert compose([]).trainer.logger.tracking_uri == "http://somewhere:5000"
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_named_before_training(root, tmp_path):
     with pytest.raises(InputError, match=r"no answer from the MLflow server at http://127.0.0.1:9.*logger=none"):
         run(configured(root, "http://127.0.0.1:9"), tmp_path / "run")

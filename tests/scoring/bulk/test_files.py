@@ -95,8 +95,10 @@ def test_a_folder_is_listed_in_the_order_of_names(tmp_path):
 def test_lists_of_several_kinds_say_the_same(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     assert list(recordings(tmp_path / name)) == [
-        Recording(str(tmp_path / "a.wav")), Recording(str(tmp_path / "sub/b c.wav")), Recording("/c.wav")
-    ]  # fmt: skip
+        Recording(str(tmp_path / "a.wav")),
+        Recording(str(tmp_path / "sub/b c.wav")),
+        Recording("/c.wav"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +166,7 @@ def test_scores_are_those_of_the_scorer_and_faults_are_named(runs, many, tmp_pat
     assert list(tmp_path.glob("out.csv*")) == [tmp_path / "out.csv"]
 
 
+@pytest.mark.slow
 def test_parts_are_scored_apart_and_make_the_whole(runs, many, tmp_path, monkeypatch):
     whole = rows_of(score(runs["scores"], many, tmp_path / "out.csv"))
     monkeypatch.chdir(tmp_path)
@@ -179,10 +182,13 @@ def test_parts_are_scored_apart_and_make_the_whole(runs, many, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"part": "4/4"}, "part=4/4: give k/n"), ({"part": "half"}, "part=half"), ({"shard_size": 0}, "shard_size=0"),
-        ({"engine": "spark"}, "threads, ray"), ({"workers": 0}, "workers=0"),
+        ({"part": "4/4"}, "part=4/4: give k/n"),
+        ({"part": "half"}, "part=half"),
+        ({"shard_size": 0}, "shard_size=0"),
+        ({"engine": "spark"}, "threads, ray"),
+        ({"workers": 0}, "workers=0"),
     ],
-)  # fmt: skip
+)
 def test_options_that_make_no_sense_are_explained(runs, many, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         score(runs["scores"], many, tmp_path / "out.csv", **options)
@@ -218,6 +224,7 @@ def test_a_recording_that_fails_in_its_own_way_costs_itself_only(runs, many, tmp
     assert sum(bool(row["score"]) for row in rows) == 56
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_list(runs, tmp_path):
     """Whatever is kept of a recording that cannot be used (its line, its row, its place) is kept of every other."""
 
@@ -282,8 +289,17 @@ def test_a_killed_scoring_goes_on(runs, many, tmp_path, caplog):
     file = pipe.resolve()
     pipe.unlink()
     os.mkfifo(pipe)
-    command = [sys.executable, "-m", "mimii_pl", "score", f"run={runs['scores']}", f"input={many}",
-               f"output={tmp_path / 'out.csv'}", "device=cpu", "shard_size=10"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "mimii_pl",
+        "score",
+        f"run={runs['scores']}",
+        f"input={many}",
+        f"output={tmp_path / 'out.csv'}",
+        "device=cpu",
+        "shard_size=10",
+    ]
     same = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums in the same order
     process = subprocess.Popen(command, env=same, start_new_session=True, stdout=subprocess.DEVNULL)
     shards, deadline = tmp_path / "out.csv.shards", time.monotonic() + 120

@@ -34,8 +34,15 @@ def cluster():
     """Two cores of this machine as a Ray cluster, in a folder with a name short enough for its sockets."""
     ray = pytest.importorskip("ray")
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error",
-             object_store_memory=128 * 2**20, _temp_dir=folder)  # fmt: skip
+    ray.init(
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="error",
+        object_store_memory=128 * 2**20,
+        _temp_dir=folder,
+    )
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield ray
     ray.shutdown()
@@ -73,9 +80,12 @@ def test_ray_gives_the_scores_of_the_plain_engine(cluster, root, run_dir, tmp_pa
 
     items = [{"path": row["file"], "machine_id": "id_02", "clip": number} for number, row in enumerate(plain)]
     scored = cluster.data.from_items(items).map_batches(
-        ScoreRecordings, fn_constructor_args=[str(run_dir)], fn_constructor_kwargs={"folder": str(tmp_path)},
-        batch_size=8, compute=cluster.data.ActorPoolStrategy(size=1),
-    )  # fmt: skip
+        ScoreRecordings,
+        fn_constructor_args=[str(run_dir)],
+        fn_constructor_kwargs={"folder": str(tmp_path)},
+        batch_size=8,
+        compute=cluster.data.ActorPoolStrategy(size=1),
+    )
     rows = sorted(scored.take_all(), key=lambda row: row["clip"])
     assert [row["skipped"] for row in rows] == [row["skipped"] for row in plain]
     assert np.isnan(rows[-1]["score"])
@@ -95,6 +105,7 @@ def _same(rows, plain):
         np.testing.assert_allclose(*numbers, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_without_paths_is_explained(run_dir):
     with pytest.raises(InputError, match=r"need a column `path`; the columns are: file"):
         ScoreRecordings(str(run_dir), device="cpu")({"file": np.array(["a.wav"])})
@@ -103,11 +114,14 @@ def test_a_batch_without_paths_is_explained(run_dir):
 @pytest.mark.parametrize(
     ("resources", "device", "workers", "expected"),
     [
-        ({"CPU": 8.0}, "auto", None, ("CPU", 8)), ({"CPU": 8.0}, "auto", 3, ("CPU", 3)),
-        ({"CPU": 8.0}, "auto", 99, ("CPU", 8)), ({"CPU": 8.0, "GPU": 2.0}, "auto", None, ("GPU", 2)),
-        ({"CPU": 8.0, "GPU": 2.0}, "cpu", None, ("CPU", 8)), ({"CPU": 8.0, "GPU": 2.0}, "cuda", 1, ("GPU", 1)),
+        ({"CPU": 8.0}, "auto", None, ("CPU", 8)),
+        ({"CPU": 8.0}, "auto", 3, ("CPU", 3)),
+        ({"CPU": 8.0}, "auto", 99, ("CPU", 8)),
+        ({"CPU": 8.0, "GPU": 2.0}, "auto", None, ("GPU", 2)),
+        ({"CPU": 8.0, "GPU": 2.0}, "cpu", None, ("CPU", 8)),
+        ({"CPU": 8.0, "GPU": 2.0}, "cuda", 1, ("GPU", 1)),
     ],
-)  # fmt: skip
+)
 def test_no_more_actors_are_asked_for_than_the_cluster_can_hold(resources, device, workers, expected):
     assert _actors(resources, device, workers) == expected
 
@@ -117,6 +131,7 @@ def test_a_cluster_without_a_gpu_is_explained():
         _actors({"CPU": 8.0}, "cuda", None)
 
 
+@pytest.mark.slow
 def test_without_ray_the_extra_is_named(run_dir, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'mimii_pl\[ray\]'"):
