@@ -17,6 +17,9 @@ from rich.table import Table
 
 from mimii_pl.core.config import build_data, compose
 from mimii_pl.core.memory import keep_freed_memory
+from mimii_pl.dataset import MachineSounds
+from mimii_pl.model import Detector
+from mimii_pl.scoring.scorer import Scorer
 
 RATE = 16000
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
@@ -49,6 +52,19 @@ def data(root: Path, *overrides: str):
     module = build_data(cfg)
     module.setup()
     return cfg, module
+
+
+def scorer(detector: Detector, module: MachineSounds, device: torch.device) -> Scorer:
+    """Wrap a trained detector of a data module for scoring."""
+    return Scorer(
+        detector,
+        module.features,
+        labels=module.labels,
+        sample_rate=module.sample_rate,
+        samples=module.samples,
+        batch_size=module.batch_size,
+        device=device,
+    )
 
 
 def seconds(work: Callable[[], object], device: str = "cpu") -> float:

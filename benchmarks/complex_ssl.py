@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from _bench import DEVICES, data, medians, peak_mib, recordings, show, workplace
+from _bench import DEVICES, data, medians, peak_mib, recordings, scorer, show, workplace
 from torch import Tensor, nn
 
 from mimii_pl.core.config import build
@@ -25,12 +25,13 @@ class FourConvolutions(nn.Module):
 
     def __init__(self, conv: ComplexConv2d) -> None:
         super().__init__()
-        self.real, self.imag, self.how = conv.real, conv.imag, conv.how
+        self.real, self.imag = conv.real, conv.imag
+        self.options = {"stride": conv.stride, "padding": conv.padding}
 
     def forward(self, z: Parts) -> Parts:
         (x, y), a, b = z, self.real, self.imag
-        real = F.conv2d(x, a, **self.how) - F.conv2d(y, b, **self.how)
-        return real, F.conv2d(x, b, **self.how) + F.conv2d(y, a, **self.how)
+        real = F.conv2d(x, a, **self.options) - F.conv2d(y, b, **self.options)
+        return real, F.conv2d(x, b, **self.options) + F.conv2d(y, a, **self.options)
 
 
 def plain() -> ComplexSSL:
@@ -95,7 +96,7 @@ def published_work(root: Path) -> None:
     ):
         model.windows = windows
         begun = time.perf_counter()
-        trainer.predict(model, datamodule=module)
+        scorer(model, module, trainer.strategy.root_device).score_waves(*module.of("test"))
         took = time.perf_counter() - begun
         rows += [[f"score 120 test clips, {which}", took, 120 / took]]
     whole = trained + rows[1][1]

@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
-from _bench import data, peak_mib, recordings, show, workplace
+from _bench import data, peak_mib, recordings, scorer, show, workplace
 
 from mimii_pl.core.config import build
-from mimii_pl.core.process import quiet_lightning
+from mimii_pl.core.settings import quiet_lightning
 
 OFFICIAL = {"features": 10.4, "epoch": 4.5, "all": 49.0}  # seconds on two cores: 360 clips, 66,700 windows, 5 epochs
 
@@ -22,7 +22,7 @@ with workplace() as folder:
     begun = time.perf_counter()
     trainer.fit(model, module)
     epoch = (time.perf_counter() - begun) / 5
-    trainer.predict(model, datamodule=module)
+    scorer(model, module, trainer.strategy.root_device).score_waves(*module.of("test"))
     whole = time.perf_counter() - started
     windows = len(module.train_dataloader()) * 256
     show(

@@ -12,7 +12,7 @@ from pathlib import Path
 from _bench import RATE, data, mapped_mib, peak_mib, recordings, show, workplace
 
 from mimii_pl.core.config import build
-from mimii_pl.core.process import quiet_lightning
+from mimii_pl.core.settings import quiet_lightning
 from mimii_pl.scoring.scorer import Scorer
 
 

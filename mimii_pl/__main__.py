@@ -1,37 +1,41 @@
 """The command line: `mimii <command> key=value ...`, `python -m mimii_pl <command> ...`; `python train.py` is `train`.
 
-Every file of `conf/command/` is a command. Its first comment says what it does, its values are the options, and its
-key `command` names the function that is called with them: a new command is one module and one yaml.
+Every file of `conf/command/` is a command. Its first comment is the summary that `mimii` lists, its values are the
+options, and its key `command` names the function that is called with them: a new command is one function and one yaml.
 """
 
 import inspect
+import logging
 import math
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mimii_pl.core import config
+from mimii_pl.core.choices import brought_choices
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.hydra_hooks import missing_extra
 from mimii_pl.core.run_dir import find_run
 
+log = logging.getLogger(__name__)
 HINTS = {  # how to continue after Ctrl-C
     "train": "`mimii resume` continues from the last checkpoint",
-    "download": "the same command continues where it stopped",
+    "download": "the same command continues the download",
     "search": "the same command continues the search",
     "score": "the same command continues after the last finished shard",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command that the arguments name; without arguments, list the commands."""
-    command, arguments = parse(sys.argv[1:] if argv is None else argv)
+    """Run the command that the arguments name; without arguments, or with --help alone, list the commands."""
+    command, arguments = split_command(sys.argv[1:] if argv is None else argv)
     if command is None:
         _list_commands()
         return
@@ -45,18 +49,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def train() -> None:
-    """Entry of `train.py`."""
+    """Run `mimii train`: the entry point of `train.py`."""
     main(["train", *sys.argv[1:]])
 
 
 def commands() -> dict[str, str]:
-    """Commands and what they do, from the first comment of their files."""
+    """Return the commands with their summaries, read from the first comment of their files."""
     files = [config.CONF / "train.yaml", *sorted(config.CONF.glob("command/[!_]*.yaml"))]
     return {path.stem: _summary(path) for path in files}
 
 
-def parse(argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The command and its arguments; arguments without a command are those of `train`.
+def split_command(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Split the arguments into command and options; without a command they are options of `train`.
 
     Raises:
         SystemExit: there is no such command.
@@ -78,33 +82,40 @@ def parse(argv: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def translate(command: str, arguments: list[str]) -> tuple[str, list[str], Callable[[], Any] | None]:
-    """What Hydra is given: the file of the command, its arguments, and what is to be done after it.
+    """Translate a command line for Hydra: command, arguments, and a function to call when Hydra is done, if any.
 
-    `resume` and `retrain` become `train` with an option; `machine=fan` of a command with `only.machine` says which
-    runs, where Hydra would take it for a choice of conf/machine.
+    `resume` and `retrain` become `train` with an option. `machine=fan` of a command with `only.machine` becomes
+    `only.machine=fan`: it selects runs, and Hydra would take it for a choice of conf/machine.
     """
-    after = None
+    finish = None
     if command != "train":
         options = OmegaConf.load(config.CONF / "command" / f"{command}.yaml")
-        names = options.get("only", {})
-        arguments = [f"only.{item}" if item.partition("=")[0] in names else item for item in arguments]
+        assert isinstance(options, DictConfig)
+        filters = options.get("only", {})
+        arguments = [f"only.{item}" if item.partition("=")[0] in filters else item for item in arguments]
         if "train" in options and not {"--help", "-h"} & set(arguments):
             command, arguments = "train", _as_train(options, arguments)
     if command == "train":
         if any(item.startswith("best=") for item in arguments):
-            from mimii_pl.sweep.register import register_winners
             from mimii_pl.sweep.retrain import retraining
 
             arguments, sweep_dir = retraining(arguments)
-            after = lambda: register_winners(sweep_dir) if sweep_dir.is_dir() else None  # noqa: E731  (`--cfg`: none)
-        for item in [item for item in arguments if item.startswith("resume=")]:  # write where the run was writing
+            finish = partial(_register_winners, sweep_dir)
+        for item in [item for item in arguments if item.startswith("resume=")]:  # continue in the run's own directory
             arguments.append(f"hydra.run.dir={find_run(item.removeprefix('resume='), finished=False)}")
-    multirun = [item for item in arguments if item in ("-m", "--multirun")]  # Hydra wants it first
-    return command, [*multirun, *(item for item in arguments if item not in multirun)], after
+    multirun = [item for item in arguments if item in ("-m", "--multirun")]  # Hydra expects it first
+    return command, [*multirun, *(item for item in arguments if item not in multirun)], finish
+
+
+def _register_winners(sweep_dir: Path) -> None:
+    from mimii_pl.sweep.register import register_winners
+
+    if sweep_dir.is_dir():  # `--cfg` runs nothing
+        register_winners(sweep_dir)
 
 
 def _as_train(options: DictConfig, arguments: list[str]) -> list[str]:
-    """Arguments of `resume` or `retrain` as those of `train`: `run=latest` -> `resume=latest`."""
+    """Rewrite the arguments of `resume` or `retrain` as those of `train`: `run=latest` -> `resume=latest`."""
     option = str(options.train)
     key = next(name for name in ("run", "sweep") if name in options)
     value = str(options[key])
@@ -126,7 +137,7 @@ def _run_hydra(command: str) -> None:
 
     name = command if command == "train" else f"command/{command}"
     full_error = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come out, to be explained here rather than printed there
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that we can explain them
     try:
         hydra.main(version_base="1.3", config_path=str(config.CONF), config_name=name)(_call)()
     except (InputError, HydraException, OmegaConfBaseException) as error:
@@ -139,7 +150,7 @@ def _run_hydra(command: str) -> None:
         raise
     except KeyboardInterrupt:
         search = any(item.startswith("sweep=") for item in sys.argv)
-        sys.exit(f"interrupted; {HINTS.get('search' if search else command, 'start it again')}")
+        sys.exit(f"interrupted; {HINTS.get('search' if search else command, 'the same command starts again')}")
     finally:
         os.environ.pop("HYDRA_FULL_ERROR", None)
         if full_error is not None:
@@ -147,11 +158,11 @@ def _run_hydra(command: str) -> None:
 
 
 def _call(cfg: DictConfig) -> float | None:
-    """Call the function of a composed configuration: with its values as keywords, or whole where it takes `cfg`."""
+    """Call the function that a composed configuration names: with its values as keywords, or with `cfg` itself."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import get_method
 
-    hydra = HydraConfig.get()
+    hydra: Any = HydraConfig.get()
     with open_dict(cfg):
         function = get_method(cfg.pop("command"))
     cfg = config.with_choices(cfg, hydra.runtime.choices)
@@ -162,12 +173,13 @@ def _call(cfg: DictConfig) -> float | None:
         if "cfg" in parameters:
             function(cfg)
         else:
-            function(**OmegaConf.to_container(cfg, resolve=True))
+            values: Any = OmegaConf.to_container(cfg, resolve=True)
+            function(**values)
     return None
 
 
 def _run(function: Callable[..., float], cfg: DictConfig, hydra: DictConfig) -> float:
-    """Make one run, alone or in a sweep, in its directory; where it fails, say so there and in MLflow."""
+    """Do one run, alone or in a sweep; if it fails, record that in its directory and in MLflow."""
     from mimii_pl.core import process
 
     run_dir = Path(hydra.runtime.output_dir)
@@ -186,7 +198,7 @@ def _run(function: Callable[..., float], cfg: DictConfig, hydra: DictConfig) -> 
         if sweep_dir is None or not isinstance(error, Exception):
             with _one_line_errors():
                 raise
-        (run_dir / "failed.txt").write_text(reason)  # one run must not stop the sweep; the leaderboard names it
+        (run_dir / "failed.txt").write_text(reason)  # a failed run must not stop the sweep; the leaderboard lists it
         last = reason.strip().splitlines()[-1]
         print(f"{run_dir.name} has failed and the sweep continues: {last}", file=sys.stderr, flush=True)
         return math.nan
@@ -195,11 +207,14 @@ def _run(function: Callable[..., float], cfg: DictConfig, hydra: DictConfig) -> 
 def call_run(
     function: Callable[..., float], cfg: DictConfig, run_dir: Path, sweep_dir: Path | None, overrides: list[str]
 ) -> float:
-    """Make a run, or continue one; importable, so that another process can call it."""
+    """Start a run or resume one; importable, so that another process can call it."""
     if cfg.get("resume"):
         from mimii_pl.run import resumed
 
         cfg, run_dir = resumed(cfg.resume, overrides)
+    elif brought := brought_choices(cfg, overrides):
+        choices = ", ".join(f"{group}={choice}" for group, choice in brought.items())
+        log.info("model=%s brings %s", cfg.choices.model, choices)
     return function(cfg, run_dir, sweep_dir=sweep_dir)
 
 
@@ -213,7 +228,7 @@ def _end_failed(cfg: DictConfig, run_dir: Path) -> None:
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Exit on an InputError with its message alone: Hydra would print a headline of its own."""
+    """Exit on an InputError with its message alone; Hydra would print a heading of its own."""
     try:
         yield
     except InputError as error:
@@ -231,15 +246,14 @@ def _summary(path: Path) -> str:
 
 
 def _list_commands() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2), show_header=False)
-    for name, summary in commands().items():
-        table.add_row(f"[bold]{name}[/]", summary.replace("[", r"\["))
-    console = Console()
-    console.print("mimii <command> key=value ...        options of one: mimii <command> --help", highlight=False)
-    console.print(table)
+    """Print the commands with their summaries and the way to their help, within 80 columns."""
+    print("Usage: mimii <command> [key=value ...]\n\nCommands")
+    summaries = commands()
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
+        print(f"  {name:<{width}}  {summary}")
+    print("\nOptions and examples of a command: mimii <command> --help")
+    print("Without a command, the options are those of train: mimii machine=fan")
 
 
 if __name__ == "__main__":

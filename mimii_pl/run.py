@@ -1,6 +1,7 @@
 """One run, from recordings to results.
 
-`run` trains one, `rescore` evaluates it by another back end, `decide` chooses its thresholds again.
+`run` trains a detector and evaluates it. `rescore` repeats a finished run from the back end on, `decide` from the
+thresholds on.
 """
 
 import json
@@ -8,21 +9,22 @@ import logging
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
 from rich.console import Console
 
 from mimii_pl import __version__
 from mimii_pl.core.callbacks import Stopwatch
-from mimii_pl.core.check import check
 from mimii_pl.core.config import build, build_data, class_of, read_config
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_arrays, write_csv, write_text
-from mimii_pl.core.memory import keep_freed_memory, reset_peak
-from mimii_pl.core.options import flatten, split_options
-from mimii_pl.core.process import limit_threads, quiet_lightning
+from mimii_pl.core.freeze import freeze_config
+from mimii_pl.core.options import flatten
 from mimii_pl.core.run_dir import find_run, parent_run_id, read_facts, write_facts
+from mimii_pl.core.settings import prepare_process
 from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.model import Detector
@@ -39,7 +41,7 @@ from mimii_pl.threshold import Thresholds
 from mimii_pl.tracking.logger import Recorder, RunDescription
 
 log = logging.getLogger(__name__)
-KEPT_FACTS = (  # of run.json, by a run that is scored again
+TRAINING_FACTS = (  # facts of run.json that a rescored run takes from its source
     "labels",
     "samples",
     "checkpoint",
@@ -52,31 +54,33 @@ KEPT_FACTS = (  # of run.json, by a run that is scored again
 
 
 def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> float:
-    """Train the configured detector, score the test clips with its best checkpoint, evaluate it per machine ID.
+    """Train the configured detector and evaluate its best checkpoint on the test clips, per machine ID.
 
     Args:
         cfg: a composed configuration (`conf/train.yaml`).
-        run_dir: where everything is written; `core.run_dir` lists it. An unfinished run there is resumed.
+        run_dir: where all files go; `core.run_dir` lists them. If it holds an unfinished run, that run is resumed.
         sweep_dir: directory of the sweep that this run is part of.
 
     Returns:
-        The objective, a number made of held-out clips (see `scoring.objective`): by default the AUC of
-        pseudo-anomalies, for a classifier the balanced accuracy. NaN where a search pruned the run.
+        The objective, computed from held-out clips (see `scoring.objective`): by default the AUC of pseudo-anomalies,
+        for a classifier the balanced accuracy. NaN if a search pruned the run.
     """
     run_dir = run_dir.resolve()
+    published(cfg.get("published"))  # an unknown key is an error before training, not after it
     cfg = freeze_config(cfg, run_dir)  # checked, resolved, written
     if (facts := read_facts(run_dir)).get("status") == "finished":
-        log.info("%s is finished already", run_dir)
+        log.info("%s is already finished", run_dir)
         return facts.get("objective", math.nan)
-    prepare_process(cfg)  # threads, memory, random numbers
+    prepare_process(cfg)  # messages, threads, memory, random numbers
     data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
     detector = build(cfg.model, data.in_shape, len(data.classes))  # [B, C, F, N] -> score [B], embedding [B, D]
     task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
     task.validate(detector, data)
     trainer = build(cfg.trainer)
-    recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir))
+    recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir))  # MLflow
+    pruner = _pruner(cfg, task, run_dir)
     try:
-        train(trainer, detector, data, recorder, run_dir, _pruning(cfg, task, run_dir))
+        train_detector(trainer, detector, data, recorder, run_dir, pruner)  # best checkpoint by held-out clips
     except TrialPruned as reason:
         log.info("%s", reason)
         write_facts(run_dir, status="pruned", reason=str(reason))
@@ -86,85 +90,67 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
 
 
 def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> float:
-    """Fit another back end on a finished run's embeddings and evaluate it; nothing is trained.
+    """Fit another back end on the embeddings of a finished run and evaluate it; nothing is trained.
 
     Args:
         cfg: a composed configuration (`conf/command/rescore.yaml`).
-        run_dir: a new run directory, complete like that of a trained run.
+        run_dir: a new run directory; it becomes as complete as that of a trained run.
         sweep_dir: directory of the sweep that this run is part of.
 
     Returns:
-        The objective, as `run` does.
+        The objective, as for `run`.
     """
-    source = find_run(cfg.run, trained=True).resolve()
-    facts = read_facts(source)
-    if facts["status"] != "finished":
-        raise InputError(f"run={source} is not finished: `mimii resume {source}` continues it")
-    if "classes" in facts:
-        raise InputError(f"run={source} is of task=classification: back ends make anomaly scores. Use task=anomaly")
-    again = read_config(source)
-    again.backend, again.trainer.logger, again.seed = cfg.backend, cfg.trainer.logger, cfg.seed
-    again.report, again.efficiency = cfg.report, cfg.efficiency
-    if "threshold" not in again:  # stored before there were thresholds
-        again.threshold = cfg.threshold
-    again.choices.backend, again.choices.logger = cfg.choices.backend, cfg.choices.logger
-    run_dir = run_dir.resolve()
-    again = freeze_config(again, run_dir)
-    prepare_process(again)
-    for name in (facts["checkpoint"], "features.npz", "history.csv"):
-        if (source / name).is_file():
-            (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / name, run_dir / name)
-    kept = {name: facts[name] for name in KEPT_FACTS if name in facts}
-    write_facts(run_dir, status="running", rescored_from=str(source), **kept)
-    data = open_data(again, run_dir)
-    task = build_task(again)
-    recorder = Recorder(build(again.trainer.logger or None), run_dir, describe_run(again, run_dir, sweep_dir))
+    source, run_dir = find_run(cfg.run, trained=True).resolve(), run_dir.resolve()
+    _require_anomaly_run(source, read_facts(source))
+    cfg = _rescoring_config(cfg, source)
+    published(cfg.get("published"))
+    cfg = freeze_config(cfg, run_dir)
+    prepare_process(cfg)
+    _copy_training(source, run_dir)
+    data = open_data(cfg, run_dir)
+    task = build_task(cfg)
+    recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
     recorder.start()
-    return evaluate(again, task, data, recorder, run_dir)
+    return evaluate(cfg, task, data, recorder, run_dir)
 
 
 def decide(cfg: DictConfig) -> None:
-    """Choose a run's thresholds again, in place; nothing is trained and no clip is scored.
+    """Choose the thresholds of a finished run again, in place; nothing is trained and no clip is scored.
 
     Args:
         cfg: a composed configuration (`conf/command/decide.yaml`).
     """
     run_dir = find_run(cfg.run).resolve()
     facts = read_facts(run_dir)
-    state = run_dir / "thresholds.json"
-    if "classes" in facts:
-        raise InputError(f"run={run_dir} is a classifier's: it has no thresholds to choose")
-    if facts["status"] != "finished" or not state.is_file():
-        raise InputError(f"run={run_dir} is not finished, or older than thresholds: it has no {state.name}")
-    own = read_config(run_dir)
-    own.threshold, own.choices.threshold, own.report = cfg.threshold, cfg.choices.threshold, cfg.report
-    clips, thresholds = read_scores(run_dir / "scores.csv"), Thresholds(**json.loads(state.read_text()))
+    thresholds = _stored_thresholds(run_dir, facts)
+    stored = read_config(run_dir)
+    stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
+    clips = read_scores(run_dir / "scores.csv")
     level = [result for result in read_results(run_dir / "results.csv") if result.metric == LEVEL]
     choose_thresholds(thresholds, build(cfg.threshold), clips)
     results = apply_thresholds(clips, thresholds, run_dir, official=facts.get("official"), level=level)
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(own))
-    task = build_task(own)
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(stored))
+    task = build_task(stored)
     criterion = facts[task.criterion]
-    _show(own, task, load_run(run_dir, trust=_trusted(own)), results, criterion, run_dir)
+    _show(stored, task, load_run(run_dir, trust=_trusted(stored)), results, criterion, run_dir)
     if "mlflow_run_id" not in facts:
         return
     try:
-        recorder = Recorder(build(own.trainer.logger), run_dir)
+        recorder = Recorder(build(stored.trainer.logger), run_dir)
         recorder.resume(facts["mlflow_run_id"])
         recorder.finish(results, {task.criterion: criterion})
     except InputError as error:
-        log.warning("the run directory is up to date; MLflow is not: %s", error)
+        log.warning("the run directory is updated, MLflow is not: %s", error)
 
 
 def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorder, run_dir: Path) -> float:
-    """Do everything that follows training: back end, thresholds, objective, test clips, costs, tables."""
+    """Do everything that follows training: back end, thresholds, objective, test clips, costs, report."""
     write_facts(run_dir, held_out=clips_fingerprint(data.of("validation")[0]))
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
     scorer = load_run(run_dir, device=device, trust=_trusted(cfg))
     criterion = task.fit(scorer, data, run_dir)  # on training and held-out clips
     objective = task.final_objective(scorer, data, criterion, run_dir)
-    results = task.evaluate(scorer, data, run_dir)  # every test clip is scored, and only then the labels are read
+    results = task.evaluate(scorer, data, run_dir)  # all test clips are scored before any of their labels is read
     write_cost(scorer, *data.of("validation"), run_dir, cfg.efficiency.seconds)
     _show(cfg, task, scorer, results, criterion, run_dir)
     criteria = {task.criterion: criterion, "objective": objective}
@@ -173,46 +159,13 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
     return objective
 
 
-# --- the steps -------------------------------------------------------------------------------------------------------
-def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
-    """Check the configuration, resolve it, and write it into the run directory: from here on it is final."""
-    cfg = cfg.copy()
-    cfg.run_dir = str(run_dir)
-    check(cfg)
-    published(cfg.get("published"))
-    run_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.resolve(cfg)
-    _keep_finished(cfg, run_dir)
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
-    return cfg
-
-
-def _keep_finished(cfg: DictConfig, run_dir: Path) -> None:
-    """Raise InputError where the directory holds a finished run of another configuration."""
-    if read_facts(run_dir).get("status") != "finished":
-        return
-    stored = read_config(run_dir)
-    one, other = (split_options({**flatten(config), **config.choices}) for config in (stored, cfg))
-    if one != other:
-        changed = {name for parts in zip(one, other, strict=True) for name, _ in parts[0].items() ^ parts[1].items()}
-        raise InputError(
-            f"{run_dir} holds a finished run with another {', '.join(sorted(changed))}: it is kept. Choose another "
-            "directory (hydra.run.dir, for sweeps hydra.sweep.dir), or delete this one"
-        )
-
-
-def prepare_process(cfg: DictConfig) -> None:
-    """Set what belongs to the process: messages, threads, memory, random numbers."""
-    quiet_lightning()
-    limit_threads(cfg.get("threads"))
-    keep_freed_memory()
-    if cfg.efficiency.seconds > 0:
-        reset_peak()
-    pl.seed_everything(cfg.seed, verbose=False)
-
-
+# --- the steps of `run`, in order ------------------------------------------------------------------------------------
 def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
-    """Open the configured data set, its audio decoded and its clips split; write which recordings were skipped."""
+    """Open the configured data set, decode and split its clips, and write which recordings were skipped.
+
+    Raises:
+        InputError: no clip is held out for validation.
+    """
     data = build_data(cfg)
     data.prepare_data()
     data.setup()
@@ -226,87 +179,18 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
     log.info(text, cfg.machine.name, splits, seconds, len(data.labels), len(data.skipped))
     if not count["validation"]:
         raise InputError(
-            "no clip is held out for validation, so no checkpoint can be chosen: set protocol.validation above "
-            f"0 and have two training clips per machine ID at least (there are {count['train']} in all)"
+            "no clip is held out for validation, so no checkpoint can be chosen: set protocol.validation above 0 and "
+            f"provide at least two training clips per machine ID (there are {count['train']} in all)"
         )
     return data
 
 
 def build_task(cfg: DictConfig) -> Task:
-    """Build the task with the back end and the threshold that it fits."""
+    """Build the task, with its back end and threshold."""
     options = {"target": cfg.get("target", "machine_id"), "objective": cfg.get("objective", "criterion")}
     return build(cfg.task, backend=build(cfg.backend), threshold=build(cfg.threshold), **options)
 
 
-def train(
-    trainer: pl.Trainer,
-    detector: Detector,
-    data: MachineSounds,
-    recorder: Recorder,
-    run_dir: Path,
-    pruner: pl.Callback | None = None,
-) -> None:
-    """Train from the last checkpoint where the run directory holds one; note what scoring will need.
-
-    Raises:
-        TrialPruned: the pruner ended it.
-        KeyboardInterrupt: it was interrupted.
-    """
-    data.crop = detector.crop
-    data.fit_features(trainer.strategy.root_device)
-    if trainer.is_global_zero:
-        if data.features.fitted is not None:
-            arrays = {name: part.cpu().numpy() for name, part in data.features.fitted._asdict().items()}
-            write_arrays(run_dir / "features.npz", arrays)
-        write_facts(run_dir, status="running", labels=data.labels, samples=data.samples)
-        if data.target:
-            write_facts(run_dir, classes=data.classes)
-        recorder.start()
-    last = run_dir / "checkpoints" / "last.ckpt"
-    watch = Stopwatch()
-    trainer.callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
-    trainer.fit(detector, data, ckpt_path=last if last.is_file() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if trainer.is_global_zero:
-        best = Path(trainer.checkpoint_callback.best_model_path)
-        write_facts(
-            run_dir,
-            checkpoint=str(best.relative_to(run_dir)),
-            epochs=trainer.current_epoch,
-            parameters=sum(p.numel() for p in detector.parameters()),
-            train_seconds=watch.seconds,
-            seconds_per_epoch=watch.seconds / max(1, watch.epochs),
-            validation_loss=float(trainer.checkpoint_callback.best_model_score),
-        )
-
-
-def resumed(run: str, overrides: list[str]) -> tuple[DictConfig, Path]:
-    """Configuration and directory of an interrupted run, with the values given on the command line.
-
-    Args:
-        run: a run directory or `latest`. A finished run is continued too: to train it longer.
-        overrides: of the command line, `key=value`.
-
-    Raises:
-        InputError: there is no such run, or a choice would change.
-    """
-    run_dir = find_run(run, finished=False)
-    cfg = read_config(run_dir)
-    values = [item for item in overrides if not item.startswith(("resume=", "hydra."))]
-    for item in values:
-        key = item.split("=")[0]
-        if key in cfg.choices or key.startswith("training."):
-            raise InputError(
-                f"{item}: a resumed run keeps its choices, and its values are written out; "
-                "only values can change, for example trainer.max_epochs=50"
-            )
-    if read_facts(run_dir).get("status") == "finished":
-        write_facts(run_dir, status="running")
-    return OmegaConf.merge(cfg, OmegaConf.from_dotlist(values)), run_dir
-
-
-# --- names and words of a run ----------------------------------------------------------------------------------------
 def describe_run(cfg: DictConfig, run_dir: Path, sweep_dir: Path | None = None) -> RunDescription:
     """Describe a run for MLflow: name, tags, parameters, parent run."""
     trial = OmegaConf.select(cfg, "sweep.trial")
@@ -316,20 +200,75 @@ def describe_run(cfg: DictConfig, run_dir: Path, sweep_dir: Path | None = None) 
         "selection": class_of(cfg.task).checkpoint_rule,
         "run_dir": str(run_dir),
         "version": __version__,
-        **{group: str(choice) for group, choice in cfg.choices.items() if group != "machine"},
+        **{str(group): str(choice) for group, choice in cfg.choices.items() if group != "machine"},
     }
     parent = parent_run_id(sweep_dir) if sweep_dir is not None else None
     return RunDescription(name, tags, {**cfg.choices, **flatten(cfg)}, parent)
 
 
-def _pruning(cfg: DictConfig, task: Task, run_dir: Path) -> pl.Callback | None:
+def _pruner(cfg: DictConfig, task: Task, run_dir: Path) -> pl.Callback | None:
+    """Build the callback that prunes this trial; None outside of searches and without a pruner."""
     options = cfg.get("sweep")
     if options is None or options.trial is None or options.pruner is None:
         return None
     if task.backend is not None and task.objective != "loss":
-        log.info("backend=%s is fitted when training is over: no trial is pruned", cfg.choices.backend)
+        log.info("backend=%s is fitted after training: no trial is pruned", cfg.choices.backend)
         return None
     return pruning(options, build(options.pruner), run_dir, task.interim_objective)
+
+
+def train_detector(
+    trainer: pl.Trainer,
+    detector: Detector,
+    data: MachineSounds,
+    recorder: Recorder,
+    run_dir: Path,
+    pruner: pl.Callback | None = None,
+) -> None:
+    """Train, from the last checkpoint if the run directory holds one, and write what scoring needs.
+
+    Raises:
+        TrialPruned: the pruner stopped the trial.
+        KeyboardInterrupt: the user interrupted training.
+    """
+    data.crop = detector.crop
+    data.fit_features(trainer.strategy.root_device)
+    if trainer.is_global_zero:
+        _write_data_state(data, run_dir)
+        recorder.start()
+    last = run_dir / "checkpoints" / "last.ckpt"
+    watch = Stopwatch()
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
+    callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
+    trainer.fit(detector, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.is_global_zero:
+        _write_training_facts(trainer, detector, watch, run_dir)
+
+
+def _write_data_state(data: MachineSounds, run_dir: Path) -> None:
+    fitted: Any = data.features.fitted  # statistics of the training clips, if the features use any
+    if fitted is not None:
+        write_arrays(run_dir / "features.npz", {name: part.cpu().numpy() for name, part in fitted._asdict().items()})
+    write_facts(run_dir, status="running", labels=data.labels, samples=data.samples)
+    if data.target:
+        write_facts(run_dir, classes=data.classes)
+
+
+def _write_training_facts(trainer: pl.Trainer, detector: Detector, watch: Stopwatch, run_dir: Path) -> None:
+    checkpoint = trainer.checkpoint_callback
+    assert isinstance(checkpoint, ModelCheckpoint)
+    assert checkpoint.best_model_score is not None
+    write_facts(
+        run_dir,
+        checkpoint=str(Path(checkpoint.best_model_path).relative_to(run_dir)),
+        epochs=trainer.current_epoch,
+        parameters=sum(p.numel() for p in detector.parameters()),
+        train_seconds=watch.seconds,
+        seconds_per_epoch=watch.seconds / max(1, watch.epochs),
+        validation_loss=float(checkpoint.best_model_score),
+    )
 
 
 def _show(cfg: DictConfig, task: Task, scorer: Scorer, results: list[Result], criterion: float, run_dir: Path) -> None:
@@ -341,5 +280,74 @@ def _show(cfg: DictConfig, task: Task, scorer: Scorer, results: list[Result], cr
 
 
 def _trusted(cfg: DictConfig) -> list[str]:
-    """Packages whose classes may be loaded: ours, and the one that the user chose a detector from."""
+    """Return the packages whose classes may be loaded: ours, and that of the detector the user configured."""
     return [cfg.model._target_.split(".")[0], "mimii_pl"]
+
+
+# --- runs that exist already -----------------------------------------------------------------------------------------
+def resumed(run: str, overrides: list[str]) -> tuple[DictConfig, Path]:
+    """Return configuration and directory of an interrupted run, with values given on the command line applied.
+
+    Args:
+        run: a run directory or `latest`. A finished run can be given too, to train it longer.
+        overrides: of the command line, `key=value`.
+
+    Raises:
+        InputError: there is no such run, or an override would change a choice.
+    """
+    run_dir = find_run(run, finished=False)
+    cfg = read_config(run_dir)
+    values = [item for item in overrides if not item.startswith(("resume=", "hydra."))]
+    for item in values:
+        key = item.split("=")[0]
+        if key in cfg.choices or key.startswith("training."):
+            raise InputError(
+                f"{item}: a resumed run keeps its choices, and its `training` values are resolved already: "
+                "change the value that is used, for example trainer.max_epochs=50"
+            )
+    if read_facts(run_dir).get("status") == "finished":
+        write_facts(run_dir, status="running")
+    merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(values))
+    assert isinstance(merged, DictConfig)
+    return merged, run_dir
+
+
+def _require_anomaly_run(run_dir: Path, facts: dict[str, Any]) -> None:
+    if facts["status"] != "finished":
+        raise InputError(f"run={run_dir} is not finished: `mimii resume {run_dir}` continues it")
+    if "classes" in facts:
+        raise InputError(
+            f"run={run_dir} is a classifier (task=classification), and back ends compute anomaly scores: "
+            "give a run of task=anomaly"
+        )
+
+
+def _rescoring_config(cfg: DictConfig, source: Path) -> DictConfig:
+    """Return the configuration of the source, with what the command changes: back end, logger, seed, report."""
+    again = read_config(source)
+    again.backend, again.trainer.logger, again.seed = cfg.backend, cfg.trainer.logger, cfg.seed
+    again.report, again.efficiency = cfg.report, cfg.efficiency
+    if "threshold" not in again:  # stored before runs had thresholds
+        again.threshold = cfg.threshold
+    again.choices.backend, again.choices.logger = cfg.choices.backend, cfg.choices.logger
+    return again
+
+
+def _copy_training(source: Path, run_dir: Path) -> None:
+    """Copy what training left in the source: checkpoint, feature statistics, history, facts."""
+    facts = read_facts(source)
+    for name in (facts["checkpoint"], "features.npz", "history.csv"):
+        if (source / name).is_file():
+            (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / name, run_dir / name)
+    kept = {name: facts[name] for name in TRAINING_FACTS if name in facts}
+    write_facts(run_dir, status="running", rescored_from=str(source), **kept)
+
+
+def _stored_thresholds(run_dir: Path, facts: dict[str, Any]) -> Thresholds:
+    path = run_dir / "thresholds.json"
+    if "classes" in facts:
+        raise InputError(f"run={run_dir} is a classifier (task=classification): it has no thresholds to choose")
+    if facts["status"] != "finished" or not path.is_file():
+        raise InputError(f"run={run_dir} has no {path.name}: it is not finished, or of a version without thresholds")
+    return Thresholds(**json.loads(path.read_text()))

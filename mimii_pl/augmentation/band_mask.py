@@ -1,4 +1,4 @@
-"""Attenuated frequency bands."""
+"""Attenuation of frequency bands."""
 
 import torch
 from torch import nn
@@ -7,11 +7,11 @@ from mimii_pl.dataset._clip import Batch
 
 
 class BandMask(nn.Module):
-    """Scales a few narrow frequency bands of some clips down, all channels and frames alike.
+    """Attenuation of a few narrow frequency bands of some clips, the same in all channels and frames.
 
     Args:
         p: probability per clip.
-        max_bands: bands per clip, 1 to this many.
+        max_bands: largest number of bands per clip, at least 1.
         min_width: narrowest band in bins.
         max_width: widest band in bins.
         low: strongest attenuation (factor).
@@ -33,6 +33,7 @@ class BandMask(nn.Module):
         self.low, self.high = low, high
 
     def forward(self, batch: Batch) -> Batch:
+        assert batch.spec is not None
         clips, _, bins, _ = batch.spec.shape
         shape, device = (clips, self.max_bands), batch.spec.device
         width = torch.randint(self.min_width, self.max_width + 1, shape, device=device)

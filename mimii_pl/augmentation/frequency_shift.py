@@ -1,4 +1,4 @@
-"""Representation moved up or down by a few bins."""
+"""Shift of the representation by a few frequency bins."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from mimii_pl.dataset._clip import Batch
 
 
 class FrequencyShift(nn.Module):
-    """Rolls some clips along frequency, as a machine that runs a little faster or slower.
+    """Circular shift of some clips along frequency, like a machine that runs slightly faster or slower.
 
     Args:
         p: probability per clip.
@@ -19,6 +19,7 @@ class FrequencyShift(nn.Module):
         self.p, self.max_bins = p, max_bins
 
     def forward(self, batch: Batch) -> Batch:
+        assert batch.spec is not None
         clips, _, bins, _ = batch.spec.shape
         device = batch.spec.device
         shift = torch.randint(-self.max_bins, self.max_bins + 1, (clips, 1), device=device)

@@ -7,7 +7,7 @@ from mimii_pl.dataset._clip import Batch
 
 
 class Noise(nn.Module):
-    """Adds Gaussian noise to some clips, at a random share of the clip's root mean square.
+    """Gaussian noise added to some clips, at a random fraction of the clip's root mean square.
 
     Args:
         p: probability per clip.
@@ -20,6 +20,7 @@ class Noise(nn.Module):
         self.p, self.low, self.high = p, low, high
 
     def forward(self, batch: Batch) -> Batch:
+        assert batch.spec is not None
         spec = batch.spec
         draw = torch.rand(2, len(spec), 1, 1, 1, device=spec.device)
         level = (self.low + (self.high - self.low) * draw[0]) * spec.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()

@@ -1,4 +1,4 @@
-"""Back ends that are estimators of scikit-learn or its kin, stored by skops: no pickle, known types only."""
+"""The base of back ends that wrap a scikit-learn estimator, stored by skops: no pickle, known types only."""
 
 from typing import Any
 
@@ -9,27 +9,27 @@ from mimii_pl.core.skops_io import TRUSTED, dump_estimator, load_estimator
 
 
 class Estimator(BackEnd):
-    """Base of such back ends; a subclass makes the estimator, with `score_samples` that is higher for normal ones.
+    """Base of the back ends that wrap an estimator, made by a subclass; its `score_samples` is higher for normal clips.
 
     Args:
-        scale: bring each dimension to zero mean and unit variance over the normal embeddings first.
+        scale: standardize each dimension to zero mean and unit variance over the normal embeddings first.
         **fitting: see `BackEnd`.
     """
 
     least = 2
-    trusted = TRUSTED
+    trusted: tuple[str, ...] = TRUSTED
 
-    def __init__(self, *, scale: bool = True, **fitting) -> None:
+    def __init__(self, *, scale: bool = True, **fitting: Any) -> None:
         super().__init__(**fitting)
         self.scale = scale
-        self.loaded: dict[int, Any] = {}  # estimators by the identity of their part, read back once
+        self.loaded: dict[int, Any] = {}  # estimators by the identity of their part, each loaded once
 
     def make(self, n: int) -> Any:
-        """An estimator for n embeddings, not fitted yet."""
+        """Make an unfitted estimator for n embeddings."""
         raise NotImplementedError
 
     def anomaly(self, estimator: Any, x: np.ndarray) -> np.ndarray:
-        """Anomaly scores [n] of embeddings [n, D]."""
+        """Compute the anomaly scores [n] of embeddings [n, D]."""
         return -estimator.score_samples(x)
 
     def fit(self, embeddings: np.ndarray, ids: np.ndarray) -> None:

@@ -9,10 +9,10 @@ class GMM(Estimator):
     """Negative log-likelihood under a mixture of Gaussians, in nats.
 
     Args:
-        components: Gaussians; no more than half the embeddings.
+        components: number of Gaussians; at most half the number of embeddings.
         covariance: `diag`, `full`, `spherical` or `tied`.
-        regularization: added to every variance, of embeddings at unit variance.
-        seed: of the first means.
+        regularization: added to every variance; the scaled embeddings have unit variance.
+        seed: of the initial means.
         **fitting: see `Estimator`.
     """
 
@@ -23,7 +23,7 @@ class GMM(Estimator):
         covariance: Literal["diag", "full", "spherical", "tied"] = "diag",
         regularization: float = 1e-3,
         seed: int = 0,
-        **fitting,
+        **fitting: Any,
     ) -> None:
         super().__init__(**fitting)
         self.components, self.covariance = components, covariance
@@ -33,6 +33,10 @@ class GMM(Estimator):
         from sklearn.mixture import GaussianMixture
 
         return GaussianMixture(
-            min(self.components, max(1, n // 2)), covariance_type=self.covariance, reg_covar=self.regularization,
-            max_iter=500, random_state=self.seed, init_params="random_from_data",
-        )  # fmt: skip
+            min(self.components, max(1, n // 2)),
+            covariance_type=self.covariance,
+            reg_covar=self.regularization,
+            max_iter=500,
+            random_state=self.seed,
+            init_params="random_from_data",
+        )

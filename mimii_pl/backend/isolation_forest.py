@@ -2,20 +2,22 @@
 
 from typing import Any
 
+from mimii_pl.backend._backend import Pool
 from mimii_pl.backend._estimator import Estimator
 
 
 class IsolationForest(Estimator):
-    """Isolation forest (Liu et al., ICDM 2008): what random cuts separate early is anomalous.
+    """Isolation forest (Liu et al., ICDM 2008): embeddings that random cuts isolate early are anomalous.
 
     Args:
-        trees: in the forest.
-        seed: of the cuts.
+        trees: number of trees in the forest.
+        seed: of the random cuts.
+        pool: see `BackEnd`; by default every window is fitted and scored.
         **fitting: see `Estimator`.
     """
 
-    def __init__(self, *, trees: int = 100, seed: int = 0, **fitting) -> None:
-        super().__init__(**fitting)
+    def __init__(self, *, trees: int = 100, seed: int = 0, pool: Pool = "none", **fitting: Any) -> None:
+        super().__init__(pool=pool, **fitting)
         self.trees, self.seed = trees, seed
 
     def make(self, n: int) -> Any:

@@ -1,6 +1,7 @@
 """Distance to the nearest of a few centres of the normal clips."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -8,15 +9,15 @@ from mimii_pl.backend._backend import BackEnd
 
 
 class KMeans(BackEnd):
-    """Cosine distance to the nearest k-means centre of the normal embeddings, all brought to unit length.
+    """Cosine distance to the nearest k-means centre of the normal embeddings, all scaled to unit length.
 
     Args:
-        clusters: centres; no more than there are embeddings.
-        seed: of the first centres.
+        clusters: number of centres; at most the number of embeddings.
+        seed: of the initial centres.
         **fitting: see `BackEnd`.
     """
 
-    def __init__(self, *, clusters: int = 16, seed: int = 0, **fitting) -> None:
+    def __init__(self, *, clusters: int = 16, seed: int = 0, **fitting: Any) -> None:
         super().__init__(**fitting)
         self.clusters, self.seed = clusters, seed
 
@@ -26,8 +27,8 @@ class KMeans(BackEnd):
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct embeddings than centres
-            found = Clustering(min(self.clusters, len(x)), n_init=3, random_state=self.seed).fit(_unit(x))
-        return {"centres": _unit(found.cluster_centers_)}
+            clustering = Clustering(min(self.clusters, len(x)), n_init=3, random_state=self.seed).fit(_unit(x))
+        return {"centres": _unit(clustering.cluster_centers_)}
 
     def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         return 1 - (_unit(x) @ part["centres"].T).max(axis=1)

@@ -1,4 +1,6 @@
-"""Distance from the mean of the normal clips, in units of their covariance."""
+"""Distance to the mean of the normal clips, in units of their covariance."""
+
+from typing import Any
 
 import numpy as np
 
@@ -6,17 +8,17 @@ from mimii_pl.backend._backend import BackEnd
 
 
 class Mahalanobis(BackEnd):
-    """Squared Mahalanobis distance from the mean of the normal embeddings.
+    """Squared Mahalanobis distance to the mean of the normal embeddings.
 
     Args:
-        shrinkage: share of the covariance replaced by its mean variance, 0 to 1; None: chosen by Ledoit and Wolf's rule
+        shrinkage: share of the covariance replaced by its mean variance, 0 to 1; None: set by Ledoit and Wolf's rule
             (Journal of Multivariate Analysis, 2004).
         **fitting: see `BackEnd`.
     """
 
     least = 2
 
-    def __init__(self, *, shrinkage: float | None = None, **fitting) -> None:
+    def __init__(self, *, shrinkage: float | None = None, **fitting: Any) -> None:
         super().__init__(**fitting)
         self.shrinkage = shrinkage
 
@@ -29,5 +31,5 @@ class Mahalanobis(BackEnd):
         return {"mean": covariance.location_, "precision": covariance.get_precision()}
 
     def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-        away = x - part["mean"]
-        return np.einsum("nd,nd->n", away @ part["precision"], away)
+        deviation = x - part["mean"]
+        return np.einsum("nd,nd->n", deviation @ part["precision"], deviation)

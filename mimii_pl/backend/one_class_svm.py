@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mimii_pl.backend._backend import Pool
 from mimii_pl.backend._estimator import Estimator
 
 
@@ -9,14 +10,17 @@ class OneClassSVM(Estimator):
     """One-class support vector machine with a Gaussian kernel (Schoelkopf et al., Neural Computation 2001).
 
     Args:
-        nu: upper bound of the share of training embeddings outside, 0 to 1.
-        gamma: width of the kernel: None: 1 / (D x variance).
-        limit: embeddings it is fitted on at most: its time grows with their square.
+        nu: upper bound on the share of training embeddings outside the boundary, 0 to 1.
+        gamma: coefficient of the kernel; None: 1 / (D x variance).
+        pool: see `BackEnd`; by default every window is fitted and scored.
+        limit: largest number of embeddings it is fitted on; time grows with its square.
         **fitting: see `Estimator`.
     """
 
-    def __init__(self, *, nu: float = 0.1, gamma: float | None = None, limit: int = 4000, **fitting) -> None:
-        super().__init__(limit=limit, **fitting)
+    def __init__(
+        self, *, nu: float = 0.1, gamma: float | None = None, pool: Pool = "none", limit: int = 4000, **fitting: Any
+    ) -> None:
+        super().__init__(pool=pool, limit=limit, **fitting)
         self.nu, self.gamma = nu, gamma
 
     def make(self, n: int) -> Any:

@@ -1,4 +1,4 @@
-"""Any detector of PyOD."""
+"""Any detector of the PyOD library."""
 
 import importlib
 import inspect
@@ -15,14 +15,14 @@ class PyOD(Estimator):
     """Any detector of the PyOD library (Zhao et al., JMLR 2019), which is an extra: `pip install 'mimii_pl[pyod]'`.
 
     Args:
-        detector: its module in `pyod.models`, for example `ecod`, `copod`, `hbos`, `inne`.
-        options: of its constructor.
+        detector: module name in `pyod.models`, for example `ecod`, `copod`, `hbos`, `inne`.
+        options: keyword arguments of its constructor.
         **fitting: see `Estimator`.
     """
 
     trusted = (*TRUSTED, "pyod.")
 
-    def __init__(self, *, detector: str = "ecod", options: dict | None = None, **fitting) -> None:
+    def __init__(self, *, detector: str = "ecod", options: dict | None = None, **fitting: Any) -> None:
         super().__init__(**fitting)
         self.detector, self.options = detector, options or {}
 
@@ -31,14 +31,14 @@ class PyOD(Estimator):
             module = importlib.import_module(f"pyod.models.{self.detector.lower()}")
         except ModuleNotFoundError as error:
             if error.name == "pyod":
-                raise InputError("backend=pyod needs the PyOD library: pip install 'mimii_pl[pyod]'") from None
+                raise InputError("backend=pyod needs the PyOD library: run pip install 'mimii_pl[pyod]'") from None
             raise InputError(f"backend.detector={self.detector}: no such module in pyod.models ({error})") from None
-        found = [
+        classes = [
             cls for name, cls in inspect.getmembers(module, inspect.isclass) if name.lower() == self.detector.lower()
         ]
-        if not found:
+        if not classes:
             raise InputError(f"backend.detector={self.detector}: pyod.models.{self.detector} has no class of that name")
-        return found[0](**self.options)
+        return classes[0](**self.options)
 
     def anomaly(self, estimator: Any, x: np.ndarray) -> np.ndarray:
         return estimator.decision_function(x)

@@ -1,1 +1,1 @@
-"""The ground that everything stands on; imports nothing else of this package."""
+"""Shared foundations: configuration, files, processes, errors. Imports nothing else of this package."""

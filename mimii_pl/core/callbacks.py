@@ -1,32 +1,29 @@
-"""Lightning callbacks of every run: losses kept as a table, random numbers that depend on seed and epoch alone."""
+"""Lightning callbacks of every run: history.csv, wall time, one random seed per epoch."""
 
-import csv
-import io
 import time
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import write_csv
 
 
 class History(pl.Callback):
-    """Writes every epoch's losses and metrics to `history.csv` (columns: epoch, metric, value).
+    """Callback that writes the losses and metrics of every epoch to `history.csv` (columns: epoch, metric, value).
 
     Args:
-        path: the file; it is rewritten whole, so that it is never half written.
+        path: the file; it is rewritten atomically after every epoch.
     """
 
     def __init__(self, path: str) -> None:
-        self.path, self.rows = Path(path), []
+        self.path = Path(path)
+        self.rows: list[tuple[int, str, float]] = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.rows += [(trainer.current_epoch, name, float(value)) for name, value in trainer.callback_metrics.items()]
         if trainer.is_global_zero:
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([("epoch", "metric", "value"), *self.rows])
-            write_text(self.path, text.getvalue())
+            write_csv(self.path, ("epoch", "metric", "value"), self.rows)
 
     def state_dict(self) -> dict:
         return {"rows": self.rows}
@@ -36,10 +33,10 @@ class History(pl.Callback):
 
 
 class Stopwatch(pl.Callback):
-    """Wall time of training, validation and checkpoints included, and how many epochs it took.
+    """Callback that measures the wall time of training, with validation and checkpoints, in seconds, and counts epochs.
 
-    Kept in checkpoints: a resumed run goes on counting, and what an interruption threw away does not count. It stands
-    before the callback that writes them.
+    Its state is part of the checkpoints: a resumed run continues the count, and work lost to an interruption is not
+    counted. It must come before the callback that writes them.
     """
 
     def __init__(self) -> None:
@@ -64,7 +61,7 @@ class Stopwatch(pl.Callback):
 
 
 class SeedEachEpoch(pl.Callback):
-    """Seeds torch by (seed, epoch, process), so that a resumed run draws what an uninterrupted one would have drawn.
+    """Callback that seeds torch by (seed, epoch, process): a resumed run draws the numbers of an uninterrupted one.
 
     Args:
         seed: the run's seed.
@@ -74,7 +71,7 @@ class SeedEachEpoch(pl.Callback):
         self.seed = seed
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.on_train_epoch_start(trainer, pl_module)  # which Lightning leaves out in the first epoch of a resumed run
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning skips it in the first epoch of a resumed run
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         torch.manual_seed((self.seed * 10_007 + trainer.current_epoch) * 1_009 + trainer.global_rank)

@@ -1,4 +1,4 @@
-"""Checks a configuration against the signatures of what it builds, before anything is built."""
+"""Check a configuration against the signatures of the classes it names, before anything is built."""
 
 import inspect
 from collections.abc import Iterator
@@ -10,9 +10,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from mimii_pl.core.errors import InputError
 
 TOP_LEVEL = {
-    "seed": int, "training.epochs": int, "training.patience": int, "efficiency.seconds": float, "resume": str | None,
-    "best": str | None, "target": str, "threads": int | None, "objective": Literal["criterion", "other_ids", "loss"],
-}  # fmt: skip
+    "seed": int,
+    "training.epochs": int,
+    "training.patience": int,
+    "efficiency.seconds": float,
+    "resume": str | None,
+    "best": str | None,
+    "target": str,
+    "threads": int | None,
+    "objective": Literal["criterion", "other_ids", "loss"],
+}
 
 
 def check(cfg: DictConfig) -> None:
@@ -22,13 +29,13 @@ def check(cfg: DictConfig) -> None:
             _check_value(key, OmegaConf.select(cfg, key), kind)
     for key, node in _targets(cfg, ""):
         accepted = parameters(node["_target_"])
-        for name in node:
+        for name in map(str, node):
             if name.startswith("_"):
                 continue
             if name not in accepted:
                 raise InputError(f"{key}.{name}: {node['_target_']} has no such option. It has: {', '.join(accepted)}")
             value = node._get_node(name)
-            if OmegaConf.is_config(value):
+            if isinstance(value, DictConfig | ListConfig):
                 if "_target_" not in value:
                     _check_value(f"{key}.{name}", OmegaConf.to_container(value), accepted[name])
             else:
@@ -36,7 +43,8 @@ def check(cfg: DictConfig) -> None:
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:
-    """Every node that names a class, with its key."""
+    """Yield every node that names a class, with its key."""
+    children: list[tuple[str, Any]]
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield key, node
@@ -51,10 +59,9 @@ def _targets(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:
 
 
 def parameters(target: str) -> dict[str, Any]:
-    """Options of a class by name with their annotation; `**options` stands for those of the parent class."""
-    cls = get_class(target)
-    found: dict[str, Any] = {}
-    for parent in inspect.getmro(cls):
+    """Return the options of a class with their annotations; `**options` stands for those of the parent class."""
+    options: dict[str, Any] = {}
+    for parent in inspect.getmro(get_class(target)):
         constructor = parent.__dict__.get("__init__")
         if constructor is None:
             continue
@@ -62,10 +69,10 @@ def parameters(target: str) -> dict[str, Any]:
         hints = _hints(constructor)
         for name, parameter in signature.parameters.items():
             if name != "self" and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                found.setdefault(name, hints.get(name, Any))
+                options.setdefault(name, hints.get(name, Any))
         if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
             break
-    return found
+    return options
 
 
 def _hints(constructor: Any) -> dict[str, Any]:
@@ -76,7 +83,7 @@ def _hints(constructor: Any) -> dict[str, Any]:
 
 
 def _check_value(key: str, value: Any, kind: Any) -> None:
-    """pydantic decides whether a value is of a type; types that are not plain ones are taken as they come."""
+    """Raise InputError if pydantic rejects the value; types that pydantic does not know are not checked."""
     import pydantic
 
     try:

@@ -1,7 +1,7 @@
-"""Compose configurations, read stored ones, build what they name, and explain a mistake in one line."""
+"""Compose configurations, read stored ones, build the objects they name, and explain mistakes in one line."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,22 @@ from mimii_pl.core import hydra_hooks  # noqa: F401  (registers `machine=`, `sea
 from mimii_pl.core.errors import InputError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # installed, or a checkout
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # in a wheel, or in a checkout
 
-MOVED = {  # class named by configurations stored before it moved -> where it is now
+MOVED = {  # old path of a class, as stored configurations name it -> new path
     "mimii_pl.tracking._callbacks.History": "mimii_pl.core.callbacks.History",
     "mimii_pl.tracking._callbacks.SeedEachEpoch": "mimii_pl.core.callbacks.SeedEachEpoch",
     "mimii_pl.tracking._logger.RunLogger": "mimii_pl.tracking.logger.RunLogger",
     "mimii_pl.model._sync_batch_norm.SyncBatchNorm": "mimii_pl.core.sync_batch_norm.SyncBatchNorm",
 }
-TASKS = {  # task of configurations stored before it was a class
+TASKS = {  # name of a task in configurations stored before tasks were classes -> class
     "anomaly": "mimii_pl.task.anomaly.Anomaly",
     "classification": "mimii_pl.task.classification.Classification",
 }
 
 
 def compose(overrides: list[str] | None = None, name: str = "train") -> DictConfig:
-    """Compose the configuration that `python train.py <overrides>` runs with, for notebooks and tests.
+    """Compose the configuration of `mimii train <overrides>`, for notebooks and tests.
 
     Args:
         name: a file of `conf/`, such as `train` or `command/listen`.
@@ -42,20 +42,20 @@ def compose(overrides: list[str] | None = None, name: str = "train") -> DictConf
     return with_choices(composed, choices)
 
 
-def with_choices(cfg: DictConfig, choices: DictConfig) -> DictConfig:
-    """Fill in `choices`, where a configuration has them: the file chosen in each group, without Hydra's own groups."""
+def with_choices(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
+    """Fill in `choices`, if the configuration has them: the file chosen in each group, without Hydra's own groups."""
     if "choices" not in cfg:
         return cfg
-    chosen = OmegaConf.to_container(choices)
-    cfg.choices = {str(group).split("@")[0]: choice for group, choice in chosen.items() if "hydra" not in str(group)}
-    if cfg.choices.get("backend") == "none":  # an experiment may have set options for the back end it would have chosen
+    cfg.choices = {str(group).split("@")[0]: choices[group] for group in choices if "hydra" not in str(group)}
+    if cfg.choices.get("backend") == "none":  # an experiment may have set options of the back end it would have chosen
         cfg.backend = None
     return cfg
 
 
 def read_config(run_dir: Path) -> DictConfig:
-    """Read the resolved configuration of a run directory; one of an earlier version is brought up to date."""
+    """Read the resolved configuration of a run directory; one of an earlier version is updated."""
     cfg = OmegaConf.load(run_dir / "config.yaml")
+    assert isinstance(cfg, DictConfig)
     _rename_moved(cfg)
     if "task" not in cfg and "choices" in cfg:
         cfg.task = {"_target_": TASKS[cfg.choices.get("task", "anomaly")]}
@@ -64,6 +64,7 @@ def read_config(run_dir: Path) -> DictConfig:
 
 
 def _rename_moved(node: Any) -> None:
+    children: Iterable[Any]
     if OmegaConf.is_dict(node):
         if "_target_" in node:
             node["_target_"] = MOVED.get(node["_target_"], node["_target_"])
@@ -77,7 +78,7 @@ def _rename_moved(node: Any) -> None:
 
 
 def build(node: DictConfig | None, *args: Any, **kwargs: Any) -> Any:
-    """Instantiate a node with plain containers inside; our own errors come out unwrapped. None stays None."""
+    """Instantiate a node with plain lists and dicts inside; None stays None. An InputError is raised unwrapped."""
     import hydra
     from hydra.errors import InstantiationException
 
@@ -92,7 +93,7 @@ def build(node: DictConfig | None, *args: Any, **kwargs: Any) -> Any:
 
 
 def build_data(cfg: DictConfig) -> Any:
-    """Build the data module of a configuration, not set up yet."""
+    """Build the data module of a configuration; it is not set up yet."""
     return build(
         cfg.dataset,
         machine=cfg.machine.name,
@@ -103,26 +104,26 @@ def build_data(cfg: DictConfig) -> Any:
     )
 
 
-def class_of(node: DictConfig) -> type:
-    """The class that a node names."""
+def class_of(node: DictConfig) -> Any:
+    """Return the class that a node names."""
     from hydra.utils import get_class
 
     return get_class(node._target_)
 
 
 def refuse_strangers(node: DictConfig | None, trust: Sequence[str]) -> None:
-    """Raise InputError where a node names a class of a package that is not trusted."""
+    """Raise InputError if a node names a class of a package that is not trusted."""
     for name, value in (node or {}).items():
         if name == "_target_" and str(value).split(".")[0] not in trust:
             raise InputError(
-                f"this run's configuration names {value}: not loaded. Trust its package with load(..., trust=)"
+                f"the configuration of this run names {value}: not loaded. Trust its package with load(..., trust=)"
             )
         if isinstance(value, DictConfig):
             refuse_strangers(value, trust)
 
 
 def explain(error: Exception) -> str:
-    """Explain a mistake in the configuration in one line: what is wrong, the valid choices, the closest of them."""
+    """Explain a configuration mistake in one line: the fault, the valid choices and the closest of them."""
     cause = error.__cause__ or error
     options = getattr(error, "options", None)
     if options is not None:
@@ -130,16 +131,15 @@ def explain(error: Exception) -> str:
         names = [option for option in options if not option.startswith("_")]
         return f"{group}={name}: no such choice. {group} is one of: {', '.join(names)}.{closest(name, names)}"
     key, parent = getattr(cause, "key", None), getattr(cause, "parent_node", None)
-    if key is not None and OmegaConf.is_dict(parent):
-        where = str(getattr(cause, "full_key", key) or key).rpartition(".")[0]
+    if key is not None and isinstance(parent, DictConfig):
+        section = str(getattr(cause, "full_key", key) or key).rpartition(".")[0]
         names = [str(name) for name in parent if not str(name).startswith("_")]
-        place = f"{where} has" if where else "the configuration has"
-        name = f"{where}.{key}" if where else key
-        return f"{name}: no such key. {place}: {', '.join(names)}.{closest(str(key), names)}"
+        name, owner = (f"{section}.{key}", section) if section else (key, "the configuration")
+        return f"{name}: no such key. {owner} has: {', '.join(names)}.{closest(str(key), names)}"
     return str(error).split("\nfull_key")[0].strip()
 
 
 def closest(name: str, names: list[str]) -> str:
-    """` Did you mean ...?` where one of the names is close, else nothing."""
+    """Return ` Did you mean ...?` if one of the names is close, else an empty string."""
     close = difflib.get_close_matches(name, names, n=1)
     return f" Did you mean {close[0]}?" if close else ""

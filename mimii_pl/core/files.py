@@ -1,4 +1,4 @@
-"""Write files whole or not at all: beside their place, then renamed. Nothing that is read back can execute code."""
+"""Atomic writes: into a temporary file that is then renamed. Nothing that is read back can execute code."""
 
 import csv
 import io
@@ -11,32 +11,49 @@ import numpy as np
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8, so that a reader never meets half a file."""
+    """Write text as UTF-8, atomically."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes, so that a reader never meets half a file."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    """Write bytes atomically: a reader never sees half a file."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # several processes may write at once
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays by name as npz, so that a reader never meets half a file."""
+    """Write named arrays as npz, atomically."""
     partial = path.with_name("partial-" + path.name)
-    np.savez(partial, **arrays)
+    np.savez(partial, **arrays)  # type: ignore[arg-type]  # the stub takes every keyword for `allow_pickle`
     os.replace(partial, path)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read arrays by name; arrays that would have to be unpickled are refused."""
+    """Read named arrays; arrays that would have to be unpickled are refused.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_arrays(Path(folder, "a.npz"), {"mean": np.zeros(2)})
+    ...     read_arrays(Path(folder, "a.npz"))
+    {'mean': array([0., 0.])}
+    """
     with np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a header and rows as csv, lines ending with a newline alone."""
+    """Write a header and rows as csv, atomically; lines end with a newline alone.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_csv(Path(folder, "scores.csv"), ("file", "score"), [("a.wav", 0.5)])
+    ...     Path(folder, "scores.csv").read_text()
+    'file,score\\na.wav,0.5\\n'
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(header)
@@ -45,5 +62,5 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write some columns of rows by name as csv; a column that a row lacks stays empty."""
+    """Write the named columns of rows as csv; a column that a row lacks stays empty."""
     write_csv(path, columns, ([row.get(name, "") for name in columns] for row in rows))

@@ -1,4 +1,4 @@
-"""All changes to Hydra's behaviour, in one place. Import it before Hydra composes anything."""
+"""All changes to Hydra's behavior, in one place. Import this module before Hydra composes anything."""
 
 import pkgutil
 import sys
@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 
 from mimii_pl.core.search_name import search_name
 
-EXTRAS = {"hydra_ray_launcher": "ray", "hydra_submitit_launcher": "cluster"}  # Hydra's name of a plugin -> our extra
-PLUGINS = Path(__file__).resolve().parents[1] / "sweep" / "plugins"  # Hydra loads plugins from `hydra_plugins` alone
+EXTRAS = {"hydra_ray_launcher": "ray", "hydra_submitit_launcher": "cluster"}  # package of a Hydra plugin -> our extra
+PLUGINS = Path(__file__).resolve().parents[1] / "sweep" / "plugins"  # Hydra loads plugins from `hydra_plugins` only
 
 
 class MachineSource(ConfigSource):
-    """Make `machine=NAME` a choice for any name: the data decide which machine types exist, not a folder of files."""
+    """Config source that accepts `machine=NAME` for any name: the data decide which machine types exist."""
 
     @staticmethod
     def scheme() -> str:
@@ -54,7 +54,7 @@ def _hide_plugin(name: str) -> Iterator[None]:
 
 
 def missing_extra(error: RuntimeError) -> str | None:
-    """Name the extra to install where Hydra cannot find one of its plugins; None for any other error."""
+    """Return a message that names the extra to install for a missing Hydra plugin; None for any other error."""
     for package, extra in EXTRAS.items():
         if f"'hydra_plugins.{package}." in str(error):
             return f"{package.replace('_', '-')} is not installed: pip install 'mimii_pl[{extra}]'"
@@ -63,10 +63,10 @@ def missing_extra(error: RuntimeError) -> str | None:
 
 OmegaConf.register_new_resolver("search_name", search_name, use_cache=True, replace=True)  # used by hydra.sweep.dir
 
-# conf/hydra/launcher holds files named like the plugins' own, so that the rest of their options comes from the plugins
+# files in conf/hydra/launcher have the names of the plugins' own configurations, which supply all other options
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema", UserWarning)
 
-if PLUGINS.is_dir() and str(PLUGINS) not in sys.path:  # a wheel has them beside the package instead
+if PLUGINS.is_dir() and str(PLUGINS) not in sys.path:  # a wheel installs them next to the package instead
     sys.path.append(str(PLUGINS))
-with _hide_plugin("hydra_optuna_sweeper"):  # importing it imports MLflow, seconds of start-up; searches load it by name
+with _hide_plugin("hydra_optuna_sweeper"):  # importing it imports MLflow: seconds of start-up. Searches load it by name
     Plugins.instance().register(MachineSource)

@@ -1,4 +1,4 @@
-"""The process's memory: freed pages kept between training steps, given back between runs; the peak of a run."""
+"""Memory of the process: keep freed pages between training steps, return them between runs, measure a run's peak."""
 
 import ctypes
 import gc
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def keep_freed_memory() -> bool:
-    """Ask glibc to serve large allocations from the heap and to keep them there; False where it is not glibc.
+    """Make glibc serve large allocations from the heap and keep freed ones; return False without glibc.
 
     Measured on two cores: a training step of `complex_ssl` at batch 32 takes 2.5 s instead of 3.2 s. The process keeps
     its peak until it ends, or until `reset_peak`.
@@ -26,12 +26,12 @@ def keep_freed_memory() -> bool:
 
 
 def reset_peak() -> bool:
-    """Begin a run's peak of memory: what earlier runs of the process left is freed and given back, peaks are forgotten.
+    """Free what earlier runs left in the process, return it to the system, and reset the recorded peaks.
 
     Returns:
-        False where the system cannot forget (other than Linux): `peak_bytes` is then that of the process so far.
+        False if the system cannot reset its peak (other than Linux): `peak_bytes` is then that of the process so far.
     """
-    gc.collect()  # a trainer and its module hold one another
+    gc.collect()  # a trainer and its module refer to each other
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     libc = _glibc()
@@ -40,14 +40,16 @@ def reset_peak() -> bool:
     try:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak resident set becomes the present one
     except OSError:
-        log.info("this system cannot reset the peak of memory: a run's is that of its process so far")
+        log.info("this system cannot reset its peak memory: the peak of a run is that of its process so far")
         return False
     return True
 
 
 def peak_bytes(device: torch.device) -> int | None:
-    """Largest memory since `reset_peak`: allocated on a GPU; on a CPU the process's resident set, which includes
-    libraries and the part of the audio cache that is mapped. None where the system does not say.
+    """Return the peak memory since `reset_peak`, in bytes; None where it is unknown.
+
+    On a GPU it is the memory allocated; on a CPU the resident set of the process, with libraries and the part of the
+    audio cache that is mapped.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -1,13 +1,13 @@
-"""Configurations as flat options: which make a run what it is, which repeat it, in which two runs differ."""
+"""Flat options of configurations: those that identify a run, those that repeat it, and differences between runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-MAX_LENGTH = 500  # characters of a value: what every MLflow store takes
-REPEATS = ("seed", "fold", "left_out")  # last parts of the options that repeat a run rather than change it
-NOT_IDENTITY = (  # options that say where and how a run is made; so does `trainer`, except for TRAINER_IDENTITY
+MAX_LENGTH = 500  # characters of a value: the limit that every MLflow store accepts
+REPEATS = ("seed", "fold", "left_out")  # last parts of options that repeat a run rather than change it
+NOT_IDENTITY = (  # where and how a run is made; `trainer` too, except for TRAINER_IDENTITY
     "run_dir",
     "resume",
     "best",
@@ -31,7 +31,7 @@ TRAINER_IDENTITY = ("max_epochs", "max_time", "limit_train_batches", "precision"
 
 
 def flatten(cfg: DictConfig) -> dict[str, str]:
-    """Flatten a configuration to dotted keys; lists of nodes (callbacks) and the logger are left out."""
+    """Flatten a configuration to dotted keys; lists of nodes (callbacks) and the logger are skipped."""
     flat: dict[str, str] = {}
 
     def walk(node: dict, prefix: str) -> None:
@@ -44,6 +44,7 @@ def flatten(cfg: DictConfig) -> dict[str, str]:
                 flat[prefix + key] = str(value)[:MAX_LENGTH]
 
     plain = OmegaConf.to_container(cfg)
+    assert isinstance(plain, dict)
     plain.pop("choices")
     plain["trainer"].pop("logger", None)
     walk(plain, "")
@@ -51,14 +52,17 @@ def flatten(cfg: DictConfig) -> dict[str, str]:
 
 
 def identity(cfg: DictConfig) -> tuple:
-    """The choices and values that make a run what it is, hashable; see `split_options`."""
+    """Return the choices and values that identify a run, hashable; see `split_options`."""
     return tuple(split_options({**flatten(cfg), **cfg.choices})[0].items())
 
 
 def split_options(options: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """Split options by dotted key, sorted, into those that make a run what it is and those that repeat it.
+    """Split options by dotted key, sorted, into those that identify a run and those that repeat it.
 
-    Options that say where and how a run is made are left out.
+    Options that say where and how a run is made are skipped.
+
+    >>> split_options({"model.lr": 0.001, "seed": 3, "threads": 2})
+    ({'model.lr': '0.001'}, {'seed': '3'})
     """
     kept = {key: str(options[key]) for key in sorted(options) if not _is_incidental(key)}
     return (
@@ -68,12 +72,16 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, str], dict[str,
 
 
 def is_repeat(key: str) -> bool:
-    """True for an option that repeats a run rather than changes it, such as `seed` or `protocol.fold`."""
+    """Return whether an option repeats a run rather than changes it, such as `seed` or `protocol.fold`."""
     return key.rsplit(".", 1)[-1] in REPEATS
 
 
 def differences(configs: Sequence[Mapping[str, str]]) -> list[str]:
-    """For each configuration, the options in which they differ, `model.lr=0.001 model.frames=5`; numbers shortened."""
+    """Return, for each configuration, the options in which they differ, with numbers shortened.
+
+    >>> differences([{"model": "vae", "seed": "0"}, {"model": "vae", "seed": "1", "model.lr": "0.00012345678"}])
+    ['seed=0', 'seed=1 model.lr=0.0001235']
+    """
     keys = dict.fromkeys(key for config in configs for key in config)
     varied = [key for key in keys if len({config.get(key) for config in configs}) > 1]
     return [" ".join(f"{key}={_short(config[key])}" for key in varied if key in config) for config in configs]

@@ -1,23 +1,24 @@
-"""Work done ahead of who waits for it, by threads, in order."""
+"""Compute results ahead of their consumer, in threads."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-_T, _R = TypeVar("T"), TypeVar("R")
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 def prefetch(work: Callable[[_T], _R], items: Iterable[_T], *, depth: int, threads: int | None = None) -> Iterator[_R]:
-    """`map(work, items)`, begun before it is asked for.
+    """Yield `work(item)` for every item, in order, computed ahead by threads.
 
     Args:
-        depth: results begun or waiting at a time: bounds the memory, however many items there are.
-        threads: None: as many as there are cores.
+        depth: results in progress or waiting at a time: bounds the memory, however many items there are.
+        threads: None: one per core.
     """
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        waiting = deque()
+        waiting: deque[Future[_R]] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
@@ -26,5 +27,5 @@ def prefetch(work: Callable[[_T], _R], items: Iterable[_T], *, depth: int, threa
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:  # whoever asked has gone away
+            for future in waiting:  # the consumer stopped early, or an item failed
                 future.cancel()

@@ -1,4 +1,4 @@
-"""What a search is called: the same where the same is asked for, so that the same command finds it again."""
+"""Names of searches. The same command gives the same name, so that it finds its search again."""
 
 import hashlib
 import json
@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ASIDE = ("sweep.trials=", "sweep.at_once=", "threads=", "logger=", "report=", "efficiency.", "published=")  # how
+# options that say how a search is run, not what it searches
+NOT_SEARCHED = ("sweep.trials=", "sweep.at_once=", "threads=", "logger=", "report=", "efficiency.", "published=")
 
 
 def search_name(
     name: str | None, way: str, model: str, machine: str, overrides: Sequence[str], space: Mapping[str, Any] | None
 ) -> str:
-    """`<model>-<machine>-<digest>` of a search, `grid-<digest>` of a grid; its own name where it was given one.
+    """Name a search `<model>-<machine>-<digest>`, a grid `grid-<digest>`; a given name is kept.
 
     Args:
+        name: given by the user; None: make one.
         way: the file of `conf/sweep`.
         overrides: of the command line, without Hydra's own (launchers, folders).
         space: option -> its values.
@@ -23,12 +25,12 @@ def search_name(
 
 
 def storage(options: Mapping[str, Any], folder: Path) -> str:
-    """Where Optuna keeps a search: the URL that was given, else SQLite in the search's folder."""
+    """Return the URL of Optuna's storage: the one that was given, else SQLite in the search's folder."""
     return options["storage"] or f"sqlite:///{folder.resolve() / 'optuna.db'}"
 
 
 def digest(overrides: Sequence[str], space: Mapping[str, Any] | None) -> str:
-    """Eight characters that stand for what is searched: how many trials, where and side by side or not left out."""
-    asked = sorted(item for item in overrides if not item.startswith(ASIDE))
-    told = json.dumps([asked, {key: str(values) for key, values in sorted((space or {}).items())}])
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+    """Digest what is searched into eight characters; the number of trials and how they run do not count."""
+    searched = sorted(item for item in overrides if not item.startswith(NOT_SEARCHED))
+    text = json.dumps([searched, {key: str(values) for key, values in sorted((space or {}).items())}])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

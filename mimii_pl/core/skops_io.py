@@ -10,21 +10,21 @@ TRUSTED = ("numpy.", "scipy.", "sklearn.")  # packages whose types may be read b
 
 
 def dump_estimator(estimator: Any) -> np.ndarray:
-    """A fitted estimator as uint8 [bytes]."""
+    """Serialize a fitted estimator to uint8 [bytes]."""
     import skops.io
 
     return np.frombuffer(skops.io.dumps(estimator), np.uint8)
 
 
 def load_estimator(data: np.ndarray, whose: str, trusted: tuple[str, ...] = TRUSTED) -> Any:
-    """The estimator in uint8 [bytes].
+    """Restore an estimator from uint8 [bytes].
 
     Args:
-        whose: what it belongs to, for the error.
-        trusted: beginnings of the types that may be read back.
+        whose: the owner that the error names, such as `back end`.
+        trusted: prefixes of the types that may be read back.
 
     Raises:
-        InputError: it names another type.
+        InputError: the bytes name another type.
     """
     import skops.io
 

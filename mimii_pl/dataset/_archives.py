@@ -1,4 +1,4 @@
-"""Unpacking what came from elsewhere, safely, and knowing afterwards that every byte is still there."""
+"""Unpack downloaded archives safely, and verify later that every unpacked byte is still there."""
 
 import json
 import os
@@ -13,19 +13,19 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
 
 LIMIT = 128 * 2**30  # bytes that one archive may unpack to; the largest published one is about 12 GiB
-COPY_BYTES = 1 << 20
-JUNK = ("__MACOSX", ".DS_Store")
+COPY_BYTES = 1 << 20  # bytes copied or read at a time
+JUNK = ("__MACOSX", ".DS_Store")  # left by macOS in archives
 
 
 class Archive(NamedTuple):
-    """One file of a record, and where it goes.
+    """One file of a Zenodo record, and its place on disk.
 
     Attributes:
-        record: number of the record that holds it.
-        name: its file name there.
-        machine: machine type inside.
-        folder: where it is unpacked, under the data set's root.
-        md5: pinned checksum; None: the record's own is asked for.
+        record: number of the record that contains it.
+        name: file name in the record.
+        machine: machine type it contains.
+        folder: folder it is unpacked to, under the data set's root.
+        md5: pinned checksum; None: the record's own is requested.
     """
 
     record: int
@@ -36,23 +36,23 @@ class Archive(NamedTuple):
 
 
 def note_of(root: Path, archive: Archive) -> Path:
-    """Where it is written down what an archive was unpacked to: path -> [bytes, CRC-32]."""
+    """Return the path of the note that lists an archive's unpacked files: path -> [bytes, CRC-32]."""
     return root / "archives" / f"{archive.name}.json"
 
 
 def is_unpacked(root: Path, archive: Archive) -> bool:
-    """Whether this archive was unpacked here to its end."""
+    """Return True if this archive was unpacked here completely."""
     return note_of(root, archive).is_file()
 
 
 def unpack(root: Path, archive: Archive, path: Path, *, limit: int = LIMIT) -> int:
-    """Unpack a zip below `root/archive.folder`; returns the number of files.
+    """Unpack a zip below `root/archive.folder` and return the number of files.
 
-    Files are written beside their place and renamed; the note is written last, so an unpacking that was cut off is
-    done again. What stands above the machine type's folder in the archive is left away.
+    Each file is written atomically and the note last, so an interrupted unpacking is repeated. Folders above the
+    machine type's folder in the archive are dropped.
 
     Raises:
-        InputError: no whole zip, a path out of the folder, a link, more than `limit` bytes, no room, or another layout.
+        InputError: damaged zip, path outside the folder, link, more than `limit` bytes, full disk, or another layout.
     """
     from rich.progress import track
 
@@ -64,29 +64,29 @@ def unpack(root: Path, archive: Archive, path: Path, *, limit: int = LIMIT) -> i
             for info, place in track(members, f"unpacking {archive.name}"):
                 _write(file, info, target / place)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(f"{path} is damaged ({error}): delete it, and it is downloaded again") from None
+        raise InputError(f"{path} is damaged ({error}): delete it and it is downloaded again") from None
     files = {str(PurePosixPath(archive.folder) / place): [info.file_size, info.CRC] for info, place in members}
     write_text(note_of(root, archive), json.dumps({"record": archive.record, "files": files}))
     return len(members)
 
 
 def verify(root: Path, archive: Archive) -> tuple[int, list[str]]:
-    """Number of files that an unpacked archive should have, and what is wrong with those on disk (size, CRC-32)."""
+    """Compare the files on disk with the note (size, CRC-32); return the expected number of files and the faults."""
     from rich.progress import track
 
-    wrong = []
+    faults = []
     files = _files(root, archive)
-    for name, (size, crc) in track(files.items(), f"reading {archive.name}"):
+    for name, (size, crc) in track(files.items(), f"verifying {archive.name}"):
         path = root / name
         if not path.is_file():
-            wrong.append(f"{name}: missing")
+            faults.append(f"{name}: missing")
         elif path.stat().st_size != size or _crc(path) != crc:
-            wrong.append(f"{name}: changed")
-    return len(files), wrong
+            faults.append(f"{name}: changed")
+    return len(files), faults
 
 
 def count(root: Path, archive: Archive) -> int:
-    """Number of files an archive was unpacked to."""
+    """Count the files that an archive was unpacked to."""
     return len(_files(root, archive))
 
 
@@ -94,20 +94,20 @@ def _files(root: Path, archive: Archive) -> dict[str, tuple[int, int]]:
     return json.loads(note_of(root, archive).read_text())["files"]
 
 
-def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raise where the disk of a folder has less room than needed, in bytes."""
+def check_space(folder: Path, needed: int, purpose: str) -> None:
+    """Raise InputError if the disk of a folder has less free space than needed, in bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"no room {what} in {folder.resolve()}: {needed / 2**30:.2f} GiB needed, {free / 2**30:.2f} GiB free. "
-            "Free some, or choose dataset.root=<another disk>"
+            f"no room {purpose} in {folder.resolve()}: {needed / 2**30:.2f} GiB needed, {free / 2**30:.2f} GiB free. "
+            "Free some space, or set dataset.root=<another disk>"
         )
 
 
 def _members(
     file: zipfile.ZipFile, archive: Archive, path: Path, limit: int
 ) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """Files of the archive and where they go, all checked before the first is written."""
+    """List the files of the archive with their places; all are checked before the first is written."""
     members, total = [], 0
     for info in file.infolist():
         place = PurePosixPath(info.filename.replace("\\", "/"))
@@ -121,10 +121,10 @@ def _members(
         if archive.machine in place.parts:
             members.append((info, PurePosixPath(*place.parts[place.parts.index(archive.machine) :])))
     if total > limit:
-        raise InputError(f"{path} is not unpacked: it would grow to {total / 2**30:.1f} GiB")
+        raise InputError(f"{path} is not unpacked: its contents would take {total / 2**30:.1f} GiB")
     if not members:
         tops = ", ".join(sorted({name.split("/")[0] for name in file.namelist()})[:5]) or "nothing"
-        raise InputError(f"{path} is laid out differently: expected a folder {archive.machine}/ in it, found {tops}")
+        raise InputError(f"{path} has an unknown layout: expected a folder {archive.machine}/ in it, found {tops}")
     return members
 
 

@@ -1,25 +1,32 @@
-"""Batches straight from the memory-mapped cache."""
-
-from typing import TYPE_CHECKING
+"""Batches read straight from the memory-mapped cache."""
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mimii_pl.dataset._clip import Batch
-
-if TYPE_CHECKING:
-    from mimii_pl.dataset._datamodule import MachineSounds
+from mimii_pl.dataset._clip import Batch, Crop
+from mimii_pl.features._spectral import Spectral
 
 
 class ClipBatches(Dataset):
-    """`[(row, first frame), ...] -> Batch` of int16 waveforms."""
+    """Batches of int16 waveforms by `[(row, first frame), ...]`; first frame -1 is a whole clip.
 
-    def __init__(self, data: "MachineSounds") -> None:
-        self.waves, self.machine_id, self.anomalous = data.waves, data.machine_id, data.anomalous
-        self.crop, self.features = data.crop, data.features
+    Args:
+        waves: int16 [n_clips, T].
+        machine_id: numbers of the machine IDs [n_clips].
+        anomalous: [n_clips] 1 anomaly, 0 normal, -1 unknown.
+        features: representation, for the samples under a frame.
+        crop: crop that the detector requests; None: whole clips only.
+    """
+
+    def __init__(
+        self, waves: np.ndarray, machine_id: np.ndarray, anomalous: np.ndarray, features: Spectral, crop: Crop | None
+    ) -> None:
+        self.waves, self.machine_id, self.anomalous = waves, machine_id, anomalous
+        self.features, self.crop = features, crop
 
     def __getitem__(self, items: np.ndarray) -> Batch:
+        """Gather the clips, or crops of clips, of items [B, 2]."""
         rows, frames = items.T
         cropped = bool(frames[0] >= 0)
         waves = np.stack([self._cut(*item) for item in items]) if cropped else self.waves[rows]
@@ -32,7 +39,8 @@ class ClipBatches(Dataset):
         )
 
     def _cut(self, row: int, frame: int) -> np.ndarray:
-        """Samples under the crop's frames; past the ends of the clip they are reflected, as the features do."""
+        """Cut the samples under the crop's frames; beyond the ends the clip is reflected, as by the features."""
+        assert self.crop is not None
         start, length = self.features.span(frame, self.crop.frames)
         wave = self.waves[row]
         if start >= 0 and start + length <= len(wave):

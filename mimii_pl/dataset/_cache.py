@@ -1,8 +1,8 @@
 """The audio cache: every clip decoded once into one memory-mapped int16 array.
 
-A cache is named by what was read (paths, sizes and modification times of the files, and how they were read), so a
-changed, added or removed file makes a new one. It is written beside its final name and renamed when whole; a lock keeps
-two processes from doing the same work, and is let go by the operating system if its holder is killed.
+A cache is named by a digest of its inputs (path, size and modification time of each file, and the decoding options), so
+a changed, added or removed file makes a new one. It is written atomically. A lock keeps two processes from decoding the
+same clips; the operating system releases it if its holder is killed.
 """
 
 import csv
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,8 @@ from mimii_pl.core.errors import InputError, full_disk_says
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset import _audio
 
-VERSION = 1  # raise it when the same files would be decoded to other samples
-DECODE_AHEAD = 64  # clips decoded ahead of the writer: bounds the memory
+VERSION = 1  # increase it when the same files would be decoded to other samples
+DECODE_AHEAD = 64  # clips decoded ahead of the writer; bounds the memory
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class WaveCache:
 
     Attributes:
         waves: int16 [n_clips, T], memory-mapped, read only.
-        rows: which of the clips asked for each row holds; the others were skipped.
+        rows: index of the requested clip that each row holds; the other clips were skipped.
         skipped: (path, reason) of every clip that could not be used.
+        folder: folder of the cache.
     """
 
     waves: np.ndarray
@@ -43,7 +45,7 @@ class WaveCache:
 
 
 class ClipRows:
-    """Some clips of the cache, like an array int16 [N, T]; a slice, or some rows, read their own only."""
+    """A selection of cached clips, like an int16 array [N, T]; indexing reads only the selected rows."""
 
     def __init__(self, waves: np.ndarray, rows: np.ndarray) -> None:
         self.waves, self.rows = waves, rows
@@ -51,14 +53,14 @@ class ClipRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, some: slice | np.ndarray) -> np.ndarray:
-        return self.waves[self.rows[some]]
+    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+        return self.waves[self.rows[index]]
 
 
 def clips_fingerprint(waves: ClipRows) -> str:
-    """What tells these clips from others: their samples, whatever their names, places and order."""
-    each = sorted(hashlib.sha256(waves[row : row + 1].tobytes()).digest() for row in range(len(waves)))
-    return hashlib.sha256(b"".join(each)).hexdigest()[:16]
+    """Digest the samples of the clips, independent of file names, folders and order."""
+    digests = sorted(hashlib.sha256(waves[row : row + 1].tobytes()).digest() for row in range(len(waves)))
+    return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
 def build_cache(
@@ -70,11 +72,11 @@ def build_cache(
     channel: int | str,
     description: str = "decoding",
 ) -> WaveCache:
-    """Open the cache of these files, decoding them first where it does not exist yet.
+    """Open the cache of these files; decode them first if it does not exist yet.
 
     Args:
         seconds: length of every clip; None: the most common length among them.
-        description: what the progress bar says.
+        description: text of the progress bar.
 
     Raises:
         InputError: no clip can be used, or the disk is too small.
@@ -85,7 +87,7 @@ def build_cache(
     folder = cache_dir / key
     if not folder.is_dir():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        full = _no_space(cache_dir, "it filled up while decoding")
+        full = _no_space(cache_dir, "the disk filled up while decoding")
         with FileLock(cache_dir / f"{key}.lock"), full_disk_says(full):
             if not folder.is_dir():
                 _write(folder, paths, sample_rate, seconds, channel, description)
@@ -94,12 +96,12 @@ def build_cache(
     return WaveCache(waves, meta["rows"], [tuple(item) for item in meta["skipped"]], folder)
 
 
-def _key(paths: Sequence[Path], **how) -> str:
-    digest = hashlib.sha256(json.dumps([VERSION, how], sort_keys=True).encode())
+def _key(paths: Sequence[Path], **options: Any) -> str:
+    digest = hashlib.sha256(json.dumps([VERSION, options], sort_keys=True).encode())
     for path in paths:
         try:
             stat = path.stat()
-        except OSError:  # deleted since it was found: named among the skipped ones
+        except OSError:  # deleted since it was discovered: reported as skipped
             digest.update(f"{path.resolve()}\0\n".encode())
         else:
             digest.update(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
@@ -109,7 +111,7 @@ def _key(paths: Sequence[Path], **how) -> str:
 def _write(
     folder: Path, paths: Sequence[Path], sample_rate: int, seconds: float | None, channel: int | str, description: str
 ) -> None:
-    partial = folder.with_suffix(".partial")  # only the holder of the lock touches it: what is there is a dead writer's
+    partial = folder.with_suffix(".partial")  # left by a killed writer, since we hold the lock
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -124,9 +126,9 @@ def _write(
                     rows.append(row)
                     file.write(_audio.fit_length(wave, samples).tobytes())
             file.flush()
-            os.fsync(file.fileno())  # on disk before it gets its name: a power cut must not leave a hole
+            os.fsync(file.fileno())  # before the rename: a power cut must not leave a hole
         if not rows:
-            raise InputError(f"none of {len(paths)} clips can be used; the first: {skipped[0][0]}: {skipped[0][1]}")
+            raise InputError(f"none of {len(paths)} clips can be used; the first, {skipped[0][0]}: {skipped[0][1]}")
         (partial / "meta.json").write_text(json.dumps({"samples": samples, "rows": rows, "skipped": skipped}))
         os.rename(partial, folder)
     finally:
@@ -136,7 +138,7 @@ def _write(
 def _decoded(
     paths: Sequence[Path], sample_rate: int, channel: int | str, description: str
 ) -> Iterator[np.ndarray | _audio.UnreadableClip]:
-    """Clips in order, or the reason why one cannot be used; libsndfile decodes outside Python's lock."""
+    """Decode clips in order, or give the reason why one cannot be used; libsndfile runs outside Python's lock."""
     from rich.progress import track
 
     def decode(path: Path) -> np.ndarray | _audio.UnreadableClip:
@@ -162,11 +164,12 @@ def _check_space(cache_dir: Path, needed: int) -> None:
         raise InputError(_no_space(cache_dir, f"{needed / 2**30:.2f} GiB needed, {free / 2**30:.2f} GiB free"))
 
 
-def _no_space(cache_dir: Path, what: str) -> str:
-    return f"no room for the audio cache in {cache_dir}: {what}. Free some, or choose dataset.cache_dir=<another disk>"
+def _no_space(cache_dir: Path, reason: str) -> str:
+    way_out = "Free some space, or set dataset.cache_dir=<another disk>"
+    return f"no room for the audio cache in {cache_dir}: {reason}. {way_out}"
 
 
 def write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
-    """Name every skipped clip and why, as `skipped.csv` (columns: file, reason)."""
+    """Write every skipped clip and its reason as `skipped.csv` (columns: file, reason)."""
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows([("file", "reason"), *skipped])

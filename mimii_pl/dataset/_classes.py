@@ -1,24 +1,27 @@
-"""What a clip's class is where classes are to be told apart: its condition, its machine, whatever is told of it."""
+"""The class of a clip for classification: its condition, machine, domain or any attribute."""
 
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Clip
 
 log = logging.getLogger(__name__)
-FIELDS = ("condition", "machine", "domain")
+FIELDS = ("condition", "machine", "domain")  # targets that are fields of a clip
 
 
 def clip_class(clip: Clip, target: str) -> str:
-    """Name of a clip's class, empty where it is not known.
+    """Return the name of a clip's class; empty if unknown.
 
     Args:
-        target: `condition`, `machine_id` (`fan/id_00`, unique over types), `machine`, `domain`, or the name of an
-            attribute.
+        target: `condition`, `machine_id` (`fan/id_00`, unique across machine types), `machine`, `domain`, or the name
+            of an attribute.
     """
     if target == "machine_id":
         return clip.label
@@ -26,41 +29,55 @@ def clip_class(clip: Clip, target: str) -> str:
 
 
 def class_names(clips: Iterable[Clip], target: str) -> list[str]:
-    """Names of the classes, sorted; `normal` comes first."""
+    """List the names of the classes, sorted, with `normal` first."""
     return sorted({clip_class(clip, target) for clip in clips} - {""}, key=lambda name: (name != "normal", name))
 
 
 def labelled(clips: Sequence[Clip], target: str) -> list[Clip]:
-    """The clips whose class is known; how many are left out is said.
+    """Return the clips whose class is known; the others are skipped, with a warning.
 
     Raises:
-        InputError: no class is known, or there is only one.
+        InputError: no class is known, or only one.
     """
     kept = [clip for clip in clips if clip_class(clip, target)]
     if len(kept) < len(clips):
-        log.warning("%d of %d clips have no %s: left out", len(clips) - len(kept), len(clips), target)
+        log.warning("%d of %d clips have no %s: skipped", len(clips) - len(kept), len(clips), target)
     counts = Counter(clip_class(clip, target) for clip in kept)
     if len(counts) < 2:
-        told = sorted({name for clip in clips for name, value in clip.attributes.items() if value != ""})
-        found = f"all {len(kept)} clips that have one are '{next(iter(counts))}'" if counts else "no clip has one"
+        attributes = sorted({name for clip in clips for name, value in clip.attributes.items() if value != ""})
+        reason = f"all {len(kept)} clips that have one are '{next(iter(counts))}'" if counts else "no clip has one"
         raise InputError(
-            f"target={target}: {found}, so there is nothing to tell apart. target is one of: condition, machine_id, "
-            f"{', '.join(dict.fromkeys(['machine', 'domain', *told]))}"
+            f"target={target}: {reason}, but two classes are needed. Set target to one of: condition, machine_id, "
+            f"{', '.join(dict.fromkeys(['machine', 'domain', *attributes]))}"
         )
     return kept
 
 
 def numbered(clips: Sequence[Clip], target: str) -> tuple[list[str], np.ndarray]:
-    """Names of the classes of the training clips, K, and of each clip the number of its own, [N]; -1 for another class.
+    """Number the classes of the training clips.
+
+    Returns:
+        Names of the classes [K], and the class number of each clip [N]; -1 for a class without training clips.
 
     Raises:
-        InputError: the training clips are of one class.
+        InputError: all training clips are of one class.
     """
     names = class_names((clip for clip in clips if clip.split == "train"), target)
     if len(names) < 2:
         raise InputError(
-            f"target={target}: all clips to train on are '{names[0]}', so there is nothing to tell apart. "
-            "protocol=stratified divides every class"
+            f"target={target}: all training clips are '{names[0]}', but two classes are needed: set "
+            "protocol=stratified, which splits every class"
         )
     number = {name: index for index, name in enumerate(names)}
     return names, np.array([number.get(clip_class(clip, target), -1) for clip in clips])
+
+
+def class_shares(numbers: Tensor, classes: int) -> Tensor:
+    """Turn the class numbers of clips into shares, [B] -> [B, classes]; all zero for a class of number -1."""
+    return F.one_hot(numbers.clamp(min=0), classes).float() * (numbers >= 0)[:, None]
+
+
+def inverse_shares(numbers: np.ndarray, classes: int) -> Tensor:
+    """Weight classes by the inverse of their share in the class numbers of clips, divided by `classes`, [classes]."""
+    counts = np.bincount(numbers, minlength=classes)
+    return torch.from_numpy(counts.sum() / (len(counts) * counts)).float()

@@ -1,4 +1,4 @@
-"""What is known of a recording, what detectors see of it, and how much of it they ask for."""
+"""Metadata of a recording, the batch that detectors see, and the crop they request."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from mimii_pl.core.errors import InputError
 
+Condition = Literal["normal", "anomaly", ""]
+Split = Literal["train", "validation", "test", "supplemental", ""]
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -18,46 +21,46 @@ class Clip:
     Attributes:
         path: the file.
         machine: machine type, for example `fan`.
-        machine_id: which machine of that type, for example `id_00` (a section of the later DCASE sets).
+        machine_id: one machine of that type, for example `id_00` (a section in the later DCASE sets).
         domain: `source` or `target` where the data set has domains, else empty.
-        condition: `normal`, `anomaly`, or empty where it is not known.
-        split: what the data set itself says: `train`, `validation`, `test`, `supplemental`, or empty where it says
-            nothing; a protocol decides.
-        attributes: anything else that the data set tells (speed, load, microphone). Clips cut from one longer recording
-            name it as `recording`: a protocol keeps them on one side.
+        condition: `normal`, `anomaly`, or empty if unknown.
+        split: the data set's own split: `train`, `validation`, `test`, `supplemental`, or empty if it has none; a
+            protocol decides.
+        attributes: anything else that the data set records (speed, load, microphone). Clips cut from one longer
+            recording name it as `recording`, and a protocol keeps them in one split.
     """
 
     path: Path
     machine: str
     machine_id: str
     domain: str = ""
-    condition: Literal["normal", "anomaly", ""] = ""
-    split: Literal["train", "validation", "test", "supplemental", ""] = ""
+    condition: Condition = ""
+    split: Split = ""
     attributes: dict = field(default_factory=dict)
 
     @property
     def label(self) -> str:
-        """Machine type and ID in one word, unique over types: `fan/id_00`."""
+        """Machine type and ID in one word, unique across machine types: `fan/id_00`."""
         return f"{self.machine}/{self.machine_id}"
 
     @property
     def recording(self) -> str:
-        """What it was cut from: its file, where the data set does not say."""
+        """Recording that the clip was cut from; its own file if the data set names none."""
         return self.attributes.get("recording") or str(self.path)
 
 
 class Batch(NamedTuple):
-    """What detectors see; B clips (or crops of clips), T samples, C channels, F bins, N frames, K classes.
+    """Input of detectors: B clips (or crops of clips), T samples, C channels, F bins, N frames, K classes.
 
     Attributes:
         wave: [B, T] int16 as it leaves the disk, float32 in full scale 1 once on the device.
-        machine_id: [B] index into the training data's sorted labels; -1 for a machine never heard in training.
-        anomalous: [B] 1 anomaly, 0 normal, -1 not known. Never read by an unsupervised detector.
+        machine_id: [B] index into the sorted labels of the training data; -1 for a machine not seen in training.
+        anomalous: [B] 1 anomaly, 0 normal, -1 unknown. Never read by an unsupervised detector.
         clip: [B] row of the clip in the audio cache.
         spec: [B, C, F, N] the representation, once on the device.
+        target: [B, K] share of each class in the clip (mix-up makes it soft); classes are the machine IDs, in training
+            only, or the classes of a classifier.
         frame: [B] first frame of each crop; None for whole clips.
-        target: [B, K] share of each class in what is heard (mix-up makes it soft); classes are the machine IDs, in
-            training only, or what a classifier tells apart.
     """
 
     wave: Tensor
@@ -70,14 +73,14 @@ class Batch(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """How much of a clip a detector asks for at a time.
+    """Part of a clip that a detector requests at a time.
 
     Attributes:
         frames: frames in one crop.
-        tile: False: one crop per clip and epoch, at a random place. True: crops, a random shift apart, that cover the
-            clip once per epoch and are shuffled over all clips, so that each batch mixes as many clips as it can.
-        overlap: frames two neighbouring tiles share (a window of n frames needs n - 1).
-        within: first and last + 1 frame of the clip that crops may touch; None: all.
+        tile: False: one crop per clip and epoch, at a random position. True: tiles that cover the clip once per epoch,
+            from a random offset, shuffled across all clips, so that each batch mixes as many clips as possible.
+        overlap: frames that two neighbouring tiles share (a window of n frames needs n - 1).
+        within: first and last + 1 frame of the clip that crops may use; None: all.
     """
 
     frames: int
@@ -86,31 +89,36 @@ class Crop(NamedTuple):
     within: tuple[int, int] | None = None
 
     def room(self, frames: int) -> tuple[int, int]:
-        """First frame that may be touched in a clip of `frames` frames, and how many there are."""
+        """Return the first frame that may be used in a clip of `frames` frames, and the number of such frames."""
         start, stop = self.within or (0, frames)
         return start, min(stop, frames) - start
 
 
 def restrict(clips: list[Clip], machine: str, root: Path) -> list[Clip]:
-    """Keep one machine type (or `all`); the error names the types that are there."""
+    """Keep the clips of one machine type (or of `all`), sorted by path.
+
+    Raises:
+        InputError: no clip is left; the message names the types that were found.
+    """
     kept = [clip for clip in clips if machine in ("all", clip.machine)]
     if not kept:
         raise no_machine(machine, root, (clip.machine for clip in clips))
     return sorted(kept, key=lambda clip: str(clip.path))
 
 
-def no_machine(machine: str, root: Path, found: Iterable[str]) -> InputError:
-    """What to say where a machine type is not among the data."""
-    names = ", ".join(sorted(set(found))) or "none"
+def no_machine(machine: str, root: Path, machines: Iterable[str]) -> InputError:
+    """Make the error for a machine type that is not in the data, which names the types that are."""
+    names = ", ".join(sorted(set(machines))) or "none"
     return InputError(f"no recordings of machine '{machine}' in {root}; machine types found there: {names}")
 
 
 def baseline_split(clips: list[Clip]) -> list[Clip]:
-    """Split into train and test as the baseline of the original MIMII does, clips sorted by path."""
+    """Split clips into train and test like the baseline of the original MIMII; returns them sorted by path."""
     to_test = Counter(clip.label for clip in clips if clip.condition == "anomaly")
     split = []
     for clip in sorted(clips, key=lambda clip: str(clip.path)):
         test = clip.condition == "anomaly" or to_test[clip.label] > 0
-        to_test[clip.label] -= clip.condition == "normal"
+        if clip.condition == "normal":
+            to_test[clip.label] -= 1
         split.append(replace(clip, split="test" if test else "train"))
     return split

@@ -1,52 +1,52 @@
-"""From files to batches on the device: discovery, splits, the audio cache, features and augmentation."""
+"""The data module, from files to batches on the device: discovery, splits, audio cache, features, augmentation."""
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _cache
-from mimii_pl.dataset._audio import FULL_SCALE
+from mimii_pl.dataset._audio import to_float
 from mimii_pl.dataset._batches import ClipBatches
-from mimii_pl.dataset._classes import labelled, numbered
+from mimii_pl.dataset._classes import class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop
 from mimii_pl.dataset._sampler import TrainSampler
-from mimii_pl.features._spectral import Statistics
+from mimii_pl.dataset._statistics import per_clip, unnormalized_specs
+from mimii_pl.features._spectral import Spectral, Statistics
 
 log = logging.getLogger(__name__)
 CONDITION_CODES = {"normal": 0, "anomaly": 1, "": -1}
 
 
 class MachineSounds(pl.LightningDataModule):
-    """Base of every data set; a subclass says how its folders spell machine, ID, domain and condition (`discover`).
+    """Base of every data set; a subclass implements `discover`, which lists its clips with their metadata.
 
-    `official` is the challenge whose clips these are: its score is computed, its files are written.
+    `official` names the challenge whose score is computed and whose files are written; None: no challenge.
 
     Args:
         root: folder of the data set.
         machine: machine type, or `all` for one model over every type found.
-        protocol: gives each clip its split.
-        features: representation, computed on the device the batch is on.
-        target: what a clip's class is (see `class_of`), where clips of every class are learned from. None: its machine
-            ID, and normal clips alone are.
+        protocol: assigns a split to each clip.
+        features: representation, computed on the device of the batch.
+        target: meaning of a clip's class (see `clip_class`) when training on clips of every class. None: training on
+            normal clips only, with the machine ID as class.
         augmentation: changes of training batches, applied in order on the device.
-        sample_rate: every recording is resampled to it, in Hz.
-        seconds: length of a clip: longer ones are cut at the end, shorter ones repeated from the start.
+        sample_rate: sampling frequency in Hz to which every recording is resampled.
+        seconds: length of a clip in s: longer ones are cut at the end, shorter ones repeated from the start.
             None: the most common length of the machine's recordings.
         channel: index of the microphone from 0, or `mean`.
         batch_size: clips (or crops of clips) per step.
-        cache_dir: where decoded audio is kept.
-        strict: True: the first unusable recording ends the run; False: it is skipped, counted and named.
-        num_workers: processes that gather batches; 0 is right unless a GPU waits for them.
+        cache_dir: folder of the decoded audio.
+        strict: True: the first unusable recording ends the run; False: it is skipped, counted and reported.
+        num_workers: processes that gather batches; keep 0 unless a GPU waits for them.
         seed: of the order of training batches.
     """
 
@@ -58,7 +58,7 @@ class MachineSounds(pl.LightningDataModule):
         root: str,
         machine: str,
         protocol: Callable[[list[Clip]], list[Clip]],
-        features: torch.nn.Module,
+        features: Spectral,
         target: str | None = None,
         augmentation: Sequence[torch.nn.Module] = (),
         sample_rate: int = 16000,
@@ -78,20 +78,25 @@ class MachineSounds(pl.LightningDataModule):
         self.num_workers, self.seed = num_workers, seed
         self.crop: Crop | None = None
         self.clips: list[Clip] = []
-        self._clip_statistics: tuple[Tensor, Tensor] | None = None
+        self._clip_statistics: Statistics | None = None  # of every clip, [n_clips, C, 1, 1]
 
     def discover(self) -> list[Clip]:
-        """Every recording of the chosen machine, sorted by path.
+        """List every recording of the chosen machine, sorted by path.
 
         Raises:
-            InputError: the folder or the machine is not there.
+            InputError: the folder or the machine does not exist.
         """
         raise NotImplementedError
 
-    # --- who and what ------------------------------------------------------------------------------------------------
+    # --- clips and splits --------------------------------------------------------------------------------------------
     def setup(self, stage: str | None = None) -> None:
-        """Open the audio cache (made first where it is missing: one process does it, the others wait) and number the
-        machine IDs and classes heard in training. A second call changes nothing."""
+        """Open the audio cache and number the machine IDs and classes of the training clips.
+
+        A missing cache is built first, by one process while the others wait. A second call changes nothing.
+
+        Raises:
+            InputError: no usable clip to train on.
+        """
         if self.clips:
             return
         clips = self.discover()
@@ -102,7 +107,9 @@ class MachineSounds(pl.LightningDataModule):
         self.labels = sorted({clip.label for clip in self.clips if clip.split == "train"})
         if not self.labels:
             kind = "clip" if self.target else "normal clip"
-            raise InputError(f"no usable {kind} to train on in {self.root} for machine={self.machine}")
+            raise InputError(
+                f"no usable {kind} to train on in {self.root} for machine={self.machine}: check dataset and protocol"
+            )
         number = {label: index for index, label in enumerate(self.labels)}
         self.machine_id = np.array([number.get(clip.label, -1) for clip in self.clips])
         self.anomalous = np.array([CONDITION_CODES[clip.condition] for clip in self.clips])
@@ -110,14 +117,17 @@ class MachineSounds(pl.LightningDataModule):
         if self.target:
             self.classes, self.label = numbered(self.clips, self.target)
         else:
-            self._name_unheard()
+            self._warn_of_unseen_machines()
         self.samples = self.waves.shape[1]
 
-    def _name_unheard(self) -> None:
+    def _warn_of_unseen_machines(self) -> None:
         tested = Counter(clip.label for clip in self.clips if clip.split == "test")
         for label in sorted(tested.keys() - set(self.labels)):
-            log.warning("%s has no normal clip to train on: its %d test clips are of a machine never heard",
-                        label, tested[label])  # fmt: skip
+            log.warning(
+                "%s has no normal clip to train on: its %d test clips are of a machine not seen in training",
+                label,
+                tested[label],
+            )
 
     def _open(self, clips: list[Clip]) -> _cache.WaveCache:
         cache = _cache.build_cache(
@@ -129,7 +139,8 @@ class MachineSounds(pl.LightningDataModule):
             description=f"decoding {self.machine}",
         )
         if cache.skipped and self.strict:
-            raise InputError("{}: {} (dataset.strict=false would skip it)".format(*cache.skipped[0]))
+            path, reason = cache.skipped[0]
+            raise InputError(f"{path}: {reason} (set dataset.strict=false to skip it)")
         return cache
 
     @property
@@ -138,17 +149,16 @@ class MachineSounds(pl.LightningDataModule):
         return self.features.shape(self.samples)
 
     def rows(self, split: str) -> np.ndarray:
-        """Rows of the audio cache that belong to a split; of training and validation the normal clips only, but for
-        classifiers."""
+        """List the cache rows of a split; for training and validation only normal clips, unless `target` is set."""
         normal = split in ("train", "validation") and not self.target
         return self._rows(lambda clip: clip.split == split and not (normal and clip.condition == "anomaly"))
 
     def of(self, split: str) -> tuple[_cache.ClipRows, np.ndarray]:
-        """Clips of a split, read where they are sliced, and the numbers of their machine IDs [N]."""
+        """Return the clips of a split, read when indexed, and the numbers of their machine IDs [N]."""
         return self._of(self.rows(split))
 
     def anomalies_beside_validation(self) -> tuple[_cache.ClipRows, np.ndarray]:
-        """Labelled anomalies that a protocol keeps for choosing thresholds, and the numbers of their machine IDs."""
+        """Return the anomalies reserved for choosing thresholds, and the numbers of their machine IDs [M]."""
         return self._of(self._rows(lambda clip: clip.split == "validation" and clip.condition == "anomaly"))
 
     def _rows(self, wanted: Callable[[Clip], bool]) -> np.ndarray:
@@ -158,83 +168,69 @@ class MachineSounds(pl.LightningDataModule):
         return _cache.ClipRows(self.waves, rows), self.machine_id[rows]
 
     def class_weights(self) -> Tensor:
-        """Weight of each class in a loss, [K]: the inverse of its share in the training clips, divided by K."""
-        counts = np.bincount(self.label[self.rows("train")], minlength=len(self.classes))
-        return torch.from_numpy(counts.sum() / (len(counts) * counts)).float()
+        """Weight each class in a loss by the inverse of its share in the training clips, divided by K, [K]."""
+        return inverse_shares(self.label[self.rows("train")], len(self.classes))
 
-    # --- features and statistics -------------------------------------------------------------------------------------
+    # --- features ----------------------------------------------------------------------------------------------------
     def fit_features(self, device: torch.device | str = "cpu") -> None:
-        """Take from the training clips what the features' normalisation needs."""
-        if self.features.normalize in ("train", "minmax") and self.features.fitted is None:
-            self.features.fit(spec for _, spec in self._training_specs(device))
-        elif self.features.normalize == "clip" and self.crop and self._clip_statistics is None:
-            table = torch.ones(2, len(self.clips), self.in_shape[0], 1, 1, device=device)
-            for rows, spec in self._training_specs(device):
-                table[:, rows] = torch.stack(self.features.clip_statistics(spec))
-            self._clip_statistics = table.unbind()
-
-    def _training_specs(self, device: torch.device | str) -> Iterator[tuple[np.ndarray, Tensor]]:
-        self.features.to_device(device)
+        """Fit the normalization of the features to the training clips, where it needs fitting."""
         rows = self.rows("train")
-        for part in np.array_split(rows, -(-len(rows) // self.batch_size)):
-            wave = torch.from_numpy(self.waves[part]).to(device).float() / FULL_SCALE
-            yield part, self.features.transform(self.features.pad(wave))
+        specs = unnormalized_specs(self.features, self.waves, rows, batch_size=self.batch_size, device=device)  # lazy
+        if self.features.normalize in ("train", "minmax") and self.features.fitted is None:
+            self.features.fit(spec for _, spec in specs)
+        elif self.features.normalize == "clip" and self.crop and self._clip_statistics is None:
+            self._clip_statistics = per_clip(self.features, specs, clips=len(self.clips), device=device)
 
     # --- batches -----------------------------------------------------------------------------------------------------
     def train_dataloader(self) -> DataLoader:
-        """Shuffled clips, or crops of clips where the detector asks for less than a clip."""
+        """Load shuffled clips, or crops of clips if the detector requests them."""
         frames = self.in_shape[2]
         crop = self.crop if self.crop and self.crop.frames < self.crop.room(frames)[1] else None
         sampler = TrainSampler(
             self.rows("train"), frames, crop, batch_size=self.batch_size, seed=self.seed, **self._processes()
         )
-        sampler.set_epoch(
-            self.trainer.current_epoch if self.trainer else 0
-        )  # Lightning's call comes after the first batch
+        # Lightning sets the epoch only after the first batch.
+        sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         return self._loader(sampler)
 
     def val_dataloader(self) -> DataLoader:
-        """Whole held-out normal clips, in order.
+        """Load whole held-out clips, in order.
 
         Raises:
-            InputError: there are fewer than processes.
+            InputError: fewer clips than processes.
         """
         rows, world = self.rows("validation"), self._processes()["world"]
         if len(rows) < world:
             raise InputError(
                 f"{len(rows)} held-out clips cannot be shared by {world} processes: set trainer.devices={len(rows)}, "
-                "or protocol.validation higher"
+                "or a higher protocol.validation"
             )
         return self.loader(rows)
 
-    def test_dataloader(self) -> DataLoader:
-        """Whole test clips, in order."""
-        return self.loader(self.rows("test"))
-
-    def predict_dataloader(self) -> DataLoader:
-        """The test clips: what a run scores at its end."""
-        return self.test_dataloader()
-
     def loader(self, rows: np.ndarray) -> DataLoader:
-        """Whole clips of these rows in order; with several processes each takes its share once."""
+        """Load whole clips of these rows, in order; with several processes, each loads its own share."""
         processes = self._processes()
         rows = np.stack([rows, np.full_like(rows, -1)], axis=1)[processes["rank"] :: processes["world"]]
         return self._loader([rows[at : at + self.batch_size] for at in range(0, len(rows), self.batch_size)])
 
     def _loader(self, batches: Iterable[np.ndarray]) -> DataLoader:
         return DataLoader(
-            ClipBatches(self), sampler=batches, batch_size=None, num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(), persistent_workers=self.num_workers > 0,
-            generator=torch.Generator(),  # its own: taking an iterator must not move the random numbers of training
-        )  # fmt: skip
+            ClipBatches(self.waves, self.machine_id, self.anomalous, self.features, self.crop),
+            sampler=batches,
+            batch_size=None,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),  # its own, so that creating an iterator draws no random number of training
+        )
 
     def _processes(self) -> dict[str, int]:
         trainer = self.trainer
         return {"rank": trainer.global_rank if trainer else 0, "world": trainer.world_size if trainer else 1}
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """int16 -> float32 waveform -> representation -> augmentation (training only), all on the batch's device."""
-        batch = batch._replace(wave=batch.wave.float() / FULL_SCALE)
+        """Compute int16 -> float32 waveform -> representation -> augmentation (training only) on the batch's device."""
+        batch = batch._replace(wave=to_float(batch.wave, batch.wave.device))
         training = self.trainer is not None and self.trainer.training
         statistics = None
         if batch.frame is not None and self._clip_statistics is not None:
@@ -242,14 +238,10 @@ class MachineSounds(pl.LightningDataModule):
         self.features.to_device(batch.wave.device)
         batch = batch._replace(spec=self.features(batch.wave, cropped=batch.frame is not None, statistics=statistics))
         if training or self.target:
-            batch = batch._replace(target=self._shares(batch.clip))
+            numbers = torch.from_numpy(self.label).to(batch.clip.device)[batch.clip]
+            batch = batch._replace(target=class_shares(numbers, len(self.classes)))
         if not training:
             return batch
         for augment in self.augmentation:
             batch = augment(batch)
         return batch
-
-    def _shares(self, rows: Tensor) -> Tensor:
-        """Classes of clips as shares, [B] -> [B, K]; all zero where the class is not known."""
-        label = torch.from_numpy(self.label).to(rows.device)[rows]
-        return F.one_hot(label.clamp(min=0), len(self.classes)).float() * (label >= 0)[:, None]

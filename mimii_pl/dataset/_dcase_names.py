@@ -1,4 +1,4 @@
-"""What the files of DCASE task 2 are called, and the lists that say what their names do not."""
+"""File names of DCASE task 2, and the label lists that add what the names omit."""
 
 import csv
 import re
@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.dataset._clip import Clip
+from mimii_pl.dataset._clip import Clip, Split
 
-FOLDERS = {  # of a machine type -> split
-    "train": "train", "test": "test", "source_test": "test", "target_test": "test", "supplemental": "supplemental"
-}  # fmt: skip
+FOLDERS: dict[str, Split] = {  # folder of a machine type -> split
+    "train": "train",
+    "test": "test",
+    "source_test": "test",
+    "target_test": "test",
+    "supplemental": "supplemental",
+}
 NAMES = [
     re.compile(pattern)
     for pattern in (
@@ -22,56 +26,60 @@ NAMES = [
         r"(?P<id>section_\d{2})_.*supplemental.*",
     )
 ]
-Told = dict[str, Any]  # condition, domain, attributes
+Facts = dict[str, Any]  # condition, domain and attributes of a clip
 
 
-def parse(
-    path: Path, told: Told | None = None, attributes: Mapping[str, dict] | None = None, spelling: dict | None = None
+def parse_path(
+    path: Path, listed: Facts | None = None, attributes: Mapping[str, dict] | None = None, spelling: dict | None = None
 ) -> Clip | None:
-    """The clip that a path of this layout names; None for a name that fits no pattern.
+    """Parse the path of a clip in this layout; None if its name matches no pattern.
 
     Args:
-        told: what a list of labels tells of it.
-        attributes: stem -> attributes, of the machine type's csv files.
+        listed: facts that a label list gives; they overrule the name's.
+        attributes: stem -> attributes, from the csv files of the machine type.
+        spelling: attribute names to correct, wrong -> right.
     """
     match = _match(path.stem)
     if match is None:
         return None
-    facts = {**_facts(match), **(told or {})}
+    facts = {**_facts(match), **(listed or {})}
     folder = path.parent.name
     domain = facts["domain"] or (folder.split("_")[0] if folder in ("source_test", "target_test") else "")
-    known = (attributes or {}).get(path.stem) or facts["attributes"]
-    known = {(spelling or {}).get(name, name): value for name, value in known.items()}
+    values = (attributes or {}).get(path.stem) or facts["attributes"]
+    values = {(spelling or {}).get(name, name): value for name, value in values.items()}
     split = FOLDERS.get(folder, "")
     if split == "supplemental":
-        known["supplemental"] = "noise" if "noise" in path.stem else "machine"
-    return Clip(path, path.parent.parent.name, match["id"], domain, facts["condition"], split, known)
+        values["supplemental"] = "noise" if "noise" in path.stem else "machine"
+    return Clip(path, path.parent.parent.name, match["id"], domain, facts["condition"], split, values)
 
 
-def read_list(path: Path) -> dict[str, dict[str, Told]]:
-    """A list of labels as the organisers publish it: a line with the machine type, then `distributed,telling` names.
+def read_list(path: Path) -> dict[str, dict[str, Facts]]:
+    """Read a label list as the organizers publish it: a line with the machine type, then `file name,labelled name`.
+
+    Returns:
+        machine -> stem -> facts.
 
     Raises:
         InputError: a line of another form.
     """
-    told: dict[str, dict[str, Told]] = {}
+    facts: dict[str, dict[str, Facts]] = {}
     machine = ""
     for line, row in enumerate(csv.reader(path.read_text("utf-8").splitlines()), start=1):
         if len(row) == 1 and row[0]:
             machine = row[0].strip()
         elif len(row) >= 2 and machine and (match := _match(Path(row[1]).stem)) and match.get("condition"):
-            told.setdefault(machine, {})[Path(row[0]).stem] = _facts(match)
+            facts.setdefault(machine, {})[Path(row[0]).stem] = _facts(match)
         elif row:
             raise InputError(
-                f"{path}, line {line}: {','.join(row)!r} is neither a machine type nor a file name and its label"
+                f"{path}, line {line}: {','.join(row)!r} is neither a machine type nor a file name with its label"
             )
-    return told
+    return facts
 
 
-def read_table(path: Path, machine: str, tells: str) -> dict[str, dict[str, Told]]:
-    """A table of an official evaluator, rows `name,0` or `name,1`: 1 is `anomaly` or, of domains, `target`.
+def read_table(path: Path, machine: str, tells: str) -> dict[str, dict[str, Facts]]:
+    """Read a table of an official evaluator, rows `name,0` or `name,1`, where 1 means `anomaly` or domain `target`.
 
-    What another list says of these clips' attributes is dropped: it mixed them up.
+    Attributes that another list gives for these clips are dropped, since it confuses them.
     """
     words = {"condition": ("normal", "anomaly"), "domain": ("source", "target")}[tells]
     rows = [row for row in csv.reader(path.read_text("utf-8").splitlines()) if row]
@@ -80,14 +88,15 @@ def read_table(path: Path, machine: str, tells: str) -> dict[str, dict[str, Told
     return {machine: {Path(name).stem: {tells: words[int(value)], "attributes": {}} for name, value in rows}}
 
 
-def _facts(match: Mapping[str, str | None]) -> Told:
+def _facts(match: Mapping[str, str | Any]) -> Facts:
     return {
-        "condition": match.get("condition") or "", "domain": match.get("domain") or "",
+        "condition": match.get("condition") or "",
+        "domain": match.get("domain") or "",
         "attributes": _pairs(match.get("attributes") or ""),
-    }  # fmt: skip
+    }
 
 
-def _match(stem: str) -> dict[str, str | None] | None:
+def _match(stem: str) -> dict[str, str | Any] | None:
     for pattern in NAMES:
         if match := pattern.fullmatch(stem):
             return match.groupdict()
@@ -95,7 +104,7 @@ def _match(stem: str) -> dict[str, str | None] | None:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    """`car_A2_spd_28V` -> {car: A2, spd: 28V}; text that is not made of pairs is kept whole, `noAttribute` is none."""
+    """Parse `car_A2_spd_28V` to {car: A2, spd: 28V}; other text is kept whole, and `noAttribute` gives none."""
     words = text.strip("_").split("_") if text.strip("_") not in ("", "noAttribute", "noAttributes") else []
     names = words[::2]
     if len(words) % 2 or any(not name.replace("-", "").isalpha() for name in names) or len(set(names)) < len(names):
@@ -104,8 +113,12 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def attributes_of(folder: Path) -> dict[str, dict[str, str]]:
-    """`attributes_00.csv` and its like: file name, then name and value in turn (d1p, d1v, d2p, ...)."""
-    known = {}
+    """Read the `attributes_*.csv` of a folder: file name, then names and values in turn (d1p, d1v, d2p, ...).
+
+    Returns:
+        stem -> attributes.
+    """
+    attributes = {}
     for path in sorted(folder.glob("attributes_*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
@@ -114,5 +127,5 @@ def attributes_of(folder: Path) -> dict[str, dict[str, str]]:
                 if row:
                     cells = [cell.strip() for cell in row[1:] if not cell.endswith(".wav")]
                     pairs = zip(cells[::2], cells[1::2], strict=False)
-                    known[Path(row[0]).name.removesuffix(".wav")] = {name: value for name, value in pairs if name}
-    return known
+                    attributes[Path(row[0]).name.removesuffix(".wav")] = {name: value for name, value in pairs if name}
+    return attributes

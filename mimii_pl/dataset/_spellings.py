@@ -1,13 +1,37 @@
-"""Words that people use for what a recording is."""
+"""Accepted spellings of labels and splits, in lower case."""
 
-NORMAL, ANOMALY, UNKNOWN = "normal", "anomaly", ""
-CONDITIONS = {
-    "normal": NORMAL, "ok": NORMAL, "good": NORMAL, "healthy": NORMAL, "0": NORMAL, "0.0": NORMAL, "false": NORMAL,
-    "anomaly": ANOMALY, "anomalous": ANOMALY, "abnormal": ANOMALY, "faulty": ANOMALY, "fault": ANOMALY, "bad": ANOMALY,
-    "ng": ANOMALY, "1": ANOMALY, "1.0": ANOMALY, "true": ANOMALY,
-    "": UNKNOWN, "unknown": UNKNOWN, "nan": UNKNOWN, "-1": UNKNOWN,
-}  # fmt: skip
-SPLITS = {
-    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
-    "test": "test", "testing": "test", "": "",
-}  # fmt: skip
+from mimii_pl.dataset._clip import Condition, Split
+
+CONDITIONS: dict[str, Condition] = {
+    "normal": "normal",
+    "ok": "normal",
+    "good": "normal",
+    "healthy": "normal",
+    "0": "normal",
+    "0.0": "normal",
+    "false": "normal",
+    "anomaly": "anomaly",
+    "anomalous": "anomaly",
+    "abnormal": "anomaly",
+    "faulty": "anomaly",
+    "fault": "anomaly",
+    "bad": "anomaly",
+    "ng": "anomaly",
+    "1": "anomaly",
+    "1.0": "anomaly",
+    "true": "anomaly",
+    "": "",
+    "unknown": "",
+    "nan": "",
+    "-1": "",
+}
+SPLITS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+    "testing": "test",
+    "": "",
+}

@@ -1,39 +1,41 @@
-"""Physics of four machine types: what turns, strikes, flows and rings, at 16 kHz.
+"""Physics of four machine types, at 16 kHz: rotation, impacts, flow and resonances.
 
-A `Unit` is one machine; `vary` is the same machine on another day; `SOUNDS[type]` lets it run. Everything random comes
-from the generator that is passed in. Waveforms are float64 [T], of no particular level.
+A `Unit` is one machine; `vary` returns the same machine on another day; `SOUNDS[type]` renders its sound. The random
+numbers all come from the generator that is passed in. Waveforms are float64 [T], at an arbitrary level.
 """
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from scipy import fft
 
+_Decibels = TypeVar("_Decibels", float, np.ndarray)
 RATE = 16000  # Hz
-HARMONICS = 40  # of a pulse train; the upper half fades out
+HARMONICS = 40  # number in a pulse train; the upper half fades out
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One machine: how it is built, how it runs, and (zero while it is healthy) what is wrong with it.
+    """One machine: its construction, its operation, and its faults (zero while it is healthy).
 
     Attributes:
-        speed: turns, strokes or switchings per second.
+        speed: turns, strokes or switching cycles per second.
         teeth: pulses per turn: blades of a fan, vanes of a pump, belt teeth per metre of a slider's travel.
-        rolloff: fall of the pulses' harmonics in dB per octave.
-        skew: phase law of the harmonics: 0 all peak together (a sharp pulse), 1 they sweep through the whole period.
+        rolloff: decay of the pulses' harmonics in dB per octave.
+        skew: phase of the harmonics: 0 all peak together (a sharp pulse), 1 they sweep through the whole period.
         flow: broadband noise relative to the tones, in dB.
         tilt: slope of the broadband noise in dB per octave.
-        duty: share of a pulse's period that its burst of noise lasts (fan, pump); decay of a click in seconds (valve).
+        duty: share of a pulse's period taken by its burst of noise (fan, pump); decay of a click in seconds (valve).
         modes: resonances of the casing as (Hz, quality factor, gain).
         stiffness: factor on the frequencies of all modes.
         ripple: depth of the amplitude modulation once per turn.
-        wander: standard deviation of each harmonic's own slow phase, in radians; locked at 0.
-        scatter: share of the bubbles that collapse at any time, not in their burst.
-        bounce: share of a strike's energy that comes with a second one, milliseconds later.
-        hiss: noise of escaping fluid or dry friction, straight to the microphone (amplitude).
-        knock: strikes against damage on the way (amplitude).
-        squeal: dry friction's tone (amplitude).
+        wander: standard deviation of each harmonic's own slow phase, in radians; 0 is locked.
+        scatter: share of the bubbles that collapse at any time rather than in their burst.
+        bounce: share of a strike's energy in a second strike, milliseconds later.
+        hiss: noise of escaping fluid or dry friction, not filtered by the casing (amplitude).
+        knock: impacts on damage along the rail (amplitude).
+        squeal: tone of dry friction (amplitude).
         hum: twice the mains frequency and its multiples (amplitude).
     """
 
@@ -56,7 +58,7 @@ class Unit:
     hum: float = 0.0
 
 
-UNITS = {  # neighbouring IDs ring some 12 % apart, in another order for each mode
+UNITS = {  # resonances of neighbouring IDs are about 12 % apart, in a different order for each mode
     "fan": {
         0: Unit(24.0, 5, 4.0, 0.0, -3.5, -4.0, 0.5, ((430, 8, 3.0), (1320, 12, 3.5), (2700, 15, 3.0))),
         2: Unit(27.0, 5, 5.0, 0.06, -3.0, -4.0, 0.5, ((530, 8, 3.0), (1050, 12, 3.5), (3390, 15, 3.0))),
@@ -85,7 +87,7 @@ UNITS = {  # neighbouring IDs ring some 12 % apart, in another order for each mo
 
 
 def vary(unit: Unit, rng: np.random.Generator) -> Unit:
-    """The same healthy machine on another day: speed, load, wear and temperature move a little."""
+    """Return the same healthy machine on another day: speed, load, wear and temperature vary slightly."""
     return replace(
         unit,
         speed=unit.speed * (1 + 0.02 * rng.standard_normal()),
@@ -99,7 +101,7 @@ def vary(unit: Unit, rng: np.random.Generator) -> Unit:
 
 
 def fan(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Blade-pass harmonics whose speed drifts slowly, and the wash of air, louder as each blade passes."""
+    """Render blade-pass harmonics at a slowly drifting speed, and air flow that swells as each blade passes."""
     turns = _turns(unit.speed, samples, rng)
     tone = _harmonics(unit.teeth * turns, unit, rng) * (1 + unit.ripple * np.cos(2 * np.pi * turns))
     wash = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, unit.duty, 0.0)
@@ -107,7 +109,7 @@ def fan(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def pump(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Pressure pulsation of the vanes, each with a crackle of collapsing bubbles."""
+    """Render the pressure pulsation of the vanes, each with a crackle of collapsing bubbles."""
     turns = _turns(unit.speed, samples, rng)
     tone = _harmonics(unit.teeth * turns, unit, rng) * (1 + unit.ripple * np.cos(2 * np.pi * turns))
     crackle = _noise(samples, unit.tilt, rng) * _bursts(unit.teeth * turns, unit.duty, unit.scatter)
@@ -115,20 +117,20 @@ def pump(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def slider(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Strokes to and fro: belt teeth and friction follow the carriage's velocity, and the ends thump."""
+    """Render strokes back and forth: belt teeth and friction follow the carriage's velocity, and the ends thump."""
     strokes = _turns(unit.speed, samples, rng) + rng.uniform()
     velocity = np.abs(np.clip(1.4 * np.sin(2 * np.pi * strokes), -1, 1))
     tone = _harmonics(np.cumsum(unit.teeth * velocity) / RATE, unit, rng) * velocity
     friction = _noise(samples, unit.tilt, rng) * velocity
     ends = _strikes(_times(strokes, (0.0, 0.5)), 0.004, 0.0, samples, rng)
-    damage = _strikes(_times(strokes, (0.17, 0.83)), 0.001, 0.0, samples, rng)  # one place, passed both ways
+    damage = _strikes(_times(strokes, (0.17, 0.83)), 0.001, 0.0, samples, rng)  # one position, passed both ways
     squeal = unit.squeal * velocity * _tone(2150 * unit.stiffness * (1 + 0.05 * velocity))
     body = tone + _ratio(unit.flow) * friction + 4 * ends + unit.knock * damage + squeal
     return _ring(body, unit) + _faults(unit, samples, rng) * velocity
 
 
 def valve(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A solenoid opens and closes with a click each; fluid rushes while it is open."""
+    """Render a solenoid that clicks when it opens and closes, with fluid flow while it is open."""
     cycles = _turns(unit.speed, samples, rng) + rng.uniform()
     opened = 0.35 + 0.02 * rng.standard_normal()  # share of the cycle
     clicks = _strikes(_times(cycles, (0.0,)), unit.duty, unit.bounce, samples, rng)
@@ -141,7 +143,7 @@ SOUNDS = {"fan": fan, "pump": pump, "slider": slider, "valve": valve}
 
 
 def factory(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """What else is heard in the hall: rumble and air, other machines' tones, now and then a clang."""
+    """Render the factory noise: rumble and air, tones of other machines, an occasional clang."""
     swell = 1 + 0.2 * _slow(samples, 1.0, rng)
     air = _noise(samples, rng.normal(-4.5, 0.7), rng) * np.maximum(swell, 0.3)
     tones = sum(rng.uniform(0.05, 0.25) * _tone(np.full(samples, rng.uniform(60, 900))) for _ in range(4))
@@ -150,18 +152,19 @@ def factory(samples: int, rng: np.random.Generator) -> np.ndarray:
     return air + tones + _ring(rng.uniform(1, 4) * _strikes(times, 0.005, 0.0, samples, rng), clang)
 
 
-def _ratio(db: float) -> float:
+def _ratio(db: _Decibels) -> _Decibels:
+    """Convert decibels to an amplitude ratio."""
     return 10 ** (db / 20)
 
 
 def _slow(samples: int, period: float, rng: np.random.Generator) -> np.ndarray:
-    """Standard normal knots every `period` seconds, joined by lines."""
+    """Interpolate linearly between standard normal knots every `period` seconds."""
     knots = rng.standard_normal(int(samples / (period * RATE)) + 3)
     return np.interp(np.arange(samples) / (period * RATE) + rng.uniform(), np.arange(len(knots)), knots)
 
 
 def _turns(speed: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Turns since the start of the clip; the speed drifts by some 0.3 % over seconds."""
+    """Count the turns since the start of the clip; the speed drifts by about 0.3 % within seconds."""
     return np.cumsum(speed * (1 + 0.003 * _slow(samples, 2.0, rng))) / RATE
 
 
@@ -170,13 +173,13 @@ def _tone(hz: np.ndarray) -> np.ndarray:
 
 
 def _harmonics(pulses: np.ndarray, unit: Unit, rng: np.random.Generator) -> np.ndarray:
-    """Sum of harmonics of a pulse train, power 1; locked in phase they make its shape, wandering they make none."""
+    """Sum the harmonics of a pulse train, power 1; phase-locked they form pulses, with wandering phases none."""
     numbers = np.arange(1, min(HARMONICS, 0.5 / np.max(np.diff(pulses))))
     gains = _ratio(-unit.rolloff * np.log2(numbers)) * np.exp(-((2 * numbers / HARMONICS) ** 2))
     gains = gains * np.exp(2j * np.pi * unit.skew * numbers**2 / HARMONICS) / np.sqrt(np.sum(gains**2) / 2)
     turn = np.exp(2j * np.pi * ((pulses + rng.uniform()) % 1)).astype(np.complex64)
     tone = np.zeros_like(turn)
-    for gain in gains[::-1].astype(np.complex64):  # Horner's scheme: the n-th harmonic is the n-th power of the turn
+    for gain in gains[::-1].astype(np.complex64):  # Horner's scheme: harmonic n is turn ** n
         if unit.wander:
             gain = gain * np.exp(1j * unit.wander * _slow(len(pulses), 0.15, rng).astype(np.float32))
         tone += gain
@@ -185,7 +188,7 @@ def _harmonics(pulses: np.ndarray, unit: Unit, rng: np.random.Generator) -> np.n
 
 
 def _noise(samples: int, tilt: float, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise of power 1 with a slope in dB per octave, flat below 60 Hz."""
+    """Draw Gaussian noise of power 1 with a slope of `tilt` dB per octave, flat below 60 Hz."""
     hz = np.maximum(fft.rfftfreq(samples, 1 / RATE), 60)
     response = (hz / 1000) ** (tilt / 6.02)
     response /= np.sqrt(np.mean(response**2))
@@ -193,20 +196,20 @@ def _noise(samples: int, tilt: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _bursts(pulses: np.ndarray, duty: float, scatter: float) -> np.ndarray:
-    """Gain of power 1 that swells once per pulse for a share `duty` of its period; `scatter` spreads it evenly."""
+    """Compute a gain of power 1 that swells once per pulse for a share `duty` of its period; `scatter` evens it out."""
     power = np.exp(2 * (np.cos(2 * np.pi * pulses) - 1) / (2 * np.pi * duty) ** 2)
     return np.sqrt((1 - scatter) * power / np.mean(power) + scatter)
 
 
 def _times(turns: np.ndarray, angles: tuple[float, ...]) -> np.ndarray:
-    """Samples at which these angles (shares of a turn) are passed."""
+    """Find the samples at which these angles (fractions of a turn) are passed."""
     whole = np.arange(np.floor(turns[0]), np.ceil(turns[-1]) + 1)
     wanted = np.sort(np.add.outer(whole, angles).ravel())
     return np.searchsorted(turns, wanted[(wanted > turns[0]) & (wanted < turns[-1])])
 
 
 def _strikes(times: np.ndarray, decay: float, bounce: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Short bursts of noise that die away with time constant `decay` in seconds."""
+    """Render short bursts of noise that decay with time constant `decay` in seconds."""
     out = np.zeros(samples + RATE)
     fall = np.exp(-np.arange(int(6 * decay * RATE)) / (decay * RATE))
     for time in times:
@@ -216,7 +219,7 @@ def _strikes(times: np.ndarray, decay: float, bounce: float, samples: int, rng: 
 
 
 def _faults(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Sounds that only a broken machine makes, whatever its type, and that do not pass through the casing."""
+    """Render the sounds of faults common to all machine types, which bypass the casing."""
     sound = np.zeros(samples)
     if unit.hiss:
         sound += unit.hiss * _noise(samples, 3.0, rng)
@@ -226,7 +229,7 @@ def _faults(unit: Unit, samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _ring(sound: np.ndarray, unit: Unit) -> np.ndarray:
-    """What the casing makes of a force: itself and second-order resonances."""
+    """Filter a force by the casing: the force itself plus second-order resonances."""
     hz = fft.rfftfreq(len(sound), 1 / RATE)
     response = np.ones(len(hz), complex)
     for at, quality, gain in unit.modes:

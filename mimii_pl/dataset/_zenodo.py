@@ -1,4 +1,4 @@
-"""Getting public archives: pooch fetches and checks, urllib3 retries, a cut download goes on where it ended."""
+"""Download public archives: pooch fetches and verifies, urllib3 retries, an interrupted transfer is resumed."""
 
 import errno
 import json
@@ -17,15 +17,21 @@ if TYPE_CHECKING:
     import requests
 
 log = logging.getLogger(__name__)
-TRIES = 4  # of a broken transfer, one, two, three seconds apart
-BACKOFF = 0.5  # s, doubled with each answer of a server in trouble
-TIMEOUT = (10, 60)  # s to connect, and without a byte
-CHUNK_BYTES = 1 << 16  # bytes; what a cut connection can lose
-UNPACKED = 1.5  # bytes on disk per byte of archive, before the archive can tell
+TRIES = 4  # attempts at a broken transfer, one, two and three seconds apart
+BACKOFF = 0.5  # s, doubled after each error of the server
+TIMEOUT = (10, 60)  # s to connect, s without a byte
+CHUNK_BYTES = 1 << 16  # the most that a cut connection can lose
+REASONS = {  # part of an error's text -> reason
+    "NameResolution": "the host name cannot be resolved (no network?)",
+    "Connection refused": "connection refused",
+    "IncompleteRead": "the connection was cut",
+    "too many 5": "the server has problems (too many 5xx responses)",
+}
+UNPACKED = 1.5  # estimated bytes on disk per byte of archive
 
 
-class NotThere(Exception):  # noqa: N818  (not retried: the next mirror is asked)
-    """A server cannot be reached, or says that it has no such file."""
+class NotThere(Exception):  # noqa: N818  (not retried: the next mirror is tried)
+    """A server that cannot be reached, or has no such file."""
 
 
 def fetch(
@@ -36,7 +42,11 @@ def fetch(
     mirrors: Sequence[str],
     keep: bool = False,
 ) -> list[Archive]:
-    """Download, verify and unpack what is missing; see `Published.fetch`. Several processes may ask at once."""
+    """Download, verify and unpack what is missing; see `Downloadable.fetch`. Safe to call from several processes.
+
+    Returns:
+        The archives that were missing.
+    """
     from filelock import FileLock
 
     lists = [entry for entry in lists if not (root / "ground_truth" / entry[0]).is_file()]
@@ -46,27 +56,27 @@ def fetch(
     store.mkdir(parents=True, exist_ok=True)
     with FileLock(store / ".lock"), _session() as session:
         missing = [archive for archive in archives if not _archives.is_unpacked(root, archive)]
-        sizes = {archive: _ask(store, session, mirrors, archive) for archive in missing}
-        here = {archive: _size(store / archive.name) + _size(_partial(store, archive.name)) for archive in missing}
-        to_come = sum(max(0, size - here[archive]) + UNPACKED * size for archive, (_, size) in sizes.items())
-        _archives.check_space(root, int(to_come), f"for {len(missing)} archives")
+        records = {archive: _look_up(store, session, mirrors, archive) for archive in missing}
+        present = {archive: _size(store / archive.name) + _size(_partial(store, archive.name)) for archive in missing}
+        needed = sum(max(0, size - present[archive]) + UNPACKED * size for archive, (_, size) in records.items())
+        _archives.check_space(root, int(needed), f"for {len(missing)} archives")
         for archive in missing:
-            md5 = archive.md5 or sizes[archive][0]
+            md5 = archive.md5 or records[archive][0]
             urls = [f"{mirror}/records/{archive.record}/files/{archive.name}" for mirror in mirrors]
-            help_ = _by_hand(root, archive, urls[0])
-            path = _retrieve(store, archive.name, urls, md5, session, help_)
+            path = _retrieve(store, archive.name, urls, md5, session, _manual_steps(root, archive, urls[0]))
             count = _archives.unpack(root, archive, path)
             log.info("%s: %d files in %s", archive.name, count, root / archive.folder)
             if not keep:
                 path.unlink()
         for name, url, md5 in lists:
             path = (root / "ground_truth" / name).resolve()
-            _retrieve(path.parent, name, [url], md5, session, f"Put it there by hand, {path}, or set ground_truth=[]")
+            manual_steps = f"Place it by hand at {path}, or set dataset.ground_truth=[]"
+            _retrieve(path.parent, name, [url], md5, session, manual_steps)
     return missing
 
 
 class Resuming:
-    """Downloader for pooch (address, output file, pooch) that keeps what a broken transfer brought."""
+    """Downloader for pooch (URL, output file, pooch) that keeps and resumes an interrupted transfer."""
 
     def __init__(self, partial: Path, session: "requests.Session") -> None:
         self.partial, self.session = partial, session
@@ -74,19 +84,20 @@ class Resuming:
     def __call__(self, url: str, output_file: str, _: object) -> None:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-        have = _size(self.partial)
-        header = {"Range": f"bytes={have}-"} if have else {}
+        present = _size(self.partial)  # bytes
+        header = {"Range": f"bytes={present}-"} if present else {}
         with self._open(url, header) as answer:
             if answer.status_code in (401, 403, 404, 410):
                 raise NotThere(f"{url}: {answer.status_code} {answer.reason}")
-            if answer.status_code != 416:  # 416: nothing is left to send; the checksum tells whether it is the file
+            if answer.status_code != 416:  # 416: nothing left to send; the checksum decides
                 answer.raise_for_status()
-                have = have if answer.status_code == 206 else 0
-                to_come = int(answer.headers.get("Content-Length", 0))
-                _archives.check_space(self.partial.parent, to_come, f"for {self.partial.stem}")
+                present = present if answer.status_code == 206 else 0
+                remaining = int(answer.headers.get("Content-Length", 0))
+                _archives.check_space(self.partial.parent, remaining, f"for {self.partial.stem}")
                 columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-                with Progress(*columns) as bar, open(self.partial, "ab" if have else "wb") as file:
-                    task = bar.add_task(f"downloading {self.partial.stem}", total=have + to_come, completed=have)
+                with Progress(*columns) as bar, open(self.partial, "ab" if present else "wb") as file:
+                    total = present + remaining
+                    task = bar.add_task(f"downloading {self.partial.stem}", total=total, completed=present)
                     for chunk in answer.iter_content(CHUNK_BYTES):
                         file.write(chunk)
                         bar.advance(task, len(chunk))
@@ -97,24 +108,24 @@ class Resuming:
 
         try:
             return self.session.get(url, stream=True, timeout=TIMEOUT, headers=header)
-        except requests.ConnectionError as error:  # urllib3 has tried again; nothing has come
+        except requests.ConnectionError as error:  # urllib3 has retried in vain
             raise NotThere(f"{url}: {_short(error)}") from None
 
 
 def _retrieve(
-    folder: Path, name: str, urls: Sequence[str], md5: str | None, session: "requests.Session", help_: str
+    folder: Path, name: str, urls: Sequence[str], md5: str | None, session: "requests.Session", manual_steps: str
 ) -> Path:
-    """One file with the right checksum, from the first address that gives it."""
+    """Fetch a file with the right checksum, from the first URL that serves it."""
     import pooch
     import requests
 
     folder.mkdir(parents=True, exist_ok=True)
-    pooch.get_logger().setLevel(logging.WARNING)  # the progress bar says it
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # so does the message at the end
+    pooch.get_logger().setLevel(logging.WARNING)  # the progress bar shows it
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # the final message reports it
     reasons = []
     for url in urls:
-        known = f"md5:{md5}" if md5 else None
-        store = pooch.create(folder, base_url="", registry={name: known}, urls={name: url}, retry_if_failed=TRIES - 1)
+        registry = {name: f"md5:{md5}" if md5 else None}
+        store = pooch.create(folder, base_url="", registry=registry, urls={name: url}, retry_if_failed=TRIES - 1)
         try:
             return Path(store.fetch(name, downloader=Resuming(_partial(folder, name), session)))
         except NotThere as error:
@@ -126,22 +137,24 @@ def _retrieve(
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(
-                    f"no room for {name} in {folder.resolve()}: it filled up. What has come is kept: free some and "
-                    "start again, or choose dataset.root=<another disk>"
+                    f"no room for {name} in {folder.resolve()}: the disk filled up. The partial download is kept: free "
+                    "some space and start again, or set dataset.root=<another disk>"
                 ) from None
             raise
-    raise InputError(f"{name} cannot be had. {'; '.join(reasons)}. {help_}")
+    raise InputError(f"{name} cannot be downloaded. {'; '.join(reasons)}. {manual_steps}")
 
 
-def _ask(store: Path, session: "requests.Session", mirrors: Sequence[str], archive: Archive) -> tuple[str | None, int]:
-    """MD5 and size in bytes of an archive as its record tells them; (None, 0) where no record can be read.
+def _look_up(
+    store: Path, session: "requests.Session", mirrors: Sequence[str], archive: Archive
+) -> tuple[str | None, int]:
+    """Look up MD5 and size in bytes of an archive in its record; (None, 0) if no record can be read.
 
-    What a record has told is remembered: a file without a pinned checksum is checked against it for ever.
+    The record is stored, so that a file without a pinned checksum is always verified against the same one.
     """
     import requests
 
-    known = store / f"record_{archive.record}.json"
-    if not known.is_file():
+    record = store / f"record_{archive.record}.json"
+    if not record.is_file():
         for mirror in mirrors:
             try:
                 answer = session.get(f"{mirror}/api/records/{archive.record}", timeout=TIMEOUT)
@@ -150,11 +163,11 @@ def _ask(store: Path, session: "requests.Session", mirrors: Sequence[str], archi
             except (requests.RequestException, ValueError, KeyError, TypeError) as error:
                 log.debug("record %d cannot be read from %s: %s", archive.record, mirror, error)
                 continue
-            write_text(known, json.dumps(files))
+            write_text(record, json.dumps(files))
             break
         else:
             return None, 0
-    checksum, size = json.loads(known.read_text()).get(archive.name, (None, 0))
+    checksum, size = json.loads(record.read_text()).get(archive.name, (None, 0))
     return checksum and checksum.removeprefix("md5:"), size
 
 
@@ -164,30 +177,29 @@ def _session() -> "requests.Session":
 
     session = requests.Session()
     retry = Retry(
-        total=TRIES, connect=1, read=1, status=TRIES, backoff_factor=BACKOFF,
+        total=TRIES,
+        connect=1,
+        read=1,
+        status=TRIES,
+        backoff_factor=BACKOFF,
         status_forcelist=(429, 500, 502, 503, 504),
-    )  # fmt: skip
+    )
     for scheme in ("http://", "https://"):
         session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retry))
     return session
 
 
-def _by_hand(root: Path, archive: Archive, url: str) -> str:
+def _manual_steps(root: Path, archive: Archive, url: str) -> str:
     return (
-        f"By hand: download {url} elsewhere and put it into {(root / 'archives').resolve()}, or unpack it so that "
+        f"By hand: download {url} elsewhere and copy it to {(root / 'archives').resolve()}, or unpack it so that "
         f"{(root / archive.folder / archive.machine).resolve()} exists. Without any download: dataset=synthetic"
     )
 
 
 def _short(error: Exception) -> str:
-    """The reason without the chain of wrappers that requests and urllib3 put around it."""
+    """Return the reason without the wrappers that requests and urllib3 put around it."""
     text = str(error)
-    for sign, short in (("NameResolution", "the host's name is not known (no network?)"),
-                        ("Connection refused", "connection refused"), ("IncompleteRead", "the connection was cut"),
-                        ("too many 5", "the server is in trouble (too many 5xx answers)")):  # fmt: skip
-        if sign in text:
-            return short
-    return text
+    return next((reason for sign, reason in REASONS.items() if sign in text), text)
 
 
 def _partial(folder: Path, name: str) -> Path:

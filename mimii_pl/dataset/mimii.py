@@ -1,32 +1,31 @@
 """MIMII as published: `<snr>_dB_<type>/<type>/id_XX/{normal,abnormal}/NNNNNNNN.wav`, eight channels, no split."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._archives import Archive
 from mimii_pl.dataset._audio import SUFFIXES
-from mimii_pl.dataset._clip import Clip, baseline_split, restrict
+from mimii_pl.dataset._clip import Clip, Condition, baseline_split, restrict
 from mimii_pl.dataset._downloadable import Downloadable
 
-FOLDER_CONDITIONS = {"normal": "normal", "abnormal": "anomaly"}
+FOLDER_CONDITIONS: dict[str, Condition] = {"normal": "normal", "abnormal": "anomaly"}
 
 
 class MIMII(Downloadable):
     """Original MIMII (Purohit et al., DCASE 2019): fan, pump, slider, valve at three signal-to-noise ratios.
 
-    Published without a split; the one of the authors' baseline stands for it (`protocol=official` and `protocol=mimii`
-    are the same here). The archives unpack to `<type>/...` with no SNR in the path: keep each in a folder of its own,
-    `6_dB_fan` and so on; where there is none, `root` itself is taken for the chosen SNR.
+    Published without a split; that of the authors' baseline is used instead (`protocol=official` and `protocol=mimii`
+    are equal here). The archives unpack to `<type>/...` with no SNR in the path: keep each in its own folder, such as
+    `6_dB_fan`; without such folders, `root` itself is read as the chosen SNR.
 
     Args:
         snr: signal-to-noise ratio of the recordings in dB.
-        archives: the archives as their record has them: `record`, `name` (with {snr} and {machine}), `files`
-            (machine -> MD5 or null).
-        **options: root, machine, protocol, features and the other options of `Published` and `MachineSounds`.
+        archives: archives of the record: `record`, `name` (with {snr} and {machine}), `files` (machine -> MD5 or null).
+        **options: root, machine, protocol, features and the other options of `Downloadable` and `MachineSounds`.
     """
 
-    def __init__(self, *, snr: Literal[-6, 0, 6] = 6, archives: dict | None = None, **options) -> None:
+    def __init__(self, *, snr: Literal[-6, 0, 6] = 6, archives: dict | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.snr, self.archives = snr, archives
 
@@ -46,11 +45,14 @@ class MIMII(Downloadable):
             )
         clips = [
             Clip(
-                path, machine=path.parts[-4], machine_id=path.parts[-3], condition=FOLDER_CONDITIONS[path.parts[-2]],
+                path,
+                machine=path.parts[-4],
+                machine_id=path.parts[-3],
+                condition=FOLDER_CONDITIONS[path.parts[-2]],
                 attributes={"snr_db": self.snr},
             )
             for path in files
-        ]  # fmt: skip
+        ]
         return baseline_split(restrict(clips, self.machine, self.root))
 
     def _files(self, pattern: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Short-time Fourier transform with two engines that agree, and the normalisation every representation shares."""
+"""The base of every representation: a short-time Fourier transform with two engines that agree, and normalization."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mimii_pl.core.errors import InputError
 
-CPU_CHUNK = 640_000  # samples per transform on the CPU, where one large output is bound by page faults (up to 4 times)
+CPU_CHUNK = 640_000  # samples per transform on the CPU: page faults make one large output up to 4 times slower
 EPS = 1e-8
 
 
@@ -22,23 +22,24 @@ class Statistics(NamedTuple):
 
 
 class Spectral(nn.Module):
-    """Base of the spectral representations: framing, the transform's engine and normalisation.
+    """Base of the spectral representations: framing, transform engine and normalization.
 
-    A clip of T samples has `T // hop + 1` frames, centred on multiples of the hop over the clip with its ends reflected
-    (librosa's and torch's default).
+    A clip of T samples has `T // hop + 1` frames, centred on multiples of the hop, with the clip reflected at its ends
+    (the default of librosa and torch).
 
     Args:
         sample_rate: sampling frequency of the waveforms in Hz.
-        n_fft: transform length in samples; the window is as long.
+        n_fft: transform and window length in samples.
         hop: samples from one frame to the next.
-        window: name of the window in `scipy.signal.get_window`, periodic form.
-        normalize: `none`; `clip`: zero mean and unit variance over each clip, channel by channel; `train`: each bin
-            by its mean and standard deviation over the training clips; `minmax`: to 0..1 by their lowest and highest
-            value (both fitted by the DataModule).
+        window: name of the window in `scipy.signal.get_window`, in its periodic form.
+        normalize: `none`; `clip`: zero mean and unit variance over each clip and channel; `train`: zero mean and unit
+            variance of each bin over the training clips; `minmax`: to 0..1 by the lowest and highest value of the
+            training clips (`train` and `minmax` are fitted by the data module).
         engine: `torch` (FFT), `nnaudio` (convolution, exportable), or `auto`: nnAudio on CUDA, torch elsewhere.
     """
 
     channels = 1
+    window: Tensor  # [n_fft]
 
     def __init__(
         self,
@@ -60,25 +61,25 @@ class Spectral(nn.Module):
     # --- sizes -------------------------------------------------------------------------------------------------------
     @property
     def bins(self) -> int:
-        """Frequency bins F of the representation."""
+        """Number of frequency bins F of the representation."""
         return self.n_fft // 2 + 1
 
     @property
     def edges(self) -> np.ndarray:
-        """Edges of the frequency bins in Hz, [F + 1], rising."""
+        """Edges of the frequency bins in Hz, [F + 1], ascending."""
         width = self.sample_rate / self.n_fft
         return np.clip((np.arange(self.bins + 1) - 0.5) * width, 0, self.sample_rate / 2)
 
     def frames(self, samples: int) -> int:
-        """Frames N of a clip of `samples` samples."""
+        """Return the number of frames N of a clip of `samples` samples."""
         return samples // self.hop + 1
 
     def shape(self, samples: int) -> tuple[int, int, int]:
-        """Shape (C, F, N) of a clip of `samples` samples."""
+        """Return the shape (C, F, N) of a clip of `samples` samples."""
         return self.channels, self.bins, self.frames(samples)
 
     def span(self, frame: int, count: int) -> tuple[int, int]:
-        """First sample and length of the waveform under `count` frames from `frame` on; it may reach past the clip."""
+        """Return first sample and length of the waveform under `count` frames from `frame`; may reach past the clip."""
         return frame * self.hop - self.n_fft // 2, (count - 1) * self.hop + self.n_fft
 
     # --- transform ---------------------------------------------------------------------------------------------------
@@ -86,8 +87,9 @@ class Spectral(nn.Module):
         """Represent waveforms.
 
         Args:
-            wave: [B, T], full scale is 1; whole clips, or with `cropped` the samples under some frames (see `span`).
-            statistics: those of the clips a crop came from; needed for crops under `normalize=clip`.
+            wave: [B, T], full scale is 1; whole clips, or with `cropped` the samples under the crop's frames (see
+                `span`).
+            statistics: of the clips that crops were taken from; needed for crops with `normalize=clip`.
 
         Returns:
             [B, C, F, N], float32.
@@ -102,29 +104,29 @@ class Spectral(nn.Module):
         if wave.shape[-1] <= half:
             raise InputError(
                 f"a clip of {wave.shape[-1]} samples is too short for a transform of features.n_fft={self.n_fft}: "
-                f"set it to {wave.shape[-1]} at most, or dataset.seconds to repeat short recordings"
+                f"set features.n_fft to {wave.shape[-1]} or less, or set dataset.seconds to repeat short recordings"
             )
         return F.pad(wave[:, None], (half, half), mode="reflect")[:, 0]
 
     def transform(self, wave: Tensor) -> Tensor:
-        """Representation [B, C, F, N] before normalisation of a padded or cropped waveform [B, T]."""
+        """Represent a padded or cropped waveform [B, T] as [B, C, F, N], before normalization."""
         step = max(1, CPU_CHUNK // wave.shape[-1]) if wave.device.type == "cpu" else len(wave)
         return torch.cat([self.represent(self.stft(part)) for part in wave.split(step)])
 
     def to_device(self, device: torch.device | str) -> None:
-        """Move to a device; nothing is done where it is there already, as it is asked for in every batch."""
+        """Move to a device; does nothing if already there, since every batch calls it."""
         if self.window.device != torch.device(device):
             self.to(device)
 
     def stft(self, wave: Tensor) -> Tensor:
-        """Complex spectrum [B, F, N] of a padded or cropped waveform [B, T]."""
+        """Transform a padded or cropped waveform [B, T] to a complex spectrum [B, n_fft/2+1, N]."""
         if self.engine == "nnaudio" or (self.engine == "auto" and wave.is_cuda):
             real, imag = self._convolution(wave.device)(wave).unbind(-1)
             return torch.complex(real, imag)
         return torch.stft(wave, self.n_fft, self.hop, window=self.window, center=False, return_complex=True)
 
     def represent(self, spectrum: Tensor) -> Tensor:
-        """Real representation [B, C, F, N] of a complex spectrum [B, n_fft/2+1, N]."""
+        """Turn a complex spectrum [B, n_fft/2+1, N] into a real representation [B, C, F, N]."""
         raise NotImplementedError
 
     def _convolution(self, device: torch.device) -> nn.Module:
@@ -132,21 +134,28 @@ class Spectral(nn.Module):
             from nnAudio.features import STFT
 
             self._nnaudio = STFT(
-                self.n_fft, hop_length=self.hop, window=self.window_name, freq_scale="no", center=False,
-                output_format="Complex", verbose=False,
-            ).requires_grad_(False)  # fmt: skip
+                self.n_fft,
+                hop_length=self.hop,
+                window=self.window_name,
+                freq_scale="no",
+                center=False,
+                output_format="Complex",
+                verbose=False,
+            ).requires_grad_(False)
         return self._nnaudio.to(device)
 
-    # --- normalisation -----------------------------------------------------------------------------------------------
+    # --- normalization -----------------------------------------------------------------------------------------------
     def fit(self, specs: Iterable[Tensor]) -> None:
-        """Take from training specs [B, C, F, N] what `normalize=train` (mean and standard deviation per channel and
-        bin) or `normalize=minmax` (lowest value and range, over everything) needs."""
+        """Fit the normalization to training specs [B, C, F, N].
+
+        `train`: mean and standard deviation per channel and bin; `minmax`: lowest value and range over everything.
+        """
         if self.normalize == "minmax":
-            low, high = zip(*(torch.aminmax(spec) for spec in specs), strict=True)
-            low, high = torch.stack(low).min(), torch.stack(high).max()
+            lows, highs = zip(*(torch.aminmax(spec) for spec in specs), strict=True)
+            low, high = torch.stack(lows).min(), torch.stack(highs).max()
             self.fitted = Statistics(low, high - low)
             return
-        count, total, squares = 0, 0.0, 0.0
+        count, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for spec in specs:
             spec = spec.double()
             count += spec.shape[0] * spec.shape[3]
@@ -156,7 +165,7 @@ class Spectral(nn.Module):
         self.fitted = Statistics(mean.float(), (squares / count - mean.square()).clamp(min=0).sqrt().float())
 
     def clip_statistics(self, spec: Tensor) -> Statistics:
-        """Mean and standard deviation per clip and channel, [B, C, 1, 1]."""
+        """Compute mean and standard deviation per clip and channel, each [B, C, 1, 1]."""
         std, mean = torch.std_mean(spec, dim=(2, 3), keepdim=True, correction=0)
         return Statistics(mean, std)
 
@@ -165,14 +174,14 @@ class Spectral(nn.Module):
             return spec
         if self.normalize in ("train", "minmax"):
             if self.fitted is None:
-                raise RuntimeError(f"normalize={self.normalize} needs statistics of the training clips: call fit first")
+                raise RuntimeError(f"features.normalize={self.normalize} needs training statistics: call fit first")
             statistics = Statistics(*(part.to(spec.device) for part in self.fitted))
         mean, std = statistics or self.clip_statistics(spec)
         return (spec - mean) / (std + EPS)
 
 
 def magnitude(spectrum: Tensor, power: float) -> Tensor:
-    """|X|^power of a complex spectrum; power 2, the usual one, without a root."""
+    """Compute |X|^power of a complex spectrum; power 2, the default, takes no root."""
     squared = (spectrum * spectrum.conj()).real
     return squared if power == 2 else squared ** (power / 2)
 

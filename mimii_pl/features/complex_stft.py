@@ -7,7 +7,7 @@ from mimii_pl.features._spectral import Spectral
 
 
 class ComplexSTFT(Spectral):
-    """Complex STFT as [B, 2, n_fft/2+1, N]: channel 0 the real part, channel 1 the imaginary part, phase kept."""
+    """Complex STFT, phase included, as [B, 2, n_fft/2+1, N]: channel 0 the real part, channel 1 the imaginary part."""
 
     channels = 2
 

@@ -1,5 +1,7 @@
 """Log-mel spectrum, as the DCASE baselines and librosa define it."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,16 +12,18 @@ from mimii_pl.features._spectral import Spectral, magnitude
 class LogMel(Spectral):
     """Log-mel spectrum in dB, [B, 1, n_mels, N]: `(20 / power) log10(mel(|X|^power))`, floored at `eps`.
 
-    Mel scale and area normalisation are Slaney's (librosa's default); full scale is 1, so typical values are -60 to 30.
+    Mel scale and area normalization are Slaney's (librosa's default). Full scale is 1, so typical values are -60 to 30.
 
     Args:
-        n_mels: mel bands.
+        n_mels: number of mel bands.
         f_min: lower edge of the lowest band in Hz.
         f_max: upper edge of the highest band in Hz; None: half the sampling frequency.
         power: exponent of the magnitude: 1 amplitude, 2 power.
         eps: floor under the logarithm.
-        spectral: sample_rate, n_fft, hop, window, normalize, engine of `Spectral`.
+        **spectral: sample_rate, n_fft, hop, window, normalize, engine of `Spectral`.
     """
+
+    bank: Tensor  # [n_fft/2+1, n_mels]
 
     def __init__(
         self,
@@ -29,7 +33,7 @@ class LogMel(Spectral):
         f_max: float | None = None,
         power: float = 2.0,
         eps: float = 2.220446049250313e-16,
-        **spectral,
+        **spectral: Any,
     ) -> None:
         super().__init__(**spectral)
         self.n_mels, self.power, self.eps = n_mels, power, eps
@@ -47,15 +51,15 @@ class LogMel(Spectral):
         return _mel_to_hz(middle)  # half-way between the centres of neighbouring bands
 
     def represent(self, spectrum: Tensor) -> Tensor:
-        frames = magnitude(spectrum, self.power).transpose(1, 2)  # [B, N, n_fft/2+1], as the FFT wrote it
+        frames = magnitude(spectrum, self.power).transpose(1, 2)  # [B, N, n_fft/2+1], the memory order of the FFT
         mel = torch.matmul(frames, self.bank).transpose(1, 2)  # [B, n_mels, N]
         return mel.clamp(min=self.eps).log10().mul_(20 / self.power)[:, None]
 
 
 def slaney_bank(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float) -> np.ndarray:
-    """Triangular filters of unit area in Hz, [n_mels, n_fft/2+1], on Slaney's mel scale (Auditory Toolbox, 1998).
+    """Compute triangular filters of unit area in Hz, [n_mels, n_fft/2+1] (Slaney, Auditory Toolbox, 1998).
 
-    Computed in float64: in float32 (torchaudio's `melscale_fbanks`) narrow bands are off by more than 1e-4 dB.
+    In float64: with float32 (torchaudio's `melscale_fbanks`) narrow bands are off by more than 1e-4 dB.
     """
     edges = _mel_to_hz(np.linspace(_hz_to_mel(f_min), _hz_to_mel(f_max), n_mels + 2))  # [n_mels + 2]
     bins = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)

@@ -1,5 +1,7 @@
 """Log-magnitude spectrum, linear in frequency."""
 
+from typing import Any
+
 from torch import Tensor
 
 from mimii_pl.features._spectral import Spectral, magnitude
@@ -9,16 +11,15 @@ class STFT(Spectral):
     """Log spectrum in dB, [B, 1, n_fft/2+1, N]: `(20 / power) log10(|X|^power)`, floored at `eps`.
 
     Args:
-        power: exponent of the magnitude before the logarithm: 1 amplitude, 2 power; decides where `eps` cuts.
+        power: exponent of the magnitude before the logarithm: 1 amplitude, 2 power; decides where `eps` floors.
         eps: floor under the logarithm, in units of |X|^power.
-        spectral: n_fft, hop, window, normalize, engine of `Spectral`.
+        **spectral: sample_rate, n_fft, hop, window, normalize, engine of `Spectral`.
     """
 
-    def __init__(self, *, power: float = 2.0, eps: float = 1e-12, **spectral) -> None:
+    def __init__(self, *, power: float = 2.0, eps: float = 1e-12, **spectral: Any) -> None:
         super().__init__(**spectral)
         self.power, self.eps = power, eps
 
     def represent(self, spectrum: Tensor) -> Tensor:
-        return (
-            magnitude(spectrum, self.power).clamp(min=self.eps).log10().mul_(20 / self.power)[:, None]
-        )  # [B, F, N] -> [B, 1, F, N]
+        level = magnitude(spectrum, self.power).clamp(min=self.eps).log10().mul_(20 / self.power)
+        return level[:, None]  # [B, F, N] -> [B, 1, F, N]

@@ -1,5 +1,6 @@
-"""What every classifier is: windows are told apart, and a clip is judged by the mean over its windows."""
+"""Base classes of the classifiers: windows are classified, and a clip gets the mean over its windows."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,25 +15,25 @@ Score = Literal["cross_entropy", "entropy", "max_probability"]
 
 
 class Classifier(Detector):
-    """Base of all that tell classes apart: machine IDs, conditions, or what else `target` names. K classes.
+    """Base class of all classifiers of machine IDs, conditions, or whatever else `target` names. K classes.
 
-    A subclass has an option `score`, and implements `posterior`. Where the classes are machine IDs it is a detector
-    too: what does not sound like its own machine is anomalous (as in Giri et al. and Inoue et al., DCASE 2020).
+    A subclass has an option `score`, and implements `posterior`. If the classes are machine IDs, it is an anomaly
+    detector too: a clip that does not sound like its own machine is anomalous (Giri et al., Inoue et al., DCASE 2020).
     """
 
     def posterior(self, batch: Batch) -> Tensor:
-        """Logarithm of each window's posterior over the classes, [B, W, K]."""
+        """Compute the log posterior of each window over the classes, [B, W, K]."""
         raise NotImplementedError
 
     def classify(self, batch: Batch) -> Tensor:
-        """Probability of each class, the mean over the clip's windows, [B, K]."""
+        """Compute the probability of each class, averaged over the clip's windows, [B, K]."""
         return self.posterior(batch).exp().mean(dim=1)
 
     def score(self, batch: Batch) -> Tensor:
-        """Mean over windows of what the option `score` says; for machine IDs.
+        """Average the option `score` over a clip's windows, [B]; the classes are machine IDs.
 
-        `cross_entropy` of the clip's own ID (of the most likely one where it was not heard in training), `entropy` of
-        the posterior, or `max_probability`: 1 - its maximum. The last two do not use the ID.
+        `cross_entropy` of the clip's own ID (of the most likely one if it was not seen in training), `entropy` of the
+        posterior, or `max_probability`: 1 - its maximum. The last two do not use the ID.
         """
         posterior = self.posterior(batch)
         if self.hparams.score == "entropy":
@@ -45,27 +46,28 @@ class Classifier(Detector):
         return -torch.where(batch.machine_id[:, None] >= 0, own, best).mean(dim=1)
 
     def shares(self, batch: Batch, n_classes: int) -> Tensor:
-        """Share of each class in what is heard, [B, K]; of machine IDs where the batch names no other classes."""
+        """Return the target distribution of each clip, [B, K]: one-hot machine IDs if the batch has no target."""
         return F.one_hot(batch.machine_id, n_classes).float() if batch.target is None else batch.target
 
 
 class NetworkClassifier(Classifier):
-    """Base of the networks: an encoder and a linear layer, trained by the cross entropy of windows.
+    """Base class of the neural classifiers: an encoder and a linear layer, trained with the cross entropy of windows.
 
     A subclass passes its arguments on, then sets `self.encoder`, which maps windows [M, ...] to embeddings [M, D], and
-    `self.head`, which maps these to logits [M, K]; it implements `windows`.
+    `self.head`, which maps embeddings to logits [M, K]; it implements `windows`.
 
     Args:
         in_shape: (C, F, N) of a clip's representation.
-        n_classes: classes, two at least.
-        score: as an anomaly score, see `Classifier.score`.
-        balance: weigh each class by the inverse of its share in the training clips, so that the rare ones count as much
-            as the frequent ones; probabilities are then those of equally frequent classes.
+        n_classes: number of classes, at least two.
+        score: used as the anomaly score, see `Classifier.score`.
+        balance: weight each class in the loss by the inverse of its share of the training clips, so that rare classes
+            count as much as frequent ones; probabilities then assume equally frequent classes.
         lr: Adam's learning rate.
     """
 
-    encoder: nn.Module
+    encoder: Callable[[Tensor], Tensor]
     head: nn.Module
+    weight: Tensor
 
     def __init__(
         self,
@@ -83,11 +85,11 @@ class NetworkClassifier(Classifier):
         self.register_buffer("weight", torch.ones(n_classes))  # of each class in the loss
 
     def windows(self, batch: Batch) -> Tensor:
-        """What is told apart, [B, W, ...]."""
+        """Cut the windows to classify, [B, W, ...]."""
         raise NotImplementedError
 
     def embed(self, batch: Batch) -> Tensor:
-        """What the last layer sees of each window, [B, W, D]."""
+        """Compute the input of the last layer for each window, [B, W, D]."""
         windows = self.windows(batch)
         return self.encoder(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
 
@@ -98,20 +100,21 @@ class NetworkClassifier(Classifier):
         return self.cross_entropy(self.head(self.embed(batch)), batch)
 
     def cross_entropy(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Weighted cross entropy of windows, a scalar; logits [B, W, K]."""
+        """Compute the weighted cross entropy of windows, a scalar; logits [B, W, K]."""
         target = self.shares(batch, logits.shape[2])[:, None].expand_as(logits)
         return F.cross_entropy(logits.float().flatten(0, 1), target.flatten(0, 1), weight=self.weight)
 
     def on_fit_start(self) -> None:
         if self.hparams.balance:
-            self.weight.copy_(self.trainer.datamodule.class_weights())
+            data = self.trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning, not declared
+            self.weight.copy_(data.class_weights())
 
 
 def need_classes(name: str, n_classes: int) -> None:
-    """Raise InputError where there is nothing to tell apart."""
+    """Raise InputError if there are fewer than two classes."""
     if n_classes < 2:
         raise InputError(
-            f"model={name} tells machine IDs apart and this training set has one ID only: there is nothing to learn. "
-            "Choose a detector that needs no IDs (model=dense_ae), machine=all, or, with labelled clips of several "
-            "classes, task=classification"
+            f"model={name} learns to distinguish machine IDs and this training set has one ID only: there is nothing "
+            "to learn. Choose a detector that needs no IDs (model=dense_ae), machine=all, or, with labelled clips of "
+            "several classes, task=classification"
         )

@@ -1,6 +1,7 @@
-"""Complex-valued layers: a complex tensor is the pair of its real and imaginary part, each [B, C, F, N]."""
+"""Complex-valued layers; a complex tensor is the pair of its real and imaginary part, each [B, C, F, N]."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +11,10 @@ Parts = tuple[Tensor, Tensor]
 
 
 class ComplexConv2d(nn.Module):
-    """Complex convolution as three real ones.
+    """Complex convolution, computed with three real ones.
 
-    (A + iB)(x + iy) = (Ax - By) + i(Bx + Ay) (Trabelsi et al., Deep Complex Networks, ICLR 2018) needs A(x + y),
-    (B - A)x and (A + B)y only: Gauss's trick, a quarter of the multiplications less. With one input channel the parts
+    (A + iB)(x + iy) = (Ax - By) + i(Bx + Ay) (Trabelsi et al., Deep Complex Networks, ICLR 2018) needs only A(x + y),
+    (B - A)x and (A + B)y: Gauss's trick, which saves a quarter of the multiplications. With one input channel the parts
     are stacked instead, which is faster there. No bias, since a batch norm follows.
     """
 
@@ -26,24 +27,27 @@ class ComplexConv2d(nn.Module):
         padding: tuple[int, int],
     ) -> None:
         super().__init__()
-        self.how = {"stride": stride, "padding": padding}
+        self.stride, self.padding = stride, padding
         self.real = nn.Parameter(torch.empty(channels_out, channels_in, *kernel))
         self.imag = nn.Parameter(torch.empty(channels_out, channels_in, *kernel))
         for part in (self.real, self.imag):
             nn.init.kaiming_normal_(part, mode="fan_out", nonlinearity="relu")
 
     def forward(self, z: Parts) -> Parts:
-        """Two of [B, channels_in, F, N] -> two of [B, channels_out, F', N']."""
+        """Convolve two parts [B, channels_in, F, N] to two parts [B, channels_out, F', N']."""
         (x, y), a, b = z, self.real, self.imag
         if a.shape[1] == 1:
             xy = torch.cat(z, dim=1)
-            return tuple(F.conv2d(xy, torch.cat(rows, dim=1), **self.how) for rows in ((a, -b), (b, a)))
-        both = F.conv2d(x + y, a, **self.how)
-        return both - F.conv2d(y, a + b, **self.how), both + F.conv2d(x, b - a, **self.how)
+            return self._convolve(xy, torch.cat((a, -b), dim=1)), self._convolve(xy, torch.cat((b, a), dim=1))
+        both = self._convolve(x + y, a)
+        return both - self._convolve(y, a + b), both + self._convolve(x, b - a)
+
+    def _convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
+        return F.conv2d(x, kernel, stride=self.stride, padding=self.padding)
 
 
 class PerPart(nn.Module):
-    """A real layer for each part, with parameters of its own."""
+    """A real layer for each part, with separate parameters."""
 
     def __init__(self, layer: Callable[[], nn.Module]) -> None:
         super().__init__()
@@ -54,7 +58,7 @@ class PerPart(nn.Module):
 
 
 class PReLU(nn.Module):
-    """Parametric ReLU per channel (He et al., ICCV 2015).
+    """Parametric ReLU with one slope per channel (He et al., ICCV 2015).
 
     On the CPU its own backward pass is several times faster than torch's (first layer of `complex_ssl`, batch 32).
     """
@@ -69,12 +73,12 @@ class PReLU(nn.Module):
 
 class _PReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, slope: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
         ctx.save_for_backward(x, slope)
         return F.prelu(x, slope)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, slope = ctx.saved_tensors
         positive = torch.ops.aten.threshold_backward(grad, x, 0)  # grad where x > 0, else 0
         negative = grad - positive
@@ -82,5 +86,5 @@ class _PReLU(torch.autograd.Function):
 
 
 def squared_magnitude(z: Parts) -> Tensor:
-    """[B, C, F, N] of each part -> [B, C, F, N]."""
+    """Compute the squared magnitude, two parts [B, C, F, N] -> [B, C, F, N]."""
     return z[0].square() + z[1].square()

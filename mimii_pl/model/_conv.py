@@ -1,4 +1,6 @@
-"""Convolutional encoder and decoder of images of any size, with or without skips between them."""
+"""Convolutional encoder and decoder for images of any size, with or without skip connections."""
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -6,13 +8,13 @@ from torch import Tensor, nn
 
 
 class ConvEncoder(nn.Module):
-    """Convolution, ReLU, dropout and pooling by 2, level by level; odd sizes are rounded up.
+    """Levels of convolution, ReLU, dropout and pooling by 2; odd sizes are rounded up.
 
     Args:
-        channels: of each level, the input's first.
+        channels: channels of the input, then of each level.
         kernels: size of each level's square kernel.
-        dropout: share of channels left out in training.
-        pools: levels that are pooled, from the first; None: all.
+        dropout: share of channels dropped in training.
+        pools: number of levels, from the first, that are pooled; None: all.
     """
 
     def __init__(self, channels: list[int], kernels: list[int], dropout: float = 0.0, pools: int | None = None) -> None:
@@ -24,7 +26,7 @@ class ConvEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """[B, C, F, N] -> what comes out of the last level, and what each level gave before pooling."""
+        """Encode images [B, C, F, N]; return the output of the last level, and of each level before pooling."""
         before = []
         for depth, level in enumerate(self.levels):
             before.append(level(x))
@@ -32,28 +34,28 @@ class ConvEncoder(nn.Module):
         return x, before
 
     def sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
-        """Height and width at the entry of each level, and at the exit of the last, for an image of this size."""
-        found = [size]
+        """List height and width at the input of each level, then at the output of the last, for an image size."""
+        sizes = [size]
         for depth in range(len(self.levels)):
-            height, width = found[-1]
-            found.append((-(-height // 2), -(-width // 2)) if depth < self.pools else (height, width))
-        return found
+            height, width = sizes[-1]
+            sizes.append((math.ceil(height / 2), math.ceil(width / 2)) if depth < self.pools else (height, width))
+        return sizes
 
 
 class ConvDecoder(nn.Module):
-    """The mirror of `ConvEncoder`: each level is brought to its mirror's size, then convolved.
+    """Mirror of `ConvEncoder`: each level resizes to the input size of its mirror level, then convolves.
 
     Args:
         channels: those of the encoder, input first.
         kernels: those of the encoder.
-        dropout: share of channels left out in training, not in the last level.
-        skip: stack what the mirror gave before pooling on each level but the last.
+        dropout: share of channels dropped in training, except in the last level.
+        skip: concatenate the mirror level's output before pooling, except in the last level.
     """
 
     def __init__(self, channels: list[int], kernels: list[int], dropout: float = 0.0, skip: bool = False) -> None:
         super().__init__()
         self.skip = skip
-        levels = []
+        levels: list[nn.Module] = []
         for depth in reversed(range(len(kernels))):
             stacked = channels[depth + 1] if skip and depth else 0
             conv = same_conv(channels[depth + 1] + stacked, channels[depth], kernels[depth])
@@ -61,21 +63,23 @@ class ConvDecoder(nn.Module):
         self.levels = nn.ModuleList(levels)
 
     def forward(self, x: Tensor, sizes: list[tuple[int, int]], before: list[Tensor] | None = None) -> Tensor:
-        """[B, C, F', N'] -> [B, 1, F, N].
+        """Decode images, [B, C, F', N'] -> [B, 1, F, N].
 
         Args:
-            sizes: height and width at the entry of each level of the encoder.
-            before: what the levels gave before pooling; for skips.
+            x: output of the encoder.
+            sizes: height and width at the input of each level of the encoder.
+            before: outputs of the encoder's levels before pooling, for skip connections.
         """
         for depth, level in zip(reversed(range(len(sizes))), self.levels, strict=True):
             x = F.interpolate(x, size=sizes[depth])
             if self.skip and depth:
+                assert before is not None
                 x = torch.cat([x, before[depth]], dim=1)
             x = level(x)
         return x
 
 
 def same_conv(channels_in: int, channels_out: int, kernel: int) -> nn.Sequential:
-    """Convolution that keeps height and width, for even kernels too."""
+    """Return a convolution that keeps height and width, for even kernels too."""
     before, after = (kernel - 1) // 2, kernel // 2
     return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), nn.Conv2d(channels_in, channels_out, kernel))

@@ -1,4 +1,4 @@
-"""What every detector is: a LightningModule with a loss, a score per clip and, where it has one, an embedding."""
+"""The base class of all detectors: a LightningModule with a loss, a score per clip and, optionally, an embedding."""
 
 from typing import TYPE_CHECKING
 
@@ -7,97 +7,119 @@ import torch
 from torch import Tensor
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.dataset._clip import Batch, Crop
 
 if TYPE_CHECKING:
-    from mimii_pl.dataset._clip import Batch, Crop
+    from lightning_fabric.utilities.data import AttributeDict
+
+Integers = list[int] | tuple[int, ...]  # a list in YAML; a tuple as a default, since it is immutable
 
 
 class Detector(pl.LightningModule):
-    """Base of all detectors. Higher scores are more anomalous.
+    """Base class of all detectors. Higher scores are more anomalous.
 
-    A subclass takes `in_shape` (C, F, N of one clip's representation) and `n_ids` (machine IDs heard in training)
-    first, then its hyperparameters, all of them numbers, words or lists of such; it builds its modules from them, calls
-    `self.save_hyperparameters()`, and implements `loss` and `score`, and `embed` where it has an embedding.
+    A subclass takes `in_shape` (C, F, N of one clip's representation) and `n_ids` (number of machine IDs in training)
+    first, then its hyperparameters: numbers, strings, or lists of them. It builds its modules, calls
+    `self.save_hyperparameters()`, and implements `loss` and `score`, and `embed` if it has an embedding.
     """
 
-    crop: "Crop | None" = None  # how much of a clip it trains on at a time; None: whole clips
-    uses_machine_id = False  # whether `score` needs to know which machine it is
+    crop: Crop | None = None  # the part of a clip it trains on at a time; None: whole clips
+    uses_machine_id = False  # True if `score` depends on the machine ID
+    hparams: "AttributeDict"  # a type only: Lightning also allows mappings without attribute access
 
     def need_one_channel(self, in_shape: tuple[int, int, int]) -> None:
         """Raise InputError for features of more than one channel, such as the complex spectrum."""
         if in_shape[0] != 1:
             raise InputError(
-                f"model={self.name} needs one channel, such as features=log_mel; these have shape {in_shape}"
+                f"model={self.name} needs one channel, such as features=log_mel; these features have shape {in_shape}"
             )
 
-    def loss(self, batch: "Batch") -> Tensor:
-        """Training criterion of a batch, a scalar."""
+    def loss(self, batch: Batch) -> Tensor:
+        """Compute the training loss of a batch, a scalar."""
         raise NotImplementedError
 
-    def score(self, batch: "Batch") -> Tensor:
-        """Anomaly score of each clip, [B]; higher is more anomalous. Does not read `batch.anomalous`."""
+    def score(self, batch: Batch) -> Tensor:
+        """Compute the anomaly score of each clip, [B]; higher is more anomalous. Does not read `batch.anomalous`."""
         raise NotImplementedError
 
-    def embed(self, batch: "Batch") -> Tensor:
-        """Embedding of each clip [B, D], or of each of its windows [B, W, D], which back ends pool."""
+    def embed(self, batch: Batch) -> Tensor:
+        """Compute an embedding of each clip, [B, D], or of each of its windows, [B, W, D], which back ends pool."""
         raise NotImplementedError(f"{type(self).__name__} has no embedding")
 
-    def error_map(self, batch: "Batch") -> Tensor:
-        """Where a clip is rebuilt badly: squared errors [B, F, N]; [B, 1, N] where frequencies are not told apart."""
-        raise NotImplementedError(f"{type(self).__name__} rebuilds nothing")
+    def error_map(self, batch: Batch) -> Tensor:
+        """Compute squared reconstruction errors, [B, F, N]; [B, 1, N] if the detector does not resolve frequency."""
+        raise NotImplementedError(f"{type(self).__name__} does not reconstruct its input")
 
-    def classify(self, batch: "Batch") -> Tensor:
-        """Probability of each class for each clip, [B, K]."""
-        raise NotImplementedError(f"{type(self).__name__} tells no classes apart")
+    def classify(self, batch: Batch) -> Tensor:
+        """Compute the probability of each class for each clip, [B, K]."""
+        raise NotImplementedError(f"{type(self).__name__} is not a classifier")
 
     @property
     def name(self) -> str:
-        """Name on the command line: that of its module."""
+        """Name on the command line, which is the name of its module."""
         return type(self).__module__.rsplit(".", 1)[1]
 
     @property
     def has_embedding(self) -> bool:
-        """Whether a back end can be fitted on this detector."""
+        """True if a back end can be fitted on this detector."""
         return self.supports("embed")
 
     def supports(self, method: str) -> bool:
-        """Whether it has a method that not every detector has: `embed`, `error_map`, `classify`."""
+        """Return True if the detector implements an optional method: `embed`, `error_map` or `classify`."""
         return getattr(type(self), method) is not getattr(Detector, method)
 
-    def training_step(self, batch: "Batch", batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Log the loss and return it; None for a detector that steps its optimizers itself."""
         loss = self.loss(batch)
-        self.note_loss("train/loss", loss, batch)
-        return self.weighed(loss, batch_idx)
+        self.log_loss("train/loss", loss, batch)
+        return self.weight_loss(loss, batch_idx)
 
-    def note_loss(self, name: str, loss: Tensor, batch: "Batch") -> None:
-        """Log a loss, averaged over the clips of an epoch and of all processes.
+    def log_loss(self, name: str, loss: Tensor, batch: Batch) -> None:
+        """Log a loss, averaged over the clips of an epoch and over all processes.
 
-        Lightning averages the numbers of clips over processes too, and cuts integers off: 2 and 1 would be 1.
+        The number of clips is a float: Lightning averages it over processes too, and would truncate the mean of 2 and 1
+        to 1.
         """
-        clips = float(len(batch.wave))
-        self.log(name, loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=clips)
+        self.log(
+            name,
+            loss,
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            sync_dist=True,
+            batch_size=float(len(batch.wave)),  # type: ignore[arg-type]  # declared as an integer
+        )
 
-    def weighed(self, loss: Tensor, batch_idx: int) -> Tensor:
-        """The loss of this process's batch as it counts: gradients are averaged over processes as if all their batches
-        were as large, and the last ones of an epoch may not be."""
+    def weight_loss(self, loss: Tensor, batch_idx: int) -> Tensor:
+        """Weight the loss of this process's batch by its share of the clips in the step.
+
+        Gradients are averaged over processes as if all batches were of the same size; the last ones of an epoch may not
+        be.
+        """
         if self.trainer.world_size == 1:
             return loss
-        return loss * self.trainer.train_dataloader.sampler.share(batch_idx)
+        loader = self.trainer.train_dataloader
+        assert loader is not None
+        return loss * loader.sampler.share(batch_idx)
 
-    def validation_step(self, batch: "Batch", batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the loss of held-out clips."""
         loss = self.loss(batch)
-        self.note_loss("val/loss", loss, batch)
+        self.log_loss("val/loss", loss, batch)
 
-    def predict_step(self, batch: "Batch", batch_idx: int) -> tuple[Tensor, Tensor]:
-        """Rows of the clips and their scores, both [B]."""
-        return batch.clip, self.score(batch)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
+        """Return Adam with the learning rate `lr`."""
         return torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)
 
 
+def spec_of(batch: Batch) -> Tensor:
+    """Return the representation of a batch, [B, C, F, N]; it is set once the batch is on the device."""
+    assert batch.spec is not None
+    return batch.spec
+
+
 def sliding_windows(spec: Tensor, frames: int, hop: int) -> Tensor:
-    """Windows that cover a clip, [B, C, F, N] -> [B, W, C, F, frames]; the last one ends with the clip.
+    """Cut windows that cover a clip, [B, C, F, N] -> [B, W, C, F, frames]; the last one ends with the clip.
 
     Args:
         frames: frames of a window; a shorter clip is one window.
@@ -108,10 +130,12 @@ def sliding_windows(spec: Tensor, frames: int, hop: int) -> Tensor:
 
 
 def overlap_mean(windows: Tensor, frames: int, hop: int) -> Tensor:
-    """What windows say of a clip of `frames` frames, averaged where they overlap: the way back from `cover`.
+    """Average overlapping windows into one map of `frames` frames: the inverse of `sliding_windows`.
 
     Args:
-        windows: [B, W, F, frames of a window], with the hop that `cover` had.
+        windows: [B, W, F, frames of a window].
+        frames: frames of the clip.
+        hop: frames from one window to the next, as for `sliding_windows`.
 
     Returns:
         [B, F, frames].

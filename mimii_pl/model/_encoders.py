@@ -1,4 +1,4 @@
-"""Encoders that an auto-encoder and a classifier have in common: windows [M, frames * F] to embeddings [M, D]."""
+"""Encoders shared by an auto-encoder and a classifier: windows [M, frames * F] to embeddings [M, D]."""
 
 from itertools import pairwise
 
@@ -8,27 +8,30 @@ from torch import Tensor, nn
 
 
 class SpectralShape:
-    """The encoder of the MIMII framework's spectral shape models, as part of a network: few parameters by sharing.
+    """Mixin with the encoder of the MIMII framework's spectral shape models, which shares weights to stay small.
 
-    Each frame passes the same LayerNorm, linear layer and GELU; the window is projected on a learned basis of unit
-    vectors and squeezed.
+    The same LayerNorm, linear layer and GELU are applied to each frame; the window is projected on a learned basis of
+    unit vectors and squeezed.
     """
 
+    frames: int
+    bins: int
+
     def build_shape(self, frames: int, bins: int, hidden: int, basis: int, bottleneck: int) -> None:
-        """Make its layers: `hidden` numbers per frame, `basis` vectors, `bottleneck` numbers out."""
+        """Build the layers: `hidden` values per frame, `basis` vectors, `bottleneck` values out."""
         self.slice = nn.Sequential(nn.LayerNorm(bins), nn.Linear(bins, hidden), nn.GELU())
         self.basis = nn.Parameter(torch.randn(basis, frames * hidden))
         self.squeeze = nn.Sequential(nn.LayerNorm(basis), nn.Linear(basis, bottleneck), nn.GELU())
 
     def shape(self, x: Tensor) -> Tensor:
-        """[M, frames * F] -> [M, bottleneck]."""
+        """Encode windows, [M, frames * F] -> [M, bottleneck]."""
         slices = self.slice(x.unflatten(1, (self.frames, self.bins))).flatten(1)
         return self.squeeze(slices @ F.normalize(self.basis, dim=1).T)
 
 
 def dense(*widths: int, batch_norm: bool = False, dropout: float = 0.0) -> list[nn.Module]:
-    """Dense layers, each followed by ReLU; eps and momentum of the batch norm are Keras', as in the DCASE baseline."""
-    layers = []
+    """List dense layers, each followed by ReLU; batch norm has the eps and momentum of Keras, as the DCASE baseline."""
+    layers: list[nn.Module] = []
     for width_in, width_out in pairwise(widths):
         layers += [nn.Linear(width_in, width_out)]
         layers += [nn.BatchNorm1d(width_out, eps=1e-3, momentum=0.01)] if batch_norm else []
@@ -38,27 +41,31 @@ def dense(*widths: int, batch_norm: bool = False, dropout: float = 0.0) -> list[
 
 
 class LSTMEncoder(nn.Module):
-    """Reads a window frame by frame; its last hidden state is the embedding."""
+    """LSTM that reads a window frame by frame; its last hidden state is the embedding."""
 
     def __init__(self, frames: int, bins: int, hidden: int, layers: int) -> None:
         super().__init__()
         self.frames, self.lstm = frames, nn.LSTM(bins, hidden, layers, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[M, frames * F] -> last hidden state [M, hidden]."""
+        """Encode windows, [M, frames * F] -> last hidden state [M, hidden]."""
         return self.lstm(x.unflatten(1, (self.frames, -1)))[0][:, -1]
 
 
 def attention_encoder(frames: int, bins: int, hidden: int, heads: int, squeeze: int, bottleneck: int) -> nn.Sequential:
-    """Frames as tokens of `hidden` numbers that attend to one another, then dense layers."""
+    """Return self-attention over frames as tokens of `hidden` values, followed by dense layers."""
     return nn.Sequential(
-        nn.Unflatten(1, (frames, bins)), nn.Linear(bins, hidden), FrameAttention(frames, hidden, heads),
-        nn.Flatten(), *dense(frames * hidden, squeeze), nn.Linear(squeeze, bottleneck),
-    )  # fmt: skip
+        nn.Unflatten(1, (frames, bins)),
+        nn.Linear(bins, hidden),
+        FrameAttention(frames, hidden, heads),
+        nn.Flatten(),
+        *dense(frames * hidden, squeeze),
+        nn.Linear(squeeze, bottleneck),
+    )
 
 
 class FrameAttention(nn.Module):
-    """Self-attention with a residual connection and layer norm, [M, frames, hidden] -> the same."""
+    """Self-attention with a residual connection and layer norm, [M, frames, hidden] -> same shape."""
 
     def __init__(self, frames: int, hidden: int, heads: int) -> None:
         super().__init__()

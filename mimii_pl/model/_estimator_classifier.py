@@ -1,4 +1,4 @@
-"""Classifiers of scikit-learn on windows of frames, kept in checkpoints by skops: no pickle, known types only."""
+"""Base class of scikit-learn classifiers of windows of frames, stored without pickle, known types only."""
 
 from typing import Any
 
@@ -16,20 +16,22 @@ MIN_PROBABILITY = 1e-4  # so that its logarithm is finite
 
 
 class EstimatorClassifier(TrainingFree, Classifier):
-    """Base of such classifiers; a subclass makes the estimator (`make`), with `predict_proba`.
+    """Base class of the scikit-learn classifiers; a subclass creates the estimator (`make`), with `predict_proba`.
 
-    Windows are as for the networks; `limit` of them are fitted on, equally many per clip. One pass over the clips is
-    all there is to train.
+    It sees the same windows as the networks. It is fitted on up to `limit` of them, the same number from each clip,
+    after one pass over the training clips.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_classes: classes.
-        score: as an anomaly score, see `Classifier.score`.
-        balance: weigh each class by the inverse of its share, so that the rare ones count as much.
+        n_classes: number of classes.
+        score: used as the anomaly score, see `Classifier.score`.
+        balance: weight each class by the inverse of its share, so that rare classes count as much as frequent ones.
         frames: frames of a window.
-        limit: windows it is fitted on at most.
-        seed: of what is random.
+        limit: maximum number of windows it is fitted on.
+        seed: random seed of the fit.
     """
+
+    stored: Tensor
 
     def __init__(
         self,
@@ -48,24 +50,24 @@ class EstimatorClassifier(TrainingFree, Classifier):
         self.need_one_channel(in_shape)
         self.uses_machine_id = score == "cross_entropy"
         self.cut = FrameWindows(in_shape, frames, 1, None)
-        self.register_buffer("stored", torch.zeros(0, dtype=torch.uint8))  # the estimator as skops writes it
-        self.heard: list[tuple[np.ndarray, np.ndarray]] = []
+        self.register_buffer("stored", torch.zeros(0, dtype=torch.uint8))  # the estimator as bytes in skops format
+        self.observed: list[tuple[np.ndarray, np.ndarray]] = []  # windows [B, W, D] and classes [B] of each batch
         self._loaded: Any = None
 
     def make(self, clips: np.ndarray) -> Any:
-        """An estimator, not fitted yet, for windows [M] of these clips' numbers."""
+        """Create an unfitted estimator for windows that belong to these clips, [M]."""
         raise NotImplementedError
 
     def observe(self, batch: Batch) -> None:
         label = self.shares(batch, self.hparams.n_classes).argmax(dim=1)
-        self.heard.append((self.cut(batch).cpu().numpy(), label.cpu().numpy()))
+        self.observed.append((self.cut(batch).cpu().numpy(), label.cpu().numpy()))
 
     def finish_fit(self) -> None:
-        windows, label = (np.concatenate(parts) for parts in zip(*self.heard, strict=True))  # [N, W, D], [N]
-        self.heard.clear()
-        each = max(1, min(windows.shape[1], self.hparams.limit // len(windows)))
-        chosen = np.linspace(0, windows.shape[1] - 1, each).round().astype(int)
-        clips = np.repeat(np.arange(len(windows)), each)
+        windows, label = (np.concatenate(parts) for parts in zip(*self.observed, strict=True))  # [N, W, D], [N]
+        self.observed.clear()
+        per_clip = max(1, min(windows.shape[1], self.hparams.limit // len(windows)))
+        chosen = np.linspace(0, windows.shape[1] - 1, per_clip).round().astype(int)
+        clips = np.repeat(np.arange(len(windows)), per_clip)
         x = windows[:, chosen].reshape(len(clips), -1)
         fitted = self.make(clips).fit(x, label[clips])
         self.stored = torch.from_numpy(dump_estimator(fitted).copy())
@@ -73,18 +75,18 @@ class EstimatorClassifier(TrainingFree, Classifier):
 
     def posterior(self, batch: Batch) -> Tensor:
         windows = self.cut(batch)
-        found = np.full((*windows.shape[:2], self.hparams.n_classes), 1 / self.hparams.n_classes)
+        posterior = np.full((*windows.shape[:2], self.hparams.n_classes), 1 / self.hparams.n_classes)
         if len(self.stored):
             estimator = self._estimator()
-            shares = estimator.predict_proba(windows.flatten(0, 1).cpu().numpy())
-            found[:] = 0
-            found[..., estimator.classes_] = shares.reshape(*windows.shape[:2], -1)
-        found = found.clip(MIN_PROBABILITY)
-        found /= found.sum(axis=2, keepdims=True)
-        return torch.from_numpy(np.log(found)).float().to(windows.device)
+            probabilities = estimator.predict_proba(windows.flatten(0, 1).cpu().numpy())
+            posterior[:] = 0
+            posterior[..., estimator.classes_] = probabilities.reshape(*windows.shape[:2], -1)
+        posterior = posterior.clip(MIN_PROBABILITY)
+        posterior /= posterior.sum(axis=2, keepdims=True)
+        return torch.from_numpy(np.log(posterior)).float().to(windows.device)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross entropy of the windows: what the choice of a checkpoint needs, though there is one only."""
+        """Compute the cross entropy of windows, a scalar, which the checkpoint callback needs."""
         return -(self.shares(batch, self.hparams.n_classes)[:, None] * self.posterior(batch)).sum(dim=2).mean()
 
     def _estimator(self) -> Any:
@@ -93,7 +95,7 @@ class EstimatorClassifier(TrainingFree, Classifier):
         return self._loaded
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        """Its size is that of what was fitted."""
+        """Resize the buffer to the stored estimator, then load."""
         self.stored = torch.zeros_like(state_dict.get(f"{prefix}stored", self.stored))
         self._loaded = None
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,4 +1,6 @@
-"""Detectors without weights: one pass over the training clips is all they learn."""
+"""Base class of the detectors that are fitted in one pass over the training clips, without gradients."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,10 +11,10 @@ from mimii_pl.model._detector import Detector
 
 
 class TrainingFree(Detector):
-    """Base of the detectors that only look at the training clips once.
+    """Base class of the detectors that see the training clips exactly once.
 
-    A subclass implements `observe`, which takes note of a batch of training clips, `conclude`, which turns the notes
-    into buffers after the pass, and `score`.
+    A subclass implements `observe`, which collects from a batch of training clips, `finish_fit`, which turns the
+    collected values into buffers after the pass, and `score`.
     """
 
     def __init__(self) -> None:
@@ -20,30 +22,32 @@ class TrainingFree(Detector):
         self.automatic_optimization = False
 
     def observe(self, batch: Batch) -> None:
-        """Take note of normal training clips."""
+        """Collect from a batch of normal training clips."""
         raise NotImplementedError
 
     def finish_fit(self) -> None:
-        """Turn the notes into buffers."""
+        """Turn the collected values into buffers."""
         raise NotImplementedError
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean score: what the choice of a checkpoint needs, though there is one only."""
+        """Compute the mean score. The checkpoint callback needs a loss, although there is only one checkpoint."""
         return self.score(batch).mean()
 
     def on_train_start(self) -> None:
         if self.trainer.world_size > 1:
-            raise InputError(f"model={self.name} has nothing to train: use one process (trainer=default)")
+            raise InputError(f"model={self.name} has no weights to train: use one process (trainer=default)")
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         with torch.no_grad():
             self.observe(batch)
-        self.optimizers().step()  # moves nothing: Lightning counts steps, and saves no checkpoint before the first
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        optimizer.step()  # changes nothing: Lightning counts steps, and saves no checkpoint before the first
 
-    def on_train_batch_end(self, *_) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.is_last_batch:  # before validation
             self.finish_fit()
-            self.trainer.should_stop = True  # there is nothing to learn in a second pass
+            self.trainer.should_stop = True  # a second pass would add nothing
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.0)

@@ -5,10 +5,10 @@ from torch import Tensor
 
 
 def sample(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """A draw from the posterior that gradients pass through, [M, D]."""
+    """Draw from the posterior by reparameterization, so that gradients pass through, [M, D]."""
     return mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of N(mean, variance) from N(0, 1), [M, D] -> [M]."""
+    """Compute the Kullback-Leibler divergence of N(mean, variance) from N(0, 1), [M, D] -> [M]."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)

@@ -1,31 +1,33 @@
-"""What the auto-encoders over windows of consecutive frames share: one loss, one score, one embedding."""
+"""Base class of the auto-encoders over windows of consecutive frames: one loss, one score, one embedding."""
+
+from collections.abc import Callable
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.model._detector import Detector, overlap_mean
+from mimii_pl.model._detector import Detector, overlap_mean, spec_of
 from mimii_pl.model._windows import FrameWindows
 
 
 class WindowAE(Detector):
-    """Base of the auto-encoders over windows of consecutive frames: what was never heard is rebuilt badly.
+    """Base class of the auto-encoders over windows of consecutive frames; unseen sounds are reconstructed badly.
 
     A subclass takes its own options and passes `**window` on, then sets `self.encoder` and `self.decoder`, which map
-    windows [M, `self.width`] to the bottleneck [M, D] and back. Score: squared error, mean over a window's values and
-    the clip's windows. Embedding: the bottleneck, window by window.
+    windows [M, `self.width`] to the bottleneck [M, D] and back. Score: squared error, averaged over a window's values
+    and the clip's windows. Embedding: the bottleneck of each window.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_ids: machine IDs; not used.
+        n_ids: number of machine IDs; not used.
         frames: frames of a window.
         tile: windows per tile, see `FrameWindows`.
         frame_range: first and last + 1 frame of the clip that are used, for example [50, 250]; None: all.
         lr: Adam's learning rate.
     """
 
-    encoder: nn.Module
-    decoder: nn.Module
+    encoder: Callable[[Tensor], Tensor]
+    decoder: Callable[[Tensor], Tensor]
 
     def __init__(
         self,
@@ -44,22 +46,22 @@ class WindowAE(Detector):
         self.bins, self.frames, self.width, self.crop = self.cut.bins, frames, self.cut.width, self.cut.crop
 
     def windows(self, batch: Batch) -> Tensor:
-        """Every window of consecutive frames, frame by frame in a row: [B, 1, F, N] -> [B, W, frames * F]."""
+        """Cut every window of consecutive frames, flattened frame by frame: [B, 1, F, N] -> [B, W, frames * F]."""
         return self.cut(batch)
 
     def reconstruction(self, x: Tensor) -> Tensor:
-        """Windows as the network rebuilds them, [M, width] -> [M, width]."""
+        """Reconstruct windows, [M, width] -> [M, width]."""
         return self.decoder(self.encoder(x))
 
-    def squared(self, batch: Batch) -> Tensor:
-        """Squared error of what is rebuilt of each window, frame by frame in a row, [B, W, frames * F]."""
+    def squared_errors(self, batch: Batch) -> Tensor:
+        """Compute the squared reconstruction errors of each window, flattened frame by frame, [B, W, frames * F]."""
         windows = self.windows(batch)
         flat = windows.flatten(0, 1)
         return (self.reconstruction(flat) - flat).square().view(*windows.shape[:2], -1)
 
     def errors(self, batch: Batch) -> Tensor:
-        """Mean squared error of each window, [B, W]."""
-        return self.squared(batch).mean(dim=2)
+        """Compute the mean squared error of each window, [B, W]."""
+        return self.squared_errors(batch).mean(dim=2)
 
     def loss(self, batch: Batch) -> Tensor:
         return self.errors(batch).mean()
@@ -68,13 +70,13 @@ class WindowAE(Detector):
         return self.errors(batch).mean(dim=1)
 
     def error_map(self, batch: Batch) -> Tensor:
-        squared = self.squared(batch).unflatten(2, (-1, self.bins)).transpose(2, 3)  # [B, W, F, frames rebuilt]
-        before = (self.frames - squared.shape[3]) // 2  # where only the middle of a window is rebuilt
+        squared = self.squared_errors(batch).unflatten(2, (-1, self.bins)).transpose(2, 3)  # [B, W, F, frames]
+        before = (self.frames - squared.shape[3]) // 2  # if only the middle of a window is reconstructed
         before += self.hparams.frame_range[0] if self.hparams.frame_range else 0
-        heard = overlap_mean(squared, squared.shape[1] + squared.shape[3] - 1, 1)
-        return F.pad(heard, (before, batch.spec.shape[3] - before - heard.shape[2]))
+        covered = overlap_mean(squared, squared.shape[1] + squared.shape[3] - 1, 1)
+        return F.pad(covered, (before, spec_of(batch).shape[3] - before - covered.shape[2]))
 
     def embed(self, batch: Batch) -> Tensor:
-        """Bottleneck of each window, [B, W, D]."""
+        """Compute the bottleneck of each window, [B, W, D]."""
         windows = self.windows(batch)
         return self.encoder(windows.flatten(0, 1)).view(*windows.shape[:2], -1)

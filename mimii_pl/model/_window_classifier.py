@@ -1,4 +1,6 @@
-"""What the classifiers of windows of consecutive frames share: the counterparts of the auto-encoders."""
+"""Base class of the classifiers of windows of consecutive frames, the counterparts of the auto-encoders."""
+
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -8,11 +10,14 @@ from mimii_pl.model._windows import FrameWindows
 
 
 class WindowClassifier(NetworkClassifier):
-    """Base of the classifiers of windows of frames: an auto-encoder's encoder, and a linear layer for its decoder.
+    """Base class of the classifiers of windows of frames: the encoder of an auto-encoder, followed by a linear layer.
+
+    A subclass takes its own options and passes `**window` on, then sets `self.encoder`, which maps windows
+    [M, `self.width`] to embeddings [M, D], and calls `set_head(D)`.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_classes: classes.
+        n_classes: number of classes.
         frames: frames of a window.
         tile: windows per tile, see `FrameWindows`.
         frame_range: first and last + 1 frame of the clip that are used, for example [50, 250]; None: all.
@@ -27,7 +32,7 @@ class WindowClassifier(NetworkClassifier):
         frames: int = 5,
         tile: int = 8,
         frame_range: list[int] | None = None,
-        **training,
+        **training: Any,
     ) -> None:
         super().__init__(in_shape, n_classes, **training)
         self.need_one_channel(in_shape)
@@ -35,9 +40,9 @@ class WindowClassifier(NetworkClassifier):
         self.bins, self.frames, self.width, self.crop = self.cut.bins, frames, self.cut.width, self.cut.crop
 
     def set_head(self, width: int) -> None:
-        """A linear layer from embeddings of `width` numbers to the classes."""
+        """Add the linear layer from embeddings of `width` values to the classes."""
         self.head = nn.Linear(width, self.hparams.n_classes)
 
     def windows(self, batch: Batch) -> Tensor:
-        """Every window of consecutive frames, frame by frame in a row: [B, 1, F, N] -> [B, W, frames * F]."""
+        """Cut every window of consecutive frames, flattened frame by frame: [B, 1, F, N] -> [B, W, frames * F]."""
         return self.cut(batch)

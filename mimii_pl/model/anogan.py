@@ -1,4 +1,6 @@
-"""Generative adversarial detection: search the generator's inputs for the one that explains a clip."""
+"""Adversarial detector that searches for the generator input that best reproduces a clip."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -7,24 +9,27 @@ from mimii_pl.model._gan import GAN
 
 
 class AnoGAN(GAN):
-    """AnoGAN (Schlegl et al., IPMI 2017) on crops of the log-mel spectrum.
+    """AnoGAN on log-mel crops, scored by a search in the latent space of a generator (Schlegl et al., IPMI 2017).
 
-    A DCGAN learns to generate normal crops. To score a clip, the latents of all its crops, and of all clips of the
-    batch, are searched at once by gradient descent, each until its own loss is flat. Score: the lowest
-    (1 - lambda) |x - G(z)| + lambda |f(x) - f(G(z))|, both means, with f the discriminator's last features; the mean
-    over crops that cover the clip. Every search starts from the same latent, so scores do not depend on chance.
+    Slow to score: use `f_anogan` unless the search itself is of interest. A DCGAN learns to generate normal crops. To
+    score clips, the latents of all crops in the batch are optimized at once by gradient descent, each until its own
+    loss is flat. Score: the lowest (1 - lambda) |x - G(z)| + lambda |f(x) - f(G(z))|, both means, with f the
+    discriminator's last features, averaged over crops that cover the clip. Every search starts from the same latent, so
+    scores are deterministic.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_ids: machine IDs; not used.
-        steps: of the search, at most.
-        search_lr: Adam's step in the search.
-        tolerance: a search ends when `patience` steps lower its loss by a smaller share than this.
-        patience: steps between two looks at that.
-        lambda_: weight of the features against the residual.
+        n_ids: number of machine IDs; not used.
+        steps: maximum steps of the search.
+        search_lr: Adam's learning rate in the search.
+        tolerance: a search ends if `patience` steps lower its loss by a smaller share than this.
+        patience: steps between two such checks.
+        lambda_: weight of the features relative to the residual.
         val_steps: steps of the search in validation.
         **gan: see `GAN`.
     """
+
+    start: Tensor
 
     def __init__(
         self,
@@ -37,27 +42,33 @@ class AnoGAN(GAN):
         patience: int = 50,
         lambda_: float = 0.1,
         val_steps: int = 20,
-        **gan,
+        **gan: Any,
     ) -> None:
         super().__init__(in_shape, n_ids, **gan)
         start = torch.randn(1, self.hparams.latent, generator=torch.Generator().manual_seed(0))
         self.register_buffer("start", start)
 
-    def unexplained(self, crops: Tensor) -> Tensor:
+    def crop_scores(self, crops: Tensor) -> Tensor:
         in_fit = self._trainer is not None and self.trainer.state.fn == "fit"
         return self.search(crops, self.hparams.val_steps if in_fit else self.hparams.steps)
 
     def distance(self, x: Tensor, features: Tensor, z: Tensor) -> Tensor:
-        """What a latent leaves unexplained of each crop, [M]."""
-        rebuilt = self.generator(z)
-        residual = (x - rebuilt).abs().flatten(1).mean(dim=1)
+        """Compute the distance of each crop from the image of its latent, [M].
+
+        Args:
+            x: crops, [M, 1, F, N].
+            features: the discriminator's features of the crops, [M, D].
+            z: latents, [M, latent].
+        """
+        image = self.generator(z)
+        residual = (x - image).abs().flatten(1).mean(dim=1)
         if not self.hparams.lambda_:
             return residual
-        other = (features - self.discriminator(rebuilt)[1]).abs().mean(dim=1)
-        return (1 - self.hparams.lambda_) * residual + self.hparams.lambda_ * other
+        difference = (features - self.discriminator(image)[1]).abs().mean(dim=1)
+        return (1 - self.hparams.lambda_) * residual + self.hparams.lambda_ * difference
 
     def search(self, crops: Tensor, steps: int) -> Tensor:
-        """Lowest distance found for each crop, [M, 1, F, N] -> [M]; each crop's search is its own."""
+        """Find the lowest distance of each crop, [M, 1, F, N] -> [M]; searches do not affect one another."""
         training = self.training
         self.eval()
         with torch.inference_mode(False), torch.enable_grad():
@@ -65,28 +76,28 @@ class AnoGAN(GAN):
             for parameter in self.parameters():
                 parameter.requires_grad_(False)
             try:
-                found = self._descend(x, steps)
+                lowest = self._descend(x, steps)
             finally:
                 for parameter in self.parameters():
                     parameter.requires_grad_(True)
         self.train(training)
-        return found
+        return lowest
 
     def _descend(self, x: Tensor, steps: int) -> Tensor:
         features = self.discriminator(x)[1]
         z = self.start.clone().repeat(len(x), 1).requires_grad_()
         adam = torch.optim.Adam([z], lr=self.hparams.search_lr)
         best = torch.full((len(x),), torch.inf, device=x.device)
-        before, going = best.clone(), torch.ones_like(best, dtype=torch.bool)
+        before, active = best.clone(), torch.ones_like(best, dtype=torch.bool)
         for step in range(1, steps + 1):
             distance = self.distance(x, features, z)
-            best = torch.where(going, torch.minimum(best, distance.detach()), best)
+            best = torch.where(active, torch.minimum(best, distance.detach()), best)
             adam.zero_grad()
             distance.sum().backward()
             adam.step()
             if step % self.hparams.patience == 0:
-                going &= best < (1 - self.hparams.tolerance) * before
+                active &= best < (1 - self.hparams.tolerance) * before
                 before = best.clone()
-                if not going.any():
+                if not active.any():
                     break
         return best

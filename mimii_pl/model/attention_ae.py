@@ -1,4 +1,6 @@
-"""Auto-encoder whose frames attend to one another."""
+"""Auto-encoder with self-attention over frames."""
+
+from typing import Any
 
 from torch import nn
 
@@ -7,15 +9,15 @@ from mimii_pl.model._window_ae import WindowAE
 
 
 class AttentionAE(WindowAE):
-    """Auto-encoder with self-attention over the frames of a window (Vaswani et al., NeurIPS 2017).
+    """Auto-encoder with self-attention over the frames of a log-mel window (Vaswani et al., NeurIPS 2017).
 
-    Each frame is a token of `hidden` numbers with a learned position; tokens attend to one another, then dense layers
-    width-`squeeze`-bottleneck code the window, and the decoder mirrors all of it. (The source document attends over a
-    single token, which is a linear layer.)
+    One of the MIMII framework's auto-encoders. Each frame is a token of `hidden` values with a learned position; after
+    attention, dense layers width-`squeeze`-bottleneck encode the window, and the decoder mirrors all of it. (The source
+    document attends over a single token, which amounts to a linear layer.)
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_ids: machine IDs; not used.
+        n_ids: number of machine IDs; not used.
         hidden: size of a token; a multiple of `heads`.
         heads: attention heads.
         squeeze: units of the dense layer.
@@ -32,12 +34,16 @@ class AttentionAE(WindowAE):
         heads: int = 8,
         squeeze: int = 128,
         bottleneck: int = 64,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
         tokens = (self.frames, hidden)
         self.encoder = attention_encoder(self.frames, self.bins, hidden, heads, squeeze, bottleneck)
         self.decoder = nn.Sequential(
-            *dense(bottleneck, squeeze), nn.Linear(squeeze, self.frames * hidden), nn.Unflatten(1, tokens),
-            FrameAttention(*tokens, heads), nn.Linear(hidden, self.bins), nn.Flatten(),
-        )  # fmt: skip
+            *dense(bottleneck, squeeze),
+            nn.Linear(squeeze, self.frames * hidden),
+            nn.Unflatten(1, tokens),
+            FrameAttention(*tokens, heads),
+            nn.Linear(hidden, self.bins),
+            nn.Flatten(),
+        )

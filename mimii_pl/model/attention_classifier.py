@@ -1,15 +1,19 @@
-"""Classifier whose frames attend to one another."""
+"""Classifier with self-attention over frames."""
+
+from typing import Any
 
 from mimii_pl.model._encoders import attention_encoder
 from mimii_pl.model._window_classifier import WindowClassifier
 
 
 class AttentionClassifier(WindowClassifier):
-    """The encoder of `attention_ae`: frames as tokens, self-attention, dense layers; and a linear layer.
+    """Classifier with self-attention over the frames of a log-mel window (Vaswani et al., NeurIPS 2017).
+
+    One of the MIMII framework's classifiers: the encoder of `attention_ae`, followed by a linear layer.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_classes: classes.
+        n_classes: number of classes.
         hidden: size of a token; a multiple of `heads`.
         heads: attention heads.
         squeeze: units of the dense layer.
@@ -26,7 +30,7 @@ class AttentionClassifier(WindowClassifier):
         heads: int = 8,
         squeeze: int = 128,
         bottleneck: int = 64,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_classes, **window)
         self.encoder = attention_encoder(self.frames, self.bins, hidden, heads, squeeze, bottleneck)

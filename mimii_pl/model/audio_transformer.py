@@ -1,5 +1,7 @@
 """Transformer over patches of the log-mel spectrum."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -8,19 +10,20 @@ from mimii_pl.model._image_classifier import ImageClassifier
 
 
 class AudioTransformer(ImageClassifier):
-    """Small audio spectrogram transformer (Gong et al., Interspeech 2021), trained from scratch.
+    """Small audio spectrogram transformer on log-mel windows (Gong et al., Interspeech 2021).
 
-    Patches of the window are tokens with learned positions; the embedding is that of a class token after the last
-    layer. Layer norm comes first in each layer, which needs no warm-up (Xiong et al., ICML 2020).
+    Trained from scratch. Patches of the window are tokens with learned positions; the embedding is the class token
+    after the last layer. Layer norm comes first in each layer, so that no warm-up is needed (Xiong et al., ICML 2020).
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_classes: classes.
-        patch: bins and frames of a patch; what is left over at the edges is not seen.
+        n_classes: number of classes.
+        patch: bins and frames of a patch; the remainder at the edges is ignored.
         hidden: size of a token; a multiple of `heads`.
         heads: attention heads.
         layers: transformer layers.
-        dropout: share left out in training.
+        dropout: share of values dropped in training.
+        lr: Adam's learning rate.
         **window: see `ImageClassifier`.
     """
 
@@ -34,9 +37,10 @@ class AudioTransformer(ImageClassifier):
         heads: int = 4,
         layers: int = 3,
         dropout: float = 0.1,
-        **window,
+        lr: float = 5e-4,
+        **window: Any,
     ) -> None:
-        super().__init__(in_shape, n_classes, **window)
+        super().__init__(in_shape, n_classes, lr=lr, **window)
         patches = (self.bins // patch) * (self.frames // patch)
         if not patches:
             raise InputError(f"model.patch={patch} does not fit in windows of {self.bins} bins x {self.frames} frames")

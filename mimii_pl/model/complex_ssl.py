@@ -1,4 +1,4 @@
-"""Self-supervised complex network: telling machine IDs apart, phase included, teaches what normal sounds like."""
+"""Self-supervised complex network: distinguishing machine IDs, phase included, teaches it normal sounds."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.model._classifier import Classifier, Score
 from mimii_pl.model._complex import ComplexConv2d, PerPart, PReLU, squared_magnitude
-from mimii_pl.model._detector import sliding_windows
+from mimii_pl.model._detector import sliding_windows, spec_of
 
 # channels in and out, kernel, stride, padding of the five blocks, (frequency, time)
 BLOCKS = (
@@ -22,17 +22,18 @@ WINDOWS_AT_ONCE = 64  # windows per forward pass when scoring: bounds the memory
 
 
 class ComplexSSL(Classifier):
-    """Complex convolutional classifier of machine IDs (Kim, Ho, Kang, EUSIPCO 2021, arXiv 2312.13615).
+    """Complex convolutional classifier of machine IDs on magnitude and phase (Kim, Ho, Kang, EUSIPCO 2021).
 
-    Five complex blocks, then a magnitude branch, a complex branch and their fusion under channel attention; the loss is
-    the sum of their three cross entropies. A clip is scored on the fused branch, as the mean over windows that cover
-    it, where the original scores one random crop. Needs two machine IDs at least.
+    Use it if there are at least two machine IDs and time for long training, but not if machines will run under
+    conditions it has not seen. Five complex blocks, then a magnitude branch, a complex branch and their fusion with
+    channel attention; the loss is the sum of their three cross entropies (arXiv 2312.13615). A clip is scored on the
+    fused branch, as the mean over windows that cover it; the original scores one random crop.
 
     Args:
         in_shape: (2, F, N) of a complex spectrum.
-        n_ids: machine IDs.
+        n_ids: number of machine IDs.
         score: `cross_entropy` of the clip's own ID; `entropy` of the posterior; `max_probability`: 1 - its maximum.
-            The last two do not use the ID. For an ID not heard in training, `cross_entropy` takes the most likely one.
+            The last two do not use the ID. For an ID not seen in training, `cross_entropy` takes the most likely one.
         frames: frames of a window, in training and scoring.
         window_hop: frames from one scored window to the next; the last window ends with the clip.
         lr: Adam's learning rate.
@@ -61,7 +62,7 @@ class ComplexSSL(Classifier):
         self.classifiers = nn.ModuleList(nn.Linear(4, n_ids) for _ in range(3))  # magnitude, complex, fused
 
     def pooled(self, spec: Tensor) -> list[Tensor]:
-        """Features of the magnitude, complex and fused branch, each [B, 4], of windows [B, 2, F, N]."""
+        """Compute the features of the magnitude, complex and fused branch, each [B, 4], of windows [B, 2, F, N]."""
         z = self.trunk(spec.split(1, dim=1))  # real and imaginary part, each [B, 45, F', N']
         magnitude = self.magnitude(squared_magnitude(z))  # [B, 4, F'', N']
         complex_ = self.complex(torch.cat(z, dim=1))  # [B, 4, F'', N']
@@ -69,35 +70,36 @@ class ComplexSSL(Classifier):
         return [branch.mean(dim=(2, 3)) for branch in (magnitude, complex_, fused)]
 
     def logits(self, spec: Tensor) -> list[Tensor]:
-        """Logits [B, n_ids] of the magnitude, complex and fused branch."""
+        """Compute the logits of the magnitude, complex and fused branch, each [B, n_ids]."""
         return [classify(branch) for classify, branch in zip(self.classifiers, self.pooled(spec), strict=True)]
 
     def loss(self, batch: Batch) -> Tensor:
         target = self.shares(batch, self.hparams.n_ids)
-        windows = self.windows(batch.spec)  # [B, W, 2, F, frames]
+        windows = self.windows(spec_of(batch))  # [B, W, 2, F, frames]
         target = target.repeat_interleave(windows.shape[1], dim=0)
         branches = zip(*(self.logits(part) for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE)), strict=True)
-        return sum(F.cross_entropy(torch.cat(logits).float(), target) for logits in branches)
+        magnitude, complex_, fused = (F.cross_entropy(torch.cat(logits).float(), target) for logits in branches)
+        return magnitude + complex_ + fused
 
     def posterior(self, batch: Batch) -> Tensor:
-        """Logarithm of each window's posterior over machine IDs, fused branch, [B, W, n_ids]."""
-        windows = self.windows(batch.spec)
+        """Compute the log posterior of each window over machine IDs, fused branch, [B, W, n_ids]."""
+        windows = self.windows(spec_of(batch))
         logits = torch.cat([self.logits(part)[2] for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE)])
         return logits.float().log_softmax(dim=1).view(*windows.shape[:2], -1)
 
     def embed(self, batch: Batch) -> Tensor:
-        """The three branches' pooled features of each window, [B, W, 12]."""
-        windows = self.windows(batch.spec)
+        """Concatenate the pooled features of the three branches for each window, [B, W, 12]."""
+        windows = self.windows(spec_of(batch))
         parts = (torch.cat(self.pooled(part), dim=1) for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE))
         return torch.cat(list(parts)).view(*windows.shape[:2], -1)
 
     def windows(self, spec: Tensor) -> Tensor:
-        """Windows that cover the clip, [B, 2, F, N] -> [B, W, 2, F, frames]."""
+        """Cut windows that cover the clip, [B, 2, F, N] -> [B, W, 2, F, frames]."""
         return sliding_windows(spec, self.hparams.frames, self.hparams.window_hop)
 
 
 class ChannelAttention(nn.Module):
-    """Weights channels by their global average: x + softmax(FC(ReLU(FC(GAP(conv(x)))))) * x."""
+    """Channel weighting by global averages: x + softmax(FC(ReLU(FC(GAP(conv(x)))))) * x."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -106,7 +108,7 @@ class ChannelAttention(nn.Module):
         self.excite = nn.Linear(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, F, N] -> [B, C, F, N]."""
+        """Weight channels, [B, C, F, N] -> [B, C, F, N]."""
         weight = self.excite(F.relu(self.squeeze(self.conv(x).mean(dim=(2, 3))))).softmax(dim=1)
         return x + weight[:, :, None, None] * x
 
@@ -124,6 +126,7 @@ def _check(in_shape: tuple[int, int, int], n_ids: int) -> None:
         raise InputError(f"model=complex_ssl needs features=complex_stft (2 channels); these have shape {in_shape}")
     if n_ids < 2:
         raise InputError(
-            "model=complex_ssl tells machine IDs apart and this training set has one ID only: there is nothing to "
-            "learn, its loss is 0 from the start. Choose a detector that needs no IDs (model=dense_ae), or machine=all"
+            "model=complex_ssl learns to distinguish machine IDs and this training set has one ID only: there is "
+            "nothing to learn, the loss is 0 from the start. Choose a detector that needs no IDs (model=dense_ae), or "
+            "machine=all"
         )

@@ -1,21 +1,25 @@
 """Convolutional auto-encoder over windows of frames."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mimii_pl.model._conv import ConvDecoder, ConvEncoder
+from mimii_pl.model._detector import Integers
 from mimii_pl.model._window_ae import WindowAE
 
 
 class ConvAE(WindowAE):
-    """Convolutional auto-encoder: a window is an image of `frames` x F.
+    """Convolutional auto-encoder that treats a log-mel window as an image of `frames` x F.
 
-    Convolutions with ReLU and pooling by 2 (rounded up), a dense bottleneck, and the mirror. Every frame is rebuilt:
-    levels are brought back to the size they had, where the source document's code loses the fifth frame.
+    One of the MIMII framework's auto-encoders, and slower to train than the dense ones. Convolutions with ReLU and
+    pooling by 2 (rounded up), a dense bottleneck, and the mirror image. Every frame is reconstructed, since each level
+    is resized to its input size; the source document's code loses the fifth frame.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_ids: machine IDs; not used.
-        channels: of the convolutions; pooling follows each but the last.
+        n_ids: number of machine IDs; not used.
+        channels: channels of the convolutions; pooling follows each but the last.
         kernel: size of the square kernels.
         bottleneck: units of the dense middle layer.
         **window: see `WindowAE`.
@@ -26,10 +30,10 @@ class ConvAE(WindowAE):
         in_shape: tuple[int, int, int],
         n_ids: int,
         *,
-        channels: list[int] = (16, 32, 64),
+        channels: Integers = (16, 32, 64),
         kernel: int = 3,
         bottleneck: int = 32,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
         stack = [1, *channels], [kernel] * len(channels)

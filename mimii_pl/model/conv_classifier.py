@@ -1,18 +1,24 @@
 """Convolutional classifier of windows of frames."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mimii_pl.model._conv import ConvEncoder
+from mimii_pl.model._detector import Integers
 from mimii_pl.model._window_classifier import WindowClassifier
 
 
 class ConvClassifier(WindowClassifier):
-    """The convolutions of `conv_ae` on a window as an image, its dense bottleneck with ReLU, a linear layer.
+    """Convolutional classifier that treats a log-mel window as an image of `frames` x F.
+
+    One of the MIMII framework's classifiers: the encoder of `conv_ae` with ReLU after its dense bottleneck, followed by
+    a linear layer.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_classes: classes.
-        channels: of the convolutions; pooling by 2 follows each but the last.
+        n_classes: number of classes.
+        channels: channels of the convolutions; pooling by 2 follows each but the last.
         kernel: size of the square kernels.
         bottleneck: units of the dense layer.
         **window: see `WindowClassifier`.
@@ -23,10 +29,10 @@ class ConvClassifier(WindowClassifier):
         in_shape: tuple[int, int, int],
         n_classes: int,
         *,
-        channels: list[int] = (16, 32, 64),
+        channels: Integers = (16, 32, 64),
         kernel: int = 3,
         bottleneck: int = 32,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_classes, **window)
         self.convolve = ConvEncoder([1, *channels], [kernel] * len(channels), pools=len(channels) - 1)

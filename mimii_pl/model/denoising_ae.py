@@ -1,24 +1,27 @@
-"""Denoising auto-encoder: rebuilds the clean window from a noisy one."""
+"""Denoising auto-encoder: reconstructs the clean window from a noisy one."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mimii_pl.model._detector import Integers
 from mimii_pl.model._encoders import dense
 from mimii_pl.model._window_ae import WindowAE
 
 
 class DenoisingAE(WindowAE):
-    """Dense auto-encoder trained on windows with Gaussian noise added (Vincent et al., ICML 2008).
+    """Dense auto-encoder trained to remove Gaussian noise from log-mel windows (Vincent et al., ICML 2008).
 
-    Scored on windows as they are.
+    One of the MIMII framework's auto-encoders. Windows are scored without added noise.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_ids: machine IDs; not used.
+        n_ids: number of machine IDs; not used.
         hidden: units of the layers from input to bottleneck; the decoder mirrors them.
         bottleneck: units of the middle layer.
         noise: standard deviation of the noise, in units of the features.
-        dropout: share of hidden units left out in training.
+        dropout: share of hidden units dropped in training.
         **window: see `WindowAE`.
     """
 
@@ -27,11 +30,11 @@ class DenoisingAE(WindowAE):
         in_shape: tuple[int, int, int],
         n_ids: int,
         *,
-        hidden: list[int] = (128, 64),
+        hidden: Integers = (128, 64),
         bottleneck: int = 16,
         noise: float = 0.1,
         dropout: float = 0.2,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
         self.encoder = nn.Sequential(*dense(self.width, *hidden, dropout=dropout), nn.Linear(hidden[-1], bottleneck))

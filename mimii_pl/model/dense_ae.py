@@ -1,23 +1,27 @@
-"""Dense auto-encoders: those of the DCASE task 2 and MIMII baselines and their relatives."""
+"""Dense auto-encoder: the DCASE task 2 and MIMII baselines and their relatives."""
+
+from typing import Any
 
 from torch import nn
 
+from mimii_pl.model._detector import Integers
 from mimii_pl.model._encoders import dense
 from mimii_pl.model._window_ae import WindowAE
 
 
 class DenseAE(WindowAE):
-    """Dense auto-encoder over windows of log-mel frames (Koizumi et al., DCASE 2020, official baseline).
+    """Dense auto-encoder of log-mel windows, the official baseline of DCASE 2020 task 2 (Koizumi et al., DCASE 2020).
 
-    width-hidden-bottleneck-hidden reversed-width, with ReLU, and batch norm where asked for. The presets `mimii_ae`,
-    `simple_ae` and `deep_ae` are other widths of the same network.
+    The baseline to start with: it is fast and needs no machine IDs. Layers width-hidden-bottleneck-hidden
+    reversed-width, with ReLU and, optionally, batch norm. The presets `mimii_ae`, `simple_ae` and `deep_ae` are other
+    widths of the same network.
 
     Args:
         in_shape: (1, F, N) of a log-mel spectrum.
-        n_ids: machine IDs; not used.
+        n_ids: number of machine IDs; not used.
         hidden: units of the layers from input to bottleneck; the decoder mirrors them.
         bottleneck: units of the middle layer.
-        batch_norm: normalise every layer but the last.
+        batch_norm: batch norm after every layer but the last.
         linear_bottleneck: no batch norm and no ReLU after the middle layer.
         **window: see `WindowAE`.
     """
@@ -27,11 +31,11 @@ class DenseAE(WindowAE):
         in_shape: tuple[int, int, int],
         n_ids: int,
         *,
-        hidden: list[int] = (128, 128, 128, 128),
+        hidden: Integers = (128, 128, 128, 128),
         bottleneck: int = 8,
         batch_norm: bool = True,
         linear_bottleneck: bool = False,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
         if linear_bottleneck:

@@ -1,26 +1,30 @@
-"""Interpolation network: the middle frame from its neighbours."""
+"""Interpolation network: predicts the middle frame from its neighbours."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
+from mimii_pl.model._detector import Integers
 from mimii_pl.model._encoders import dense
 from mimii_pl.model._window_ae import WindowAE
 
 
 class IDNN(WindowAE):
-    """Interpolation deep neural network (Suefusa et al., ICASSP 2020): predicts the middle frame of a window.
+    """Interpolation deep neural network that predicts the middle frame of a window (Suefusa et al., ICASSP 2020).
 
-    A transient fills its window and cannot be copied from within it, so rare but normal events of non-stationary
-    machines (valves) cost less than with an auto-encoder. Score: mean squared error of the middle frames.
+    Use it for non-stationary machines such as valves: a transient fills its window and cannot be copied from within it,
+    so rare but normal events raise the score less than with an auto-encoder. Score: mean squared error of the middle
+    frames.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_ids: machine IDs; not used.
+        n_ids: number of machine IDs; not used.
         hidden: units of the layers from input to bottleneck; the decoder mirrors them.
         bottleneck: units of the middle layer.
-        **window: see `WindowAE`; `frames` is odd.
+        **window: see `WindowAE`; `frames` must be odd.
     """
 
     def __init__(
@@ -28,23 +32,25 @@ class IDNN(WindowAE):
         in_shape: tuple[int, int, int],
         n_ids: int,
         *,
-        hidden: list[int] = (64, 32),
+        hidden: Integers = (64, 32),
         bottleneck: int = 16,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
         if self.frames % 2 == 0:
-            raise InputError(f"model=idnn needs an odd number of frames to have a middle one, not {self.frames}")
+            raise InputError(
+                f"model.frames={self.frames}: model=idnn needs an odd number of frames, to predict the middle one"
+            )
         self.encoder = nn.Sequential(*dense(self.width - self.bins, *hidden, bottleneck))
         self.decoder = nn.Sequential(*dense(bottleneck, *reversed(hidden)), nn.Linear(hidden[0], self.bins))
 
     def windows(self, batch: Batch) -> Tensor:
-        """Windows with their middle frame moved to the end, [B, W, frames * F]."""
+        """Cut windows and move their middle frame to the end, [B, W, frames * F]."""
         windows, middle = super().windows(batch), self.frames // 2 * self.bins
         before, inner, after = windows.split((middle, self.bins, middle), dim=2)
         return torch.cat([before, after, inner], dim=2)
 
-    def squared(self, batch: Batch) -> Tensor:
+    def squared_errors(self, batch: Batch) -> Tensor:
         windows = self.windows(batch)
         around, inner = windows.flatten(0, 1).split((self.width - self.bins, self.bins), dim=1)
         return (self.decoder(self.encoder(around)) - inner).square().view(*windows.shape[:2], -1)

@@ -1,4 +1,4 @@
-"""Random forest."""
+"""Random forest classifier of windows of frames."""
 
 from typing import Any
 
@@ -8,20 +8,30 @@ from mimii_pl.model._estimator_classifier import EstimatorClassifier
 
 
 class RandomForest(EstimatorClassifier):
-    """Random forest (Breiman, 2001) on windows of log-mel frames; a window's probability is the mean over trees.
+    """Random forest on windows of log-mel frames (Breiman, 2001).
+
+    A classical reference for the neural classifiers. The probability of a window is the mean over trees.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_classes: classes.
-        trees: in the forest.
-        depth: of a tree at most; it bounds the size on disk. None: no bound.
+        n_classes: number of classes.
+        trees: number of trees.
+        depth: maximum depth of a tree, which limits the size on disk; None: no limit.
+        limit: maximum number of windows it is fitted on.
         **fitting: see `EstimatorClassifier`.
     """
 
     def __init__(
-        self, in_shape: tuple[int, int, int], n_classes: int, *, trees: int = 100, depth: int | None = 12, **fitting
+        self,
+        in_shape: tuple[int, int, int],
+        n_classes: int,
+        *,
+        trees: int = 100,
+        depth: int | None = 12,
+        limit: int = 10_000,
+        **fitting: Any,
     ) -> None:
-        super().__init__(in_shape, n_classes, **fitting)
+        super().__init__(in_shape, n_classes, limit=limit, **fitting)
 
     def make(self, clips: np.ndarray) -> Any:
         from sklearn.ensemble import RandomForestClassifier

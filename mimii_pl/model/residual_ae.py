@@ -1,5 +1,7 @@
 """Auto-encoder of residual blocks."""
 
+from typing import Any
+
 from torch import nn
 
 from mimii_pl.model._encoders import ResidualBlock
@@ -7,14 +9,16 @@ from mimii_pl.model._window_ae import WindowAE
 
 
 class ResidualAE(WindowAE):
-    """Dense auto-encoder whose hidden layers are residual blocks (He et al., CVPR 2016), without skips across the
-    bottleneck: everything that is rebuilt has passed it.
+    """Dense auto-encoder of log-mel windows whose hidden layers are residual blocks (He et al., CVPR 2016).
+
+    One of the MIMII framework's auto-encoders. No skip connection crosses the bottleneck, so the whole reconstruction
+    passes through it.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_ids: machine IDs; not used.
+        n_ids: number of machine IDs; not used.
         hidden: width of the blocks.
-        blocks: residual blocks before the bottleneck, and as many after it.
+        blocks: residual blocks before the bottleneck, and after it.
         bottleneck: units of the middle layer.
         **window: see `WindowAE`.
     """
@@ -27,7 +31,7 @@ class ResidualAE(WindowAE):
         hidden: int = 128,
         blocks: int = 2,
         bottleneck: int = 16,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
         before, after = ([ResidualBlock(hidden) for _ in range(blocks)] for _ in range(2))

@@ -1,25 +1,29 @@
 """Residual network on the raw waveform."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.model._classifier import NetworkClassifier
+from mimii_pl.model._detector import Integers
 
 
 class ResNet1d(NetworkClassifier):
-    """One-dimensional residual network on the waveform (He et al., CVPR 2016; on waveforms: Dai et al., ICASSP 2017).
+    """Residual network on the raw waveform (He et al., CVPR 2016; on waveforms Dai et al., ICASSP 2017).
 
-    A wide strided convolution, then stages of two residual blocks with stride 4 between them, and the mean over time.
-    A clip is brought to an RMS of 1, so that its level does not tell its class.
+    A one-dimensional classifier that reads the waveform instead of features. A wide strided convolution, then stages of
+    two residual blocks with stride 4 between them, and the mean over time. Clips are scaled to an RMS of 1, so that the
+    level does not reveal the class.
 
     Args:
-        in_shape: (C, F, N) of the features; not used, the waveform is.
-        n_classes: classes.
-        channels: of each stage.
+        in_shape: (C, F, N) of the features; not used, it reads the waveform.
+        n_classes: number of classes.
+        channels: channels of each stage.
         frames: frames of the features (512 samples each) that an excerpt spans in training.
-        excerpt: samples judged at a time.
+        excerpt: samples classified at a time.
         **training: see `NetworkClassifier`.
     """
 
@@ -28,10 +32,10 @@ class ResNet1d(NetworkClassifier):
         in_shape: tuple[int, int, int],
         n_classes: int,
         *,
-        channels: list[int] = (32, 64, 128),
+        channels: Integers = (32, 64, 128),
         frames: int = 32,
         excerpt: int = 16384,
-        **training,
+        **training: Any,
     ) -> None:
         super().__init__(in_shape, n_classes, **training)
         self.crop = Crop(frames, tile=True)
@@ -42,7 +46,7 @@ class ResNet1d(NetworkClassifier):
         self.head = nn.Linear(channels[-1], n_classes)
 
     def windows(self, batch: Batch) -> Tensor:
-        """Excerpts that cover the clip, the last one ends with it, [B, T] -> [B, W, 1, T']."""
+        """Cut excerpts that cover the clip, the last one ending with it, [B, T] -> [B, W, 1, T']."""
         wave = batch.wave / batch.wave.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-5)
         length = min(self.hparams.excerpt, wave.shape[1])
         starts = [*range(0, wave.shape[1] - length, length), wave.shape[1] - length]
@@ -50,7 +54,7 @@ class ResNet1d(NetworkClassifier):
 
 
 class Block(nn.Module):
-    """Two convolutions with batch norm, added to the input (projected where the shape changes)."""
+    """Two convolutions with batch norm, added to the input (projected if the shape changes)."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
@@ -61,7 +65,7 @@ class Block(nn.Module):
         self.short = nn.Identity() if same else _conv(channels_in, channels_out, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[M, C, T] -> [M, C', T']."""
+        """Transform feature maps, [M, C, T] -> [M, C', T']."""
         return F.relu(self.layers(x) + self.short(x))
 
 

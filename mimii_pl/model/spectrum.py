@@ -1,4 +1,4 @@
-"""Spectra as they are: a representation without training, for back ends."""
+"""Plain spectra: a representation for back ends that needs no training."""
 
 from typing import Literal
 
@@ -7,22 +7,26 @@ from torch import Tensor
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
+from mimii_pl.model._detector import spec_of
 from mimii_pl.model._training_free import TrainingFree
 
 
 class Spectrum(TrainingFree):
-    """Windows of frames of the spectrum as embeddings; a back end pools and judges them.
+    """Windows of the plain spectrum as embeddings for a back end, without training (Wilkinghoff, TASLP 2025).
 
-    With one frame and `backend.pool=mean` that is the time-mean spectrum, a strong representation without training
-    (Wilkinghoff, TASLP 2025). Without a back end a clip's score is the mean squared deviation of its windows
-    from those of the training clips, in standard deviations of each value.
+    Use it with a back end as a strong baseline: with one frame and `backend.pool=mean` the embedding is the time-mean
+    spectrum. Without a back end, the score is the mean squared deviation of a clip's windows from those of the training
+    clips, in standard deviations of each value.
 
     Args:
         in_shape: (1, F, N) of a spectrum in dB.
-        n_ids: machine IDs; not used.
+        n_ids: number of machine IDs; not used.
         frames: frames of a window.
-        scale: `db` as the features are, or `amplitude`: linear magnitude.
+        scale: `db`, as the features are, or `amplitude`, linear magnitude.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -34,7 +38,10 @@ class Spectrum(TrainingFree):
     ) -> None:
         super().__init__()
         if in_shape[0] != 1 or in_shape[2] < frames:
-            raise InputError(f"model={self.name} needs one channel and {frames} frames; these have shape {in_shape}")
+            raise InputError(
+                f"model={self.name} needs one channel and at least model.frames={frames} frames; these features have "
+                f"shape {in_shape}"
+            )
         self.save_hyperparameters()
         width = frames * in_shape[1]
         self.register_buffer("mean", torch.zeros(width))
@@ -53,10 +60,11 @@ class Spectrum(TrainingFree):
         self.sums.zero_()
 
     def score(self, batch: Batch) -> Tensor:
-        floor = 1e-3 * self.std.max() + 1e-9  # a value that never varied must not decide alone
+        floor = 1e-3 * self.std.max() + 1e-9  # so that a value that never varied does not dominate
         return ((self.embed(batch) - self.mean) / self.std.clamp(min=floor)).square().mean(dim=(1, 2))
 
     def embed(self, batch: Batch) -> Tensor:
-        """Windows of consecutive frames, [B, W, frames * F]."""
-        spec = batch.spec[:, 0] if self.hparams.scale == "db" else 10 ** (batch.spec[:, 0] / 20)
-        return spec.unfold(2, self.hparams.frames, 1).permute(0, 2, 3, 1).flatten(2)
+        """Cut windows of consecutive frames, [B, W, frames * F]."""
+        spec = spec_of(batch)[:, 0]
+        scaled = spec if self.hparams.scale == "db" else 10 ** (spec / 20)
+        return scaled.unfold(2, self.hparams.frames, 1).permute(0, 2, 3, 1).flatten(2)

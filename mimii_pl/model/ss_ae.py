@@ -1,4 +1,6 @@
-"""Spectral shape auto-encoder: slices share their weights, and one basis serves both ways."""
+"""Spectral shape auto-encoder: frames share their weights, encoder and decoder share a basis."""
+
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,17 +10,18 @@ from mimii_pl.model._window_ae import WindowAE
 
 
 class SSAE(SpectralShape, WindowAE):
-    """Spectral shape auto-encoder of the MIMII framework: few parameters by sharing.
+    """Spectral shape auto-encoder of the MIMII framework, which shares weights to have few parameters.
 
-    Each frame passes the same LayerNorm, linear layer and GELU; the window is projected on a learned basis of unit
-    vectors, squeezed, rebuilt with the same basis, and brought back frame by frame by one shared linear layer.
-    (The source's code reads its mel-major windows as frames, which scrambles the slices; here a slice is a frame.)
+    Use it if the model must be small: it has half the parameters of `simple_ae`. The same LayerNorm, linear layer and
+    GELU are applied to each frame; the window is projected on a learned basis of unit vectors, squeezed, reconstructed
+    with the same basis, and one shared linear layer restores each frame. (The source's code reads its mel-major windows
+    as frames, which scrambles the slices; here a slice is a frame.)
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_ids: machine IDs; not used.
-        hidden: numbers per slice.
-        basis: vectors of the basis.
+        n_ids: number of machine IDs; not used.
+        hidden: values per slice (frame).
+        basis: number of basis vectors.
         bottleneck: units of the middle layer.
         **window: see `WindowAE`.
     """
@@ -31,7 +34,7 @@ class SSAE(SpectralShape, WindowAE):
         hidden: int = 64,
         basis: int = 32,
         bottleneck: int = 16,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
         self.build_shape(self.frames, self.bins, hidden, basis, bottleneck)

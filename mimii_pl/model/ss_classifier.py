@@ -1,4 +1,6 @@
-"""Spectral shape classifier: slices share their weights."""
+"""Spectral shape classifier: frames share their weights."""
+
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -7,16 +9,17 @@ from mimii_pl.model._window_classifier import WindowClassifier
 
 
 class SSClassifier(SpectralShape, WindowClassifier):
-    """Spectral shape classifier of the MIMII framework: the encoder of `ss_ae`, a dense layer and a linear one.
+    """Spectral shape classifier of the MIMII framework, which shares weights to have few parameters.
 
-    With 64 bands x 5 frames and the defaults it has 16,176 parameters before the last layer; the source document's
-    16,193 are these and one output. `simple_classifier` has 22,624 (there 22,657).
+    Use it if the model must be small: the encoder of `ss_ae`, followed by a dense and a linear layer. With 64 bands x 5
+    frames and the defaults it has 16,176 parameters before the last layer; the source document's 16,193 include one
+    output. `simple_classifier` has 22,624 (there 22,657).
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_classes: classes.
-        hidden: numbers per slice (frame).
-        basis: vectors of the basis.
+        n_classes: number of classes.
+        hidden: values per slice (frame).
+        basis: number of basis vectors.
         bottleneck: units after the basis.
         width: units of the dense layer.
         **window: see `WindowClassifier`.
@@ -31,7 +34,7 @@ class SSClassifier(SpectralShape, WindowClassifier):
         basis: int = 32,
         bottleneck: int = 32,
         width: int = 16,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_classes, **window)
         self.build_shape(self.frames, self.bins, hidden, basis, bottleneck)

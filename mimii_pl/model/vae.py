@@ -1,23 +1,26 @@
 """Variational auto-encoder over windows of frames."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch
+from mimii_pl.model._detector import Integers
 from mimii_pl.model._encoders import dense
 from mimii_pl.model._variational import divergence, sample
 from mimii_pl.model._window_ae import WindowAE
 
 
 class VAE(WindowAE):
-    """Variational auto-encoder (Kingma, Welling, ICLR 2014) over windows of log-mel frames.
+    """Variational auto-encoder over windows of log-mel frames (Kingma, Welling, ICLR 2014).
 
-    Loss: squared error summed over a window plus the Kullback-Leibler divergence of the posterior from N(0, 1), per
-    window. Score: mean squared error of the window rebuilt from the posterior's mean, so that it is deterministic.
-    Embedding: that mean.
+    One of the MIMII framework's auto-encoders. Loss: squared error summed over a window plus the Kullback-Leibler
+    divergence of the posterior from N(0, 1), averaged over windows. Score: mean squared error of the window decoded
+    from the posterior's mean, so that it is deterministic. Embedding: that mean.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_ids: machine IDs; not used.
+        n_ids: number of machine IDs; not used.
         hidden: units of the layers from input to bottleneck; the decoder mirrors them.
         bottleneck: dimensions of the latent variable.
         beta: weight of the divergence.
@@ -29,10 +32,10 @@ class VAE(WindowAE):
         in_shape: tuple[int, int, int],
         n_ids: int,
         *,
-        hidden: list[int] = (128, 64),
+        hidden: Integers = (128, 64),
         bottleneck: int = 16,
         beta: float = 1.0,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
         self.trunk = nn.Sequential(*dense(self.width, *hidden))

@@ -1,21 +1,25 @@
 """Variational classifier of windows of frames."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch
+from mimii_pl.model._detector import Integers
 from mimii_pl.model._encoders import dense
 from mimii_pl.model._variational import divergence, sample
 from mimii_pl.model._window_classifier import WindowClassifier
 
 
 class VAEClassifier(WindowClassifier):
-    """Classifier of draws from the posterior of `vae`: a variational information bottleneck (Alemi et al., ICLR 2017).
+    """Classifier of log-mel windows through a variational information bottleneck (Alemi et al., ICLR 2017).
 
-    Loss: cross entropy of a draw plus the divergence of the posterior from N(0, 1). Judged by the posterior's mean.
+    One of the MIMII framework's classifiers: the encoder of `vae`, followed by a linear layer. Loss: cross entropy of a
+    draw from the posterior plus its divergence from N(0, 1). Predictions use the posterior's mean.
 
     Args:
         in_shape: (1, F, N) of a spectrum.
-        n_classes: classes.
+        n_classes: number of classes.
         hidden: units of the layers from input to bottleneck.
         bottleneck: dimensions of the latent variable.
         beta: weight of the divergence.
@@ -27,10 +31,10 @@ class VAEClassifier(WindowClassifier):
         in_shape: tuple[int, int, int],
         n_classes: int,
         *,
-        hidden: list[int] = (128, 64),
+        hidden: Integers = (128, 64),
         bottleneck: int = 16,
         beta: float = 1e-3,
-        **window,
+        **window: Any,
     ) -> None:
         super().__init__(in_shape, n_classes, **window)
         self.trunk = nn.Sequential(*dense(self.width, *hidden))

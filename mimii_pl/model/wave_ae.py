@@ -5,23 +5,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.model._detector import Detector, overlap_mean
+from mimii_pl.model._detector import Detector, Integers, overlap_mean, spec_of
 
 KERNEL_SIZE = 3
 
 
 class WaveAE(Detector):
-    """Dilated one-dimensional convolutional auto-encoder on the waveform.
+    """Dilated one-dimensional convolutional auto-encoder on the raw waveform.
 
-    Convolutions with ReLU, dilated 1, 2, 4, ..., two poolings by 2, and the mirror of it. A waveform is scaled to
-    [0, 1] by its own minimum and maximum. Trained on excerpts, which is what keeps it affordable on a processor;
-    scored on the whole clip, excerpt by excerpt, so that a clip of any length fits in memory. Score: mean squared error
-    in units of the scaled waveform. (The source document adds up the output instead, which is no error.)
+    The slowest auto-encoder, which reads the waveform instead of features. Convolutions with ReLU, dilated by 1, 2, 4,
+    ..., two poolings by 2, and the mirror image. Each waveform is scaled to [0, 1] by its own minimum and maximum.
+    Trained on excerpts, which keeps it affordable on a CPU; scored on the whole clip, excerpt by excerpt, so that a
+    clip of any length fits in memory. Score: mean squared error in units of the scaled waveform. (The source document
+    sums the output instead, which is not an error measure.)
 
     Args:
-        in_shape: (C, F, N) of the features; not used, the waveform is.
-        n_ids: machine IDs; not used.
-        channels: of each convolution; dilation doubles from one to the next.
+        in_shape: (C, F, N) of the features; not used, it reads the waveform.
+        n_ids: number of machine IDs; not used.
+        channels: channels of each convolution; dilation doubles from one to the next.
         frames: frames of the features that an excerpt spans in training.
         excerpt: samples scored at a time.
         lr: Adam's learning rate.
@@ -32,7 +33,7 @@ class WaveAE(Detector):
         in_shape: tuple[int, int, int],
         n_ids: int,
         *,
-        channels: list[int] = (16, 32, 64, 128, 256),
+        channels: Integers = (16, 32, 64, 128, 256),
         frames: int = 16,
         excerpt: int = 16384,
         lr: float = 1e-4,
@@ -45,34 +46,34 @@ class WaveAE(Detector):
         self.decoder = nn.ModuleList(_conv(c_out, c_in, dilation) for c_in, c_out, dilation in reversed(shapes))
 
     def latent(self, x: Tensor) -> Tensor:
-        """Waveforms [M, 1, T] -> [M, D, T / 4]; pooling follows the second and the fourth convolution."""
+        """Encode waveforms, [M, 1, T] -> [M, D, T / 4]; pooling follows the second and the fourth convolution."""
         for level, conv in enumerate(self.encoder, start=1):
             x = F.relu(conv(x))
             x = F.max_pool1d(x, 2) if level in (2, 4) else x
         return x
 
-    def rebuilt(self, z: Tensor) -> Tensor:
-        """Latents -> waveforms, [M, D, T / 4] -> [M, 1, T]."""
+    def reconstruct(self, z: Tensor) -> Tensor:
+        """Decode latents to waveforms, [M, D, T / 4] -> [M, 1, T]."""
         for level, conv in zip(range(len(self.decoder), 0, -1), self.decoder, strict=True):
             z = F.interpolate(z, scale_factor=2.0) if level in (2, 4) else z
             z = conv(z) if level == 1 else F.relu(conv(z))
         return z
 
     def excerpts(self, batch: Batch) -> Tensor:
-        """Scaled waveforms in equal parts that cover them, [B, T] -> [B, W, T']; T' is a multiple of 4."""
+        """Scale waveforms and cut excerpts that cover them, [B, T] -> [B, W, T'], with T' a multiple of 4."""
         low, high = batch.wave.amin(dim=1, keepdim=True), batch.wave.amax(dim=1, keepdim=True)
         scaled = (batch.wave - low) / (high - low).clamp(min=1e-6)
         length = min(self.hparams.excerpt, scaled.shape[1]) // 4 * 4
         starts = [*range(0, scaled.shape[1] - length, length), scaled.shape[1] - length]
         return torch.stack([scaled[:, start : start + length] for start in starts], dim=1)
 
-    def squared(self, x: Tensor) -> Tensor:
-        """Squared error of excerpts, [M, T] -> [M, T]."""
-        return (self.rebuilt(self.latent(x[:, None]))[:, 0] - x).square()
+    def squared_errors(self, x: Tensor) -> Tensor:
+        """Compute the squared reconstruction errors of excerpts, [M, T] -> [M, T]."""
+        return (self.reconstruct(self.latent(x[:, None]))[:, 0] - x).square()
 
     def errors(self, x: Tensor) -> Tensor:
-        """Mean squared error of each excerpt, [M, T] -> [M]."""
-        return self.squared(x).mean(dim=1)
+        """Compute the mean squared error of each excerpt, [M, T] -> [M]."""
+        return self.squared_errors(x).mean(dim=1)
 
     def loss(self, batch: Batch) -> Tensor:
         return self.errors(self.excerpts(batch).flatten(0, 1)).mean()
@@ -81,12 +82,14 @@ class WaveAE(Detector):
         return torch.stack([self.errors(part) for part in self.excerpts(batch).unbind(1)], dim=1).mean(dim=1)
 
     def error_map(self, batch: Batch) -> Tensor:
-        squared = torch.stack([self.squared(part) for part in self.excerpts(batch).unbind(1)], dim=1)  # [B, W, T']
+        squared = torch.stack(
+            [self.squared_errors(part) for part in self.excerpts(batch).unbind(1)], dim=1
+        )  # [B, W, T']
         whole = overlap_mean(squared[:, :, None], batch.wave.shape[1], squared.shape[2])  # [B, 1, T]
-        return F.adaptive_avg_pool1d(whole, batch.spec.shape[3])
+        return F.adaptive_avg_pool1d(whole, spec_of(batch).shape[3])
 
     def embed(self, batch: Batch) -> Tensor:
-        """The latent of each excerpt, averaged over time, [B, W, D]."""
+        """Compute the latent of each excerpt, averaged over time, [B, W, D]."""
         return torch.stack([self.latent(x[:, None]).mean(dim=2) for x in self.excerpts(batch).unbind(1)], dim=1)
 
 

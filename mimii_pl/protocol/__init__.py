@@ -1,1 +1,5 @@
-"""Who is train, validation and test."""
+"""Clips -> their split into train, validation and test: one module per protocol."""
+
+from mimii_pl.protocol._held_out import HeldOut, hold_out
+
+__all__ = ["HeldOut", "hold_out"]

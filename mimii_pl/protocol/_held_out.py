@@ -1,4 +1,4 @@
-"""Holding clips out: by recording, ID by ID, the same ones for the same seed."""
+"""Hold clips out by recording, for each machine ID, the same ones for the same seed."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from mimii_pl.dataset._clip import Clip
+from mimii_pl.dataset._clip import Clip, Split
 
 
 class HeldOut:
-    """Base of the protocols that hold out validation from the normal training clips.
+    """Base of the protocols that hold out validation clips from the normal training clips.
+
+    A subclass implements `__call__`, which takes clips and returns those that take part, each with its split.
 
     Args:
-        validation: share of each ID's training clips held out, by clip.
+        validation: share of each ID's training clips held out.
         seed: which clips are held out.
     """
 
@@ -22,9 +24,9 @@ class HeldOut:
 
 
 def hold_out(clips: Sequence[Clip], share: float, seed: int) -> list[Clip]:
-    """Move a share of the training clips of each machine ID to validation; one at least where an ID has two or more.
+    """Move a share of each machine ID's training clips to validation; at least one where an ID has two or more.
 
-    Clips of one recording stay together. Where the data set itself names validation clips, they are it.
+    Clips of one recording stay together. If the data set itself names validation clips, these are used unchanged.
     """
     if any(clip.split == "validation" for clip in clips):
         return list(clips)
@@ -33,45 +35,49 @@ def hold_out(clips: Sequence[Clip], share: float, seed: int) -> list[Clip]:
 
 
 def draw(clips: Sequence[Clip], rows: Iterable[int], share: float, seed: int, salt: Sequence[int] = ()) -> set[int]:
-    """A share of these rows, ID by ID: whole recordings, one at least and never all where an ID has two or more."""
+    """Draw a share of these rows for each ID: whole recordings, at least one but never all if an ID has two or more."""
     drawn: set[int] = set()
     for number, (_, of_id) in enumerate(sorted(by_id(clips, rows).items())):
         recordings = by_recording(clips, of_id)
         count = max(1, round(share * len(of_id))) if share else 0
         order = np.random.default_rng([seed, number, *salt]).permutation(len(recordings))
-        held: list[int] = []
-        for index in order[: len(recordings) - 1]:  # one stays
-            if len(held) >= count:
+        chosen: list[int] = []
+        for index in order[: len(recordings) - 1]:  # one recording stays
+            if len(chosen) >= count:
                 break
-            held += recordings[index]
-        drawn.update(held)
+            chosen += recordings[index]
+        drawn.update(chosen)
     return drawn
 
 
 def by_id(clips: Sequence[Clip], rows: Iterable[int]) -> dict[str, list[int]]:
-    """Rows by machine type and ID."""
-    groups = defaultdict(list)
+    """Group rows by machine type and ID."""
+    groups: dict[str, list[int]] = defaultdict(list)
     for row in rows:
         groups[clips[row].label].append(row)
     return groups
 
 
 def by_recording(clips: Sequence[Clip], rows: Iterable[int]) -> list[list[int]]:
-    """Rows of each recording, in the order in which recordings first occur."""
-    groups = defaultdict(list)
+    """Group rows by recording, in the order in which recordings first occur."""
+    groups: dict[str, list[int]] = defaultdict(list)
     for row in rows:
         groups[clips[row].recording].append(row)
     return list(groups.values())
 
 
-def moved(clips: Sequence[Clip], rows: set[int], split: str) -> list[Clip]:
-    """The clips, those of these rows in another split."""
+def moved(clips: Sequence[Clip], rows: set[int], split: Split) -> list[Clip]:
+    """Return the clips, with those of these rows moved to another split."""
     return [replace(clip, split=split) if row in rows else clip for row, clip in enumerate(clips)]
 
 
 def split_clips(clips: Sequence[Clip]) -> tuple[list[Clip], list[int], list[int], list[int]]:
-    """Clips in order of their paths without a split, and the rows that a protocol may learn from, of anomalies, and of
-    clips that can only be tested: of unknown condition, or normal and cut from a recording with an anomaly."""
+    """Sort clips by path, clear their splits and group their rows.
+
+    Returns:
+        The clips; rows of normal clips that may be trained on; rows of anomalies; rows of clips that can only be
+        tested: of unknown condition, or normal and cut from a recording with an anomaly.
+    """
     clips = [replace(clip, split="") for clip in sorted(clips, key=lambda clip: str(clip.path))]
     anomalous = {clip.recording for clip in clips if clip.condition == "anomaly"}
     normal, anomaly, rest = [], [], []

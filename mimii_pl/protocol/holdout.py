@@ -1,27 +1,28 @@
-"""A split of your own: a share of the normal clips is kept for the test, with every anomaly."""
+"""A split for unsplit data: a share of the normal clips is tested, with every anomaly."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.protocol._held_out import HeldOut, draw, hold_out, moved, split_clips
 
 
 class Holdout(HeldOut):
-    """Per machine ID a share of the normal clips goes to test, with all anomalies and all clips of unknown condition.
+    """A share of each machine ID's normal clips for testing, with all anomalies and all clips of unknown condition.
 
-    What the data set itself says of train and test is not used. Clips of one recording stay on one side.
+    The data set's own split is ignored. Clips of one recording stay in one split.
 
     Args:
-        test: share of each ID's normal clips kept for the test.
-        held_out: validation, seed.
+        test: share of each ID's normal clips in the test set.
+        **held_out: validation, seed.
     """
 
-    def __init__(self, *, test: float = 0.2, **held_out) -> None:
+    def __init__(self, *, test: float = 0.2, **held_out: Any) -> None:
         super().__init__(**held_out)
         self.test = test
 
     def __call__(self, clips: Sequence[Clip]) -> list[Clip]:
-        """Clips with their split, sorted by path."""
+        """Return the clips with their split, sorted by path."""
         clips, normal, anomaly, rest = split_clips(clips)
         clips = moved(clips, set(normal), "train")
         tested = draw(clips, normal, self.test, self.seed, salt=[1])

@@ -1,6 +1,7 @@
-"""Does it work for a machine that was never heard?"""
+"""Generalization to a machine not seen in training."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Clip
@@ -8,21 +9,21 @@ from mimii_pl.protocol._held_out import HeldOut, hold_out, moved, split_clips
 
 
 class LeaveOneIdOut(HeldOut):
-    """Train on the normal clips of all machine IDs but one, test on every clip of that one.
+    """Normal clips of all machine IDs but one for training, every clip of the remaining ID for testing.
 
-    What the data set itself says of train and test is not used; anomalies of the other IDs are left out.
+    The data set's own split is ignored; anomalies of the other IDs are omitted.
 
     Args:
-        left_out: name of the ID (`id_02`), or its number among the sorted IDs of each machine type; sweepable.
-        held_out: validation, seed.
+        left_out: name of the tested ID (`id_02`), or its index among the sorted IDs of each machine type; sweepable.
+        **held_out: validation, seed.
     """
 
-    def __init__(self, *, left_out: int | str = 0, **held_out) -> None:
+    def __init__(self, *, left_out: int | str = 0, **held_out: Any) -> None:
         super().__init__(**held_out)
         self.left_out = left_out
 
     def __call__(self, clips: Sequence[Clip]) -> list[Clip]:
-        """Clips with their split, sorted by path."""
+        """Return the clips with their split, sorted by path."""
         clips, normal, _, _ = split_clips(clips)
         labels = self._labels(clips)
         test = {row for row, clip in enumerate(clips) if clip.label in labels}
@@ -31,15 +32,15 @@ class LeaveOneIdOut(HeldOut):
         return hold_out(kept, self.validation, self.seed)
 
     def _labels(self, clips: Sequence[Clip]) -> set[str]:
-        """The ID left out of each machine type, as `<machine>/<id>`."""
-        left = set()
+        """Find the tested ID of each machine type, as `<machine>/<id>`."""
+        labels = set()
         for machine in {clip.machine for clip in clips}:
             ids = sorted({clip.machine_id for clip in clips if clip.machine == machine})
             chosen = ids[self.left_out : self.left_out + 1] if isinstance(self.left_out, int) else [self.left_out]
             if len(ids) < 2 or not set(chosen) & set(ids):
                 raise InputError(
                     f"protocol.left_out={self.left_out}: {machine} has {len(ids)} IDs ({', '.join(ids)}); "
-                    "name one of two at least, or its number from 0"
+                    "at least two are needed: give the name of one, or its index from 0"
                 )
-            left.add(f"{machine}/{chosen[0]}")
-        return left
+            labels.add(f"{machine}/{chosen[0]}")
+        return labels

@@ -5,11 +5,11 @@ from mimii_pl.protocol._held_out import HeldOut, hold_out
 
 
 class MIMII(HeldOut):
-    """Per machine ID, the first len(abnormal) sorted normal clips go to test with all abnormal ones; the rest train.
+    """Per machine ID, all N abnormal and the first N normal clips (by path) for testing, the rest for training.
 
-    Validation is held out from the training clips, which the baseline's code also does (Purohit et al., DCASE 2019).
+    Validation clips are held out from the training clips, as in the baseline's code (Purohit et al., DCASE 2019).
     """
 
     def __call__(self, clips: list[Clip]) -> list[Clip]:
-        """Clips with their split; what a data set itself says of train and test is not used."""
+        """Return the clips with their split; the data set's own split is ignored."""
         return hold_out(baseline_split(clips), self.validation, self.seed)

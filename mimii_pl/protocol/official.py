@@ -1,4 +1,4 @@
-"""The split the data set publishes."""
+"""The split that the data set publishes."""
 
 import logging
 
@@ -10,13 +10,13 @@ log = logging.getLogger(__name__)
 
 
 class Official(HeldOut):
-    """Train and test as published; validation is held out from the normal training clips."""
+    """Published split into train and test; validation clips are held out from the normal training clips."""
 
     def __call__(self, clips: list[Clip]) -> list[Clip]:
-        """Clips with their split; anomalies among the training clips are left out, with a warning."""
+        """Return the clips with their split; anomalies among the training clips are skipped, with a warning."""
         if any(not clip.split for clip in clips):
-            raise InputError("this data set publishes no split: choose protocol=holdout or another one")
+            raise InputError("this data set publishes no split: choose another protocol, such as protocol=holdout")
         kept = [clip for clip in clips if not (clip.split == "train" and clip.condition == "anomaly")]
         if len(kept) < len(clips):
-            log.warning("%d anomalous clips stand among the training clips: left out", len(clips) - len(kept))
+            log.warning("%d anomalous clips among the training clips: skipped", len(clips) - len(kept))
         return hold_out(kept, self.validation, self.seed)

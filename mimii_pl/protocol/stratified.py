@@ -1,4 +1,4 @@
-"""Labelled clips to train, validation and test, each class in the same proportion: for classifiers."""
+"""A stratified split of labelled clips into train, validation and test, for classifiers."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from mimii_pl.protocol._held_out import moved
 
 
 class Stratified:
-    """One of `folds` parts of the labelled clips is tested, each class in proportion; a share of the rest validates.
+    """One of `folds` parts of the labelled clips for testing, a share of the rest for validation, both stratified.
 
-    Five folds are the usual 80/20 split; sweep them for mean and deviation: `-m protocol.fold=0,1,2,3,4`. Clips of
-    one recording stay on one side, or, on request, those of one machine ID: does it work for a machine never heard?
-    What the data set itself says of train and test is not used; clips without a class are left out.
+    Five folds are the usual 80/20 split; sweep them for mean and standard deviation: `-m protocol.fold=0,1,2,3,4`.
+    Clips of one recording stay in one split; or, to measure generalization to unseen machines, those of one machine ID.
+    The data set's own split is ignored; clips without a class are omitted.
 
     Args:
-        target: what a clip's class is, see `class_of`.
-        group: what stays together: the clips of a `recording`, or of a `machine_id`.
-        folds: number of parts; each class needs as many recordings (machine IDs), and three at least.
-        fold: the part that is tested, counted from 0.
+        target: meaning of a clip's class, see `clip_class`.
+        group: clips that stay together: those of a `recording`, or of a `machine_id`.
+        folds: number of parts; each class needs as many recordings (machine IDs), and at least three.
+        fold: number of the part that is tested, counted from 0.
         validation: share of the other clips that is held out.
-        seed: which clips go where.
+        seed: of the draw.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class Stratified:
         seed: int = 0,
     ) -> None:
         if not 0 <= fold < folds or folds < 2:
-            raise InputError(f"protocol.fold={fold} of protocol.folds={folds}: folds are counted from 0, two at least")
+            raise InputError(f"protocol.fold={fold}, protocol.folds={folds}: at least 2 folds, counted from 0")
         if not 0 < validation <= 0.5:
-            raise InputError(f"protocol.validation={validation}: a share above 0, .5 at most, chooses the checkpoint")
+            raise InputError(f"protocol.validation={validation}: must be above 0 and at most .5")
         self.target, self.group, self.folds, self.fold = target, group, folds, fold
         self.validation, self.seed = validation, seed
 
     def __call__(self, clips: Sequence[Clip]) -> list[Clip]:
-        """Clips with their split, sorted by path."""
+        """Return the clips with their split, sorted by path."""
         clips = sorted((clip for clip in clips if clip_class(clip, self.target)), key=lambda clip: str(clip.path))
         rows = np.arange(len(clips))
         self._check(clips, rows, self.folds)
@@ -55,31 +55,31 @@ class Stratified:
         rest = np.setdiff1d(rows, tested)
         parts = max(2, min(round(1 / self.validation), *self._units(clips, rest).values()))
         self._check(clips, rest, parts)
-        held = self._drawn(clips, rest, parts, 0)
+        held_out = self._drawn(clips, rest, parts, 0)
         clips = moved([replace(clip, split="train") for clip in clips], set(tested), "test")
-        return self._complete(moved(clips, set(held), "validation"))
+        return self._complete(moved(clips, set(held_out), "validation"))
 
     def _unit(self, clip: Clip) -> str:
         return clip.label if self.group == "machine_id" else clip.recording
 
     def _units(self, clips: Sequence[Clip], rows: np.ndarray) -> dict[str, int]:
-        """How many recordings (machine IDs) each class has."""
-        units = defaultdict(set)
+        """Count the recordings (machine IDs) of each class."""
+        units: dict[str, set[str]] = defaultdict(set)
         for row in rows:
             units[clip_class(clips[row], self.target)].add(self._unit(clips[row]))
-        return {name: len(found) for name, found in units.items()}
+        return {name: len(members) for name, members in units.items()}
 
     def _check(self, clips: Sequence[Clip], rows: np.ndarray, needed: int) -> None:
-        what = "machine IDs" if self.group == "machine_id" else "recordings"
+        unit = "machine IDs" if self.group == "machine_id" else "recordings"
         for name, count in sorted(self._units(clips, rows).items()):
             if count < needed:
                 raise InputError(
-                    f"target={self.target}: class '{name}' has {count} {what} to be divided by {needed}: too few. "
-                    "protocol.folds sets the number, protocol.group what stays together; three are needed at least"
+                    f"target={self.target}: class '{name}' has {count} {unit}, too few for {needed} parts. At least 3 "
+                    "are needed: set protocol.folds lower, or another protocol.group of clips that stay together"
                 )
 
     def _drawn(self, clips: Sequence[Clip], rows: np.ndarray, parts: int, part: int) -> np.ndarray:
-        """One of several parts of these rows, alike in classes."""
+        """Draw one of several stratified parts of these rows."""
         from sklearn.model_selection import StratifiedGroupKFold
 
         names = [clip_class(clips[row], self.target) for row in rows]
@@ -90,10 +90,10 @@ class Stratified:
     def _complete(self, clips: list[Clip]) -> list[Clip]:
         names = class_names(clips, self.target)
         for split in ("train", "validation", "test"):
-            found = class_names((clip for clip in clips if clip.split == split), self.target)
-            if missing := [name for name in names if name not in found]:
+            present = class_names((clip for clip in clips if clip.split == split), self.target)
+            if missing := [name for name in names if name not in present]:
                 raise InputError(
                     f"target={self.target}: no clip of class '{missing[0]}' is left for {split}, since recordings hold "
-                    "several classes: another protocol.seed or protocol.folds may divide them better"
+                    "several classes: try another protocol.seed or protocol.folds"
                 )
         return clips

@@ -1,1 +1,1 @@
-"""What people look at: tables and the report of a run."""
+"""Tables, figures and pages: of a run, of a sweep and of a comparison."""

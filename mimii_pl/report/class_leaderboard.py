@@ -1,12 +1,13 @@
-"""Rows of a sweep's leaderboard that are classifiers: ranked by what they do on held-out clips."""
+"""The leaderboard of classifiers: ranked by held-out clips, one table per machine and target."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from mimii_pl.core.grouping import group_by
 from mimii_pl.report import cost
 from mimii_pl.report.grid import Grid
 from mimii_pl.report.tables import number
@@ -14,12 +15,15 @@ from mimii_pl.scoring.predictions import ALL_CLASSES
 from mimii_pl.scoring.results import read_results
 
 CLASS_CRITERION = "val_balanced_accuracy"
-CLASS_MEASURES = ("balanced_accuracy", "accuracy", "f1_macro", "f1_weighted", "auc_macro", "calibration_error")
-CLASS_COLUMNS = ("target", CLASS_CRITERION, *CLASS_MEASURES)
-CLASS_HEADS = {
-    CLASS_CRITERION: "held out", "balanced_accuracy": "balanced", "f1_macro": "F1", "f1_weighted": "F1 w.",
-    "auc_macro": "AUC", "calibration_error": "ECE",
-}  # fmt: skip
+CLASS_HEADS = {  # columns and their heads: the criterion, then results of the test clips
+    CLASS_CRITERION: "held out",
+    "balanced_accuracy": "balanced",
+    "accuracy": "accuracy",
+    "f1_macro": "F1",
+    "f1_weighted": "F1 w.",
+    "auc_macro": "AUC",
+    "calibration_error": "ECE",
+}
 CLASS_COSTS = (
     "parameters",
     "size_bytes",
@@ -29,43 +33,32 @@ CLASS_COSTS = (
     "ms_per_clip",
     "clips_per_second",
 )
+CLASS_RANKED_BY = "the balanced accuracy on held-out clips"
 CLASS_LEADERBOARD_NOTE = (
-    "Ranked within each machine and target by the balanced accuracy on held-out clips: no test label is read to rank. "
+    f"Ranked within each machine and target by {CLASS_RANKED_BY}: no test label is read to rank. "
     "The other columns are of the test clips; F1, AUC: means over classes; F1 w.: by clips; ECE: calibration error."
 )
 
 
-def measures(child: Path, cfg: DictConfig, facts: dict[str, Any]) -> dict[str, Any]:
-    """What a classifier's run achieved, by the names of `COLUMNS`."""
-    found = {result.metric: result.value for result in read_results(child / "results.csv") if result.id == ALL_CLASSES}
-    criterion = facts["balanced_accuracy"]
-    return {
-        "target": cfg.target,
-        CLASS_CRITERION: criterion,
-        **{name: found.get(name, math.nan) for name in CLASS_MEASURES},
-    }
+def read_class_measures(run_dir: Path, cfg: DictConfig, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the results of a classifier's run, by column: its target, and the names of `CLASS_HEADS`."""
+    results = read_results(run_dir / "results.csv")
+    overall = {result.metric: result.value for result in results if result.id == ALL_CLASSES}
+    measures = {name: overall.get(name, math.nan) for name in CLASS_HEADS}
+    return {"target": cfg.target} | measures | {CLASS_CRITERION: facts["balanced_accuracy"]}
 
 
 def grids(rows: Sequence[dict]) -> list[Grid]:
-    """The leaderboard as tables for papers, with what the classifiers cost: one per machine and target, best first."""
-    found: dict[tuple[str, str], list[dict]] = {}
-    for row in rows:
-        found.setdefault((row["machine"], row["target"]), []).append(row)
-    heads = (
-        "model",
-        *(CLASS_HEADS.get(name, name) for name in CLASS_COLUMNS[1:]),
-        *(cost.COSTS[n].head for n in CLASS_COSTS),
-    )
+    """Return the leaderboard as tables for papers, costs included: one per machine and target, best first."""
+    groups = group_by(rows, lambda row: (row["machine"], row["target"]))
+    heads = ("model", *CLASS_HEADS.values(), *(cost.COSTS[name].head for name in CLASS_COSTS))
     return [
-        Grid(f"Classifiers by {target} on {machine}", heads, [_cells(row) for row in of_one], CLASS_LEADERBOARD_NOTE)
-        for (machine, target), of_one in found.items()
+        Grid(f"Classifiers by {target} on {machine}", heads, [_cells(row) for row in group], CLASS_LEADERBOARD_NOTE)
+        for (machine, target), group in groups.items()
     ]
 
 
 def _cells(row: dict) -> tuple[str, ...]:
+    name = " ".join(filter(None, (row["model"], row["overrides"])))
     costs = (cost.cost_cell(name, row[name]) for name in CLASS_COSTS)
-    return (
-        " ".join(filter(None, (row["model"], row["overrides"]))),
-        *(number(row[name]) for name in CLASS_COLUMNS[1:]),
-        *costs,
-    )
+    return (name, *(number(row[column]) for column in CLASS_HEADS), *costs)

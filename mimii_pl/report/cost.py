@@ -1,4 +1,4 @@
-"""What a run cost, as people read it: one place for names, units and digits, for every table that shows it."""
+"""Costs of a run as text: names, units and digits, in one place for every table that shows them."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,27 +12,28 @@ COST_NOTE = (
 
 
 class Cost(NamedTuple):
-    """One figure of run.json: the head of its column, what it is in words, its value as text with its unit."""
+    """A cost in run.json: the head of its column, a description, and a function that formats it with its unit."""
 
     head: str
-    what: str
+    description: str
     show: Callable[[float], str]
 
 
 def digits(value: float) -> str:
-    """Three digits that count, or all of a whole part that has more: `0.0512`, `4.13`, `1559`."""
+    """Format with three significant digits, or all digits of a longer whole part: `0.0512`, `4.13`, `1559`."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
 def scaled(unit: str) -> Callable[[float], str]:
-    """Text in thousands, millions ... of a unit: 81635328 -> `81.6 MMAC`; without a unit, `81.6M`."""
+    """Return a formatter with SI prefixes: 81635328 -> `81.6 MMAC`; without a unit, `81.6M`."""
 
     def show(value: float) -> str:
         power = 0 if value < 1000 else min(4, int(math.log10(value) / 3))
         number = f"{value:.0f}" if power == 0 else digits(value / 1000**power)
-        return f"{number}{' ' * bool(unit)}{['', 'k', 'M', 'G', 'T'][power]}{unit}"
+        space = " " if unit else ""
+        return f"{number}{space}{['', 'k', 'M', 'G', 'T'][power]}{unit}"
 
     return show
 
@@ -41,7 +42,7 @@ def _with(unit: str, factor: float = 1) -> Callable[[float], str]:
     return lambda value: f"{digits(value * factor)}{unit}"
 
 
-COSTS = {  # keys of run.json and columns of leaderboard.csv, where they stand in plain numbers
+COSTS = {  # by key of run.json and column of leaderboard.csv, which hold plain numbers
     "parameters": Cost("params", "parameters of the detector", scaled("")),
     "size_bytes": Cost("size", "size on disk: checkpoint, back end, feature statistics", scaled("B")),
     "train_seconds": Cost("training", "training, all epochs", _with(" s")),
@@ -58,23 +59,23 @@ SCORING_FIGURES = ("macs", "ms_per_clip", "ms_per_clip_best_batch", "best_batch"
 
 
 def cost_cell(name: str, value: float | None) -> str:
-    """A figure as text with its unit; `-` where it was not measured (None, NaN)."""
+    """Format a cost with its unit; `-` where it was not measured (None, NaN)."""
     return MISSING if value is None or math.isnan(value) else COSTS[name].show(value)
 
 
 def cost_cells(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Every figure of run.json as text, by name."""
+    """Format every cost of run.json, by name."""
     return {name: cost_cell(name, facts.get(name)) for name in COSTS}
 
 
 def cost_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every figure of a run in words and as text; none for runs of before there were any."""
-    found = [(COSTS[name].what, text) for name, text in cost_cells(facts).items()]
-    return [("device", facts["device"]), *found] if "device" in facts else []
+    """Return description and text of every cost of a run; empty for runs recorded before costs were measured."""
+    costs = [(COSTS[name].description, text) for name, text in cost_cells(facts).items()]
+    return [("device", facts["device"]), *costs] if "device" in facts else []
 
 
 def cost_lines(facts: Mapping[str, Any]) -> str:
-    """The figures of one run in two lines, for the terminal."""
+    """Format the costs of one run in two lines, for the terminal."""
     text = cost_cells(facts)
     training, scoring = (
         ", ".join(f"{COSTS[name].head} {text[name]}" for name in names) for names in (TRAINING_FIGURES, SCORING_FIGURES)

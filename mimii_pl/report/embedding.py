@@ -1,5 +1,6 @@
-"""A map of a run's embeddings: t-SNE of all machine IDs together, one figure per machine ID."""
+"""Maps of a run's embeddings: one t-SNE of all machine IDs, one figure per machine ID."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,19 +10,19 @@ from mimii_pl.core.files import read_arrays
 from mimii_pl.report.figures import CLASSES, Image, embedding_map
 from mimii_pl.scoring.scores import ClipScore
 
-MAX_MAP_CLIPS = 1000  # clips on a map: t-SNE takes seconds
-MIN_MAP_CLIPS = 8  # clips that make a map
+MAX_MAP_CLIPS = 1000  # clips on a map, so that t-SNE takes seconds
+MIN_MAP_CLIPS = 8  # fewer clips make no map
 
 
 def maps(path: Path, clips: Sequence[ClipScore]) -> dict[tuple[str, str], Image]:
-    """Figure per (machine, ID) from `embeddings.npz`; empty where there is none, or too few clips.
+    """Draw a figure per (machine, ID) from `embeddings.npz`; empty without the file, or with too few clips.
 
-    All test clips are on the map as far as there is room, and training clips drawn evenly from all.
+    The map has all test clips as far as there is room, and training clips evenly spaced.
     """
     if not path.is_file():
         return {}
     kept = read_arrays(path)
-    rows = _some(kept["split"])
+    rows = _map_rows(kept["split"])
     if len(rows) < MIN_MAP_CLIPS:
         return {}
     places = _places(kept["embedding"][rows])
@@ -29,23 +30,23 @@ def maps(path: Path, clips: Sequence[ClipScore]) -> dict[tuple[str, str], Image]
     test, machine, name = kept["split"][rows] == "test", kept["machine"][rows], kept["machine_id"][rows]
     known = np.array([label.get(file, -1) for file in kept["path"][rows]])
     images = {}
-    for one in sorted({clip[:2] for clip in clips}):
-        own = (machine == one[0]) & (name == one[1])
+    for key in sorted({clip[:2] for clip in clips}):
+        own = (machine == key[0]) & (name == key[1])
         groups = {"training": np.flatnonzero(own & ~test)}
         groups |= {words: np.flatnonzero(own & test & (known == number)) for number, (words, _) in CLASSES.items()}
-        images[one] = embedding_map(places, groups, " ".join(one))
+        images[key] = embedding_map(places, groups, " ".join(key))
     return images
 
 
-def _some(split: np.ndarray) -> np.ndarray:
+def _map_rows(split: np.ndarray) -> np.ndarray:
     test, rest = np.flatnonzero(split == "test"), np.flatnonzero(split != "test")
-    test = test[:: -(-len(test) // MAX_MAP_CLIPS)] if len(test) else test
+    test = test[:: max(1, math.ceil(len(test) / MAX_MAP_CLIPS))]
     room = max(MAX_MAP_CLIPS - len(test), MAX_MAP_CLIPS // 4)
-    return np.concatenate([rest[:: max(1, -(-len(rest) // room))], test])
+    return np.concatenate([rest[:: max(1, math.ceil(len(rest) / room))], test])
 
 
 def _places(embeddings: np.ndarray) -> np.ndarray:
-    """[N, D] -> [N, 2], dimensions scaled to unit variance first."""
+    """Reduce embeddings [N, D] to places [N, 2], after scaling each dimension to unit variance."""
     from sklearn.manifold import TSNE
 
     values = np.nan_to_num(embeddings.astype(np.float64))

@@ -1,8 +1,8 @@
-"""Figures of the report: readable in black and white, small, each with the words that stand for it."""
+"""Figures of the report: small, readable in black and white, each with alternative text."""
 
 import io
 from base64 import b64encode
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +11,7 @@ from mimii_pl.report.tables import number
 from mimii_pl.scoring import metrics
 from mimii_pl.scoring.scores import ClipScore
 
-# Classes and curves differ by hatch, dash or marker as well as by colour: the page is read in black and white too.
+# Classes and curves differ by hatch, dash or marker as well as by colour, for reading in black and white.
 CLASSES = {
     0: ("normal", {"facecolor": "#9ecae1", "edgecolor": "#08519c"}),
     1: ("anomalous", {"facecolor": "#f0a35e80", "edgecolor": "#8c3a00", "hatch": "///"}),
@@ -22,17 +22,17 @@ BLUE, BROWN, GREY = "#08519c", "#8c3a00", "#555555"
 
 
 class Image(NamedTuple):
-    """A figure as a data URI, with the words that stand for it."""
+    """A figure as a data URI, with its alternative text."""
 
     src: str
     alt: str
 
 
 def distribution(clips: list[ClipScore], threshold: float | None = None) -> Image:
-    """Histogram per class over the bulk of the scores; far outliers and infinities count in the outermost bins.
+    """Draw a histogram per class over the bulk of the scores; outliers and infinities count in the outermost bins.
 
     Args:
-        clips: of one machine ID, scores falling.
+        clips: of one machine ID, highest score first.
         threshold: drawn as a line.
     """
     scores = np.array([clip.score for clip in clips])
@@ -47,8 +47,8 @@ def distribution(clips: list[ClipScore], threshold: float | None = None) -> Imag
         chosen = scores[[clip.label == label for clip in clips]]
         if len(chosen):
             shares = np.histogram(chosen.clip(edges[0], edges[-1]), edges)[0] / len(chosen)
-            axes.stairs(shares, edges, fill=style["facecolor"] != "none", linewidth=1.3, **style,
-                        label=f"{name}, {len(chosen)} clips")  # fmt: skip
+            fill = style["facecolor"] != "none"
+            axes.stairs(shares, edges, fill=fill, linewidth=1.3, **style, label=f"{name}, {len(chosen)} clips")
             parts.append(f"{len(chosen)} {name} clips with median {chosen[len(chosen) // 2]:.4g}")
     if threshold is not None:
         axes.axvline(np.clip(threshold, edges[0], edges[-1]), color="black", linestyle="-.", label="threshold")
@@ -58,7 +58,7 @@ def distribution(clips: list[ClipScore], threshold: float | None = None) -> Imag
 
 
 def roc_figure(labels: list[int], scores: list[float], decisions: list[int]) -> Image | None:
-    """ROC curve with the operating point of the decisions; None if undefined."""
+    """Draw the ROC curve with the operating point of the decisions; None if undefined."""
     fpr, tpr = metrics.roc(labels, scores)
     if not len(fpr):
         return None
@@ -66,20 +66,20 @@ def roc_figure(labels: list[int], scores: list[float], decisions: list[int]) -> 
     axes.axvspan(0, 0.1, facecolor="#e3e3e3", edgecolor="none", label="pAUC range")
     axes.plot(fpr, tpr, color=BLUE, linewidth=2, label="this detector")
     axes.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1, label="chance")
-    found = f"{100 * np.interp(0.1, fpr, tpr):.0f} % of the anomalous clips found at 10 % false alarms"
+    words = f"{100 * np.interp(0.1, fpr, tpr):.0f} % of the anomalous clips found at 10 % false alarms"
     if -1 not in decisions:
         called = metrics.of_decisions(labels, decisions)
         axes.plot(1 - called["specificity"], called["recall"], "o", color=BROWN, markersize=8, label="threshold")
-        found += f"; at the threshold {100 * called['recall']:.0f} % at {100 - 100 * called['specificity']:.0f} %"
-    return drawing(figure, f"ROC curve: area {number(metrics.auc(labels, scores))}; {found}.", columns=2)
+        words += f"; at the threshold {100 * called['recall']:.0f} % at {100 - 100 * called['specificity']:.0f} %"
+    return drawing(figure, f"ROC curve: area {number(metrics.auc(labels, scores))}; {words}.", columns=2)
 
 
 def precision_recall_figure(labels: list[int], scores: list[float], decisions: list[int]) -> Image | None:
-    """Precision-recall curve with the operating point of the decisions; None if undefined."""
+    """Draw the precision-recall curve with the operating point of the decisions; None if undefined."""
     recall, precision = metrics.pr_curve(labels, scores)
     if not len(recall):
         return None
-    figure, axes = blank("anomalous clips found (recall)", "alarms that are right (precision)")
+    figure, axes = blank("anomalous clips found (recall)", "correct alarms (precision)")
     axes.step(recall, precision, where="pre", color=BLUE, linewidth=2, label="this detector")
     axes.axhline(np.mean(labels), color=GREY, linestyle="--", linewidth=1, label="chance")
     axes.set_ylim(0, 1.03)
@@ -93,7 +93,7 @@ def precision_recall_figure(labels: list[int], scores: list[float], decisions: l
 
 
 def training_curve(quantity: str, lines: dict[str, list[tuple[int, float]]]) -> Image:
-    """Values by epoch, a line per name."""
+    """Draw values by epoch, a line per name."""
     figure, axes = blank("epoch", quantity)
     for (name, points), dash in zip(lines.items(), ("-", "--", ":", "-.") * len(lines), strict=False):
         axes.plot(*zip(*points, strict=True), linestyle=dash, marker=".", linewidth=1.6, label=name)
@@ -103,10 +103,10 @@ def training_curve(quantity: str, lines: dict[str, list[tuple[int, float]]]) -> 
 
 
 def embedding_map(places: np.ndarray, groups: dict[str, np.ndarray], name: str) -> Image:
-    """Map of embeddings.
+    """Draw a map of embeddings.
 
     Args:
-        places: [N, 2] of every clip, also of other machine IDs, which are drawn as a backdrop.
+        places: [N, 2] of every clip; those of other machine IDs are drawn as a backdrop.
         groups: `training`, `normal`, `anomalous`, `not labelled` -> rows of this machine ID's clips.
         name: of the machine ID.
     """
@@ -127,7 +127,7 @@ def embedding_map(places: np.ndarray, groups: dict[str, np.ndarray], name: str) 
 
 
 def blank(x: str, y: str) -> tuple:
-    """An empty figure and its axes, with what they show."""
+    """Return an empty figure and its axes, labelled."""
     figure = Figure(figsize=(4.8, 3.5), layout="constrained")
     axes = figure.add_subplot(xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
@@ -135,18 +135,18 @@ def blank(x: str, y: str) -> tuple:
 
 
 def drawing(figure: Figure, alt: str, columns: int) -> Image:
-    """A figure with its legend above it in so many columns."""
+    """Return a figure as SVG, with a legend of so many columns above it."""
     figure.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
     return as_image(figure, alt, "svg", "image/svg+xml", metadata={"Date": None})
 
 
-def as_image(figure: Figure, alt: str, kind: str, mime: str, **options) -> Image:
-    """A figure saved in a format, as a data URI."""
+def as_image(figure: Figure, alt: str, kind: str, mime: str, **options: Any) -> Image:
+    """Save a figure in a format, as a data URI."""
     content = io.BytesIO()
     figure.savefig(content, format=kind, **options)
     return Image(data_uri(content.getvalue(), mime), alt)
 
 
 def data_uri(content: bytes, mime: str) -> str:
-    """Bytes as an address that holds them."""
+    """Return bytes as a data URI."""
     return f"data:{mime};base64,{b64encode(content).decode()}"

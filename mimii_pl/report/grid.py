@@ -1,4 +1,4 @@
-"""A table of text, and its forms: on the terminal, in markdown and in LaTeX."""
+"""A table of text, formatted for the terminal, as markdown and as LaTeX."""
 
 import re
 from collections.abc import Sequence
@@ -9,15 +9,29 @@ from rich.markup import escape
 from rich.table import Table
 
 LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": "$<$", ">": "$>$",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "<": "$<$",
+    ">": "$>$",
+}
 
 
 class Grid(NamedTuple):
-    """Rows of cells under heads; the first column names the row. `apart`: rows that are no part of the order.
+    """Rows of cells below heads; the first column names the row.
 
-    `note` says what the numbers are, `apart_note` what those of the rows set apart are; `ranked`: best row first.
+    Attributes:
+        note: explains the numbers.
+        apart: rows that are not part of the order; `apart_note` explains their numbers.
+        ranked: whether the best row comes first.
     """
 
     title: str
@@ -30,7 +44,7 @@ class Grid(NamedTuple):
 
 
 def to_rich(grid: Grid) -> Table:
-    """For the terminal; the best row in bold, rows set apart below a line, in italics."""
+    """Format for the terminal: the best row in bold, rows set apart in italics below a line."""
     caption = escape(" ".join(part for part in (grid.note, grid.apart_note) if part))
     table = Table(title=escape(grid.title), caption=caption, box=SIMPLE_HEAD, caption_justify="left", padding=(0, 1))
     for position, head in enumerate(grid.heads):
@@ -44,7 +58,7 @@ def to_rich(grid: Grid) -> Table:
 
 
 def to_markdown(grid: Grid) -> str:
-    """A heading, the table, the note; rows set apart are a table of their own."""
+    """Format as markdown: a heading, the table, the note; rows set apart are a table of their own."""
     parts = [f"## {grid.title}", _markdown(grid.heads, grid.rows), grid.note]
     if grid.apart:
         parts += ["### Published", _markdown(grid.heads, grid.apart), grid.apart_note]
@@ -58,13 +72,20 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def to_latex(grid: Grid, label: str) -> str:
-    """A `table*` of booktabs (`\\usepackage{booktabs}`); rows set apart stand below a rule of their own."""
+    """Format as a `table*` of LaTeX (`\\usepackage{booktabs}`); rows set apart follow below a rule."""
     caption = latex(f"{grid.title}. {grid.note} {grid.apart_note}".strip())
     lines = [
-        r"\begin{table*}", r"\centering", r"\small", rf"\caption{{{caption}}}",
-        rf"\label{{{label}}}", rf"\begin{{tabular}}{{l{'r' * (len(grid.heads) - 1)}}}", r"\toprule",
-        _latex(grid.heads), r"\midrule", *map(_latex, grid.rows),
-    ]  # fmt: skip
+        r"\begin{table*}",
+        r"\centering",
+        r"\small",
+        rf"\caption{{{caption}}}",
+        rf"\label{{{label}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(grid.heads) - 1)}}}",
+        r"\toprule",
+        _latex(grid.heads),
+        r"\midrule",
+        *map(_latex, grid.rows),
+    ]
     if grid.apart:
         span = rf"\multicolumn{{{len(grid.heads)}}}{{l}}{{\emph{{Published}}}} \\"
         lines += [r"\midrule", span, *map(_latex, grid.apart)]
@@ -76,6 +97,6 @@ def _latex(cells: Sequence[str]) -> str:
 
 
 def latex(text: str) -> str:
-    """Text with what LaTeX would take for commands escaped, and signs of numbers set as such."""
+    """Escape text for LaTeX, and set the signs of numbers in math mode."""
     text = "".join(LATEX.get(character, character) for character in text)
     return re.sub(r"(?<![\w.)}])([+-])(?=[.\d])", r"$\1$", text)

@@ -1,121 +1,133 @@
-"""The leaderboard of a sweep: a row per finished run, best first, and what became of the others."""
+"""The leaderboard of a sweep: a row per finished run, best first, and the runs that failed or were pruned."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from mimii_pl.core.config import class_of, read_config
+from mimii_pl.core.docs import SEARCH_GUIDE
+from mimii_pl.core.grouping import group_by
 from mimii_pl.core.options import differences, flatten, identity
 from mimii_pl.core.run_dir import read_facts
-from mimii_pl.report import class_leaderboard, cost
-from mimii_pl.report.repeats import HEADS, TEXT_COLUMNS, summary_table
+from mimii_pl.report import cost
+from mimii_pl.report.boards import Board, anomaly_board, board_of, by_board, class_board
+from mimii_pl.report.repeats import TEXT_COLUMNS, summary_table
 
-LEADERBOARD_COLUMNS = (
-    "machine", "rank", "model", "backend", "overrides", "objective", "pseudo_auc", "auc", "pauc", "min_auc",
-    "level_auc", *class_leaderboard.CLASS_COLUMNS, "epochs", *cost.COSTS, "device", "run",
-)  # fmt: skip
-LEADERBOARD_NOTE = (
-    "Ranked within each machine by the AUC of pseudo-anomalies on held-out normal clips: no test label is read to "
-    "rank. AUC, pAUC: mean over machine IDs of the test clips; min: the worst ID; level: AUC of the level alone."
-)
-_HEADS = HEADS | class_leaderboard.CLASS_HEADS
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mimii_pl.task import Task
+
+COST_HEADS = {"rank": "#", **{name: figure.head for name, figure in cost.COSTS.items()}}
+Other = tuple[str, str, str]  # run, `failed` or `pruned`, reason
 
 
-def collect(sweep_dir: Path) -> tuple[list[dict], list[tuple[str, str, str]]]:
-    """Rows of the leaderboard, best first within each machine, and (child, what, why) of those failed or pruned."""
+def leaderboard_columns() -> tuple[str, ...]:
+    """Return the columns of `leaderboard.csv`; those of the other task stay empty."""
+    described = ("machine", "rank", "model", "backend", "overrides", "objective")
+    classes = class_board()
+    numbers = (*anomaly_board().heads, *classes.labels[1:], *classes.heads)
+    return (*described, *numbers, "epochs", *cost.COSTS, "device", "run")
+
+
+def collect(sweep_dir: Path) -> tuple[list[dict], list[Other]]:
+    """Read the runs of a sweep: rows of the leaderboard, best first within each group, and those without a row."""
     rows, others = [], []
     children = (path for path in sweep_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
-    for child in sorted(children, key=lambda path: _number(path.name)):
+    for child in sorted(children, key=lambda path: _run_number(path.name)):
         facts, reason = read_facts(child), child / "failed.txt"
         if facts.get("status") == "finished":
             rows.append(_row(child))
         elif facts.get("status") == "pruned":
             others.append((child.name, "pruned", facts["reason"]))
         else:
-            told = reason.read_text().strip().splitlines()[-1] if reason.is_file() else "interrupted"
-            others.append((child.name, "failed", told))
+            cause = reason.read_text().strip().splitlines()[-1] if reason.is_file() else "interrupted"
+            others.append((child.name, "failed", cause))
     _name_differences(rows)
     rows.sort(key=lambda row: (group_of(row), -row["objective"] if math.isfinite(row["objective"]) else math.inf))
-    ranks: dict[tuple, int] = {}
-    for row in rows:
-        ranks[group_of(row)] = row["rank"] = ranks.get(group_of(row), 0) + 1
+    for ranked in group_by(rows, group_of).values():
+        for place, row in enumerate(ranked, start=1):
+            row["rank"] = place
     return rows, others
 
 
-def group_of(row: dict) -> tuple[str, str]:
-    """What a row is ranked within: its machine and, of classifiers, what they tell apart."""
+def group_of(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the group in which a row is ranked: its machine and, for classifiers, their target."""
     return row["machine"], row.get("target", "")
 
 
-def criterion_of(row: dict) -> str:
-    return "pseudo_auc" if "pseudo_auc" in row else class_leaderboard.CLASS_CRITERION
-
-
-def show_leaderboard(
-    rows: list[dict], others: list[tuple[str, str, str]], sweep_dir: Path, repeated: Sequence[dict] = ()
-) -> None:
-    """The leaderboard on the screen, the best run of each machine per machine ID, and what became of the others."""
+def show_leaderboard(rows: list[dict], others: Sequence[Other], sweep_dir: Path, repeated: Sequence[dict] = ()) -> None:
+    """Print the leaderboard, the best run of each group in detail, and the runs that failed or were pruned."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
-    from mimii_pl.report import published_comparison
-    from mimii_pl.report.class_tables import each_class
     from mimii_pl.report.grid import to_rich
-    from mimii_pl.report.tables import results_table
-    from mimii_pl.scoring.objective import RANKED_BY
+    from mimii_pl.report.published_comparison import sweep_comparison
     from mimii_pl.scoring.results import read_results
 
     console = Console()
     varied = [name for name in ("backend", "overrides") if len({row[name] for row in rows}) > 1]
-    selection = LEADERBOARD_NOTE
-    if asked := sorted({row["asked"] for row in rows} - {"criterion"}):
-        varied.append("objective")
-        selection = LEADERBOARD_NOTE.replace(RANKED_BY["criterion"], ", ".join(RANKED_BY[name] for name in asked))
-    ranking = ("machine", "rank", "model", *varied, "pseudo_auc", "auc", "pauc", "min_auc", "level_auc", "run")
-    of_classes = ("machine", "target", "rank", "model", *varied, *class_leaderboard.CLASS_COLUMNS[1:], "run")
+    for board, listed in by_board(rows):
+        _print_board(console, board, varied, listed)
     measured = [row for row in rows if math.isfinite(row["ms_per_clip"])]
-    for title, caption, columns, listed in (
-        ("Leaderboard", selection, ranking, [row for row in rows if "pseudo_auc" in row]),
-        (
-            "Leaderboard",
-            class_leaderboard.CLASS_LEADERBOARD_NOTE,
-            of_classes,
-            [row for row in rows if "pseudo_auc" not in row],
-        ),
-        ("Cost of training", "", ("run", "model", "epochs", *cost.TRAINING_FIGURES), rows),
-        ("Cost of scoring", cost.COST_NOTE, ("run", "model", *cost.SCORING_FIGURES), measured),
-    ):
-        if not listed:
-            continue
-        table = Table(title=title, caption=caption, caption_justify="left", box=None, padding=(0, 1))
-        for column in columns:
-            head, wraps = _HEADS.get(column, column), column == "overrides"
-            table.add_column(
-                head, justify="left" if column in TEXT_COLUMNS else "right", overflow="fold" if wraps else "ellipsis",
-                no_wrap=not wraps, min_width=None if column in (*TEXT_COLUMNS, "rank", "run") else max(5, len(head)),
-            )  # fmt: skip
-        for row in listed:
-            style = "bold" if row["rank"] == 1 else None
-            table.add_row(*(_cell(column, row[column]) for column in columns), style=style)
-        console.print(table)
-    if repeated:
-        console.print(summary_table(repeated))
+    _print_rows(console, "Cost of training", "", ("run", "model", "epochs", *cost.TRAINING_FIGURES), rows, COST_HEADS)
+    columns = ("run", "model", *cost.SCORING_FIGURES)
+    _print_rows(console, "Cost of scoring", cost.COST_NOTE, columns, measured, COST_HEADS)
+    for board, lines in by_board(repeated):
+        console.print(summary_table(board, lines))
     for row in rows:
         if row["rank"] == 1:
             title = f"best on {', '.join(filter(None, group_of(row)))}: {row['model']}, run {row['run']}"
             results = read_results(sweep_dir / row["run"] / "results.csv")
-            of_class = "pseudo_auc" not in row
-            console.print(to_rich(each_class(results, title)) if of_class else results_table(results, title=title))
-    if beside := published_comparison.sweep_comparison(sweep_dir, rows):
-        console.print(to_rich(beside))
-    for child, what, reason in others:
-        style = "bold red" if what == "failed" else "yellow"
-        console.print(f"[{style}]{what}[/] {escape(f'{child}: {reason}')}", soft_wrap=True)
+            console.print(board_of(row).show(results, title))
+    if comparison := sweep_comparison(sweep_dir, rows):
+        console.print(to_rich(comparison))
+    for child, outcome, reason in others:
+        style = "bold red" if outcome == "failed" else "yellow"
+        console.print(f"[{style}]{outcome}[/] {escape(f'{child}: {reason}')}", soft_wrap=True)
     console.print(f"leaderboard: {sweep_dir / 'leaderboard.csv'}", soft_wrap=True)
+    console.print(f"guide: {SEARCH_GUIDE}", soft_wrap=True)
+
+
+def _print_board(console: "Console", board: Board, varied: Sequence[str], rows: Sequence[dict]) -> None:
+    from mimii_pl.scoring.objective import RANKED_BY
+
+    note = board.note
+    if objectives := sorted({row["asked"] for row in rows} - {"criterion"}):
+        varied = [*varied, "objective"]
+        note = note.replace(board.ranked_by, ", ".join(RANKED_BY[name] for name in objectives))
+    columns = (*board.labels, "rank", "model", *varied, *board.heads, "run")
+    _print_rows(console, "Leaderboard", note, columns, rows, COST_HEADS | board.heads)
+
+
+def _print_rows(
+    console: "Console",
+    title: str,
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[dict],
+    heads: Mapping[str, str],
+) -> None:
+    from rich.table import Table
+
+    table = Table(title=title, caption=caption, caption_justify="left", box=None, padding=(0, 1))
+    for column in columns:
+        head, wraps = heads.get(column, column), column == "overrides"
+        table.add_column(
+            head,
+            justify="left" if column in TEXT_COLUMNS else "right",
+            overflow="fold" if wraps else "ellipsis",
+            no_wrap=not wraps,
+            min_width=None if column in (*TEXT_COLUMNS, "rank", "run") else max(5, len(head)),
+        )
+    for row in rows:
+        style = "bold" if row["rank"] == 1 else None
+        table.add_row(*(_cell(column, row[column]) for column in columns), style=style)
+    if table.row_count:
+        console.print(table)
 
 
 def _cell(column: str, value: Any) -> str:
@@ -130,53 +142,48 @@ def _cell(column: str, value: Any) -> str:
 
 def _row(child: Path) -> dict:
     cfg, facts = read_config(child), read_facts(child)
-    of_classes = class_of(cfg.task).is_classification
-    row = {
+    task: type[Task] = class_of(cfg.task)
+    row: dict[str, Any] = {
+        "task": task,
         "machine": cfg.machine.name,
         "model": cfg.choices.model,
         "backend": cfg.choices.backend,
-        **(class_leaderboard.measures if of_classes else _measures)(child, cfg, facts),
-        **{name: facts.get(name, math.nan) for name in ("epochs", *cost.COSTS)},
         "device": facts.get("device", ""),
         "run": child.name,
-        "config": _flat(cfg),
+        "config": _own_options(cfg),
         "group": identity(cfg),
         "asked": cfg.get("objective", "criterion"),
     }
-    return row | {"objective": facts.get("objective", row[criterion_of(row)])}
-
-
-def _measures(child: Path, cfg: DictConfig, facts: dict[str, Any]) -> dict[str, Any]:
-    from mimii_pl.scoring.results import read_results
-
-    values = {
-        (r.id, r.metric): r.value for r in read_results(child / "results.csv") if r.machine in ("all", cfg.machine.name)
-    }
-    return {
-        "pseudo_auc": facts["pseudo_auc"],
-        "auc": values.get(("mean", "auc"), math.nan),
-        "pauc": values.get(("mean", "pauc"), math.nan),
-        "min_auc": values.get(("min", "auc"), math.nan),
-        "level_auc": values.get(("mean", "level_auc"), math.nan),
-    }
+    board = board_of(row)
+    row |= board.read(child, cfg, facts)
+    row |= {name: facts.get(name, math.nan) for name in ("epochs", *cost.COSTS)}
+    return row | {"objective": facts.get("objective", row[board.criterion])}
 
 
 def _name_differences(rows: list[dict]) -> None:
-    """Write into each row's `overrides` the options in which runs of one detector differ."""
-    for model in {row["model"] for row in rows}:
-        peers = [row for row in rows if row["model"] == model]
+    """Write into the `overrides` of each row the options in which the runs of its detector differ."""
+    for peers in group_by(rows, lambda row: row["model"]).values():
         for row, options in zip(peers, differences([row["config"] for row in peers]), strict=True):
             row["overrides"] = options
 
 
-def _flat(cfg: DictConfig) -> dict[str, str]:
+def _own_options(cfg: DictConfig) -> dict[str, str]:
+    """Return the options that may tell runs of one detector apart; others have columns of their own."""
     skipped = (
-        "run_dir", "threads", "choices.", "target", "protocol.target", "dataset.seed", "machine.", "backend",
-        "trainer.", "sweep.",
-    )  # fmt: skip
+        "run_dir",
+        "threads",
+        "choices.",
+        "target",
+        "protocol.target",
+        "dataset.seed",
+        "machine.",
+        "backend",
+        "trainer.",
+        "sweep.",
+    )
     return {key: value for key, value in flatten(cfg).items() if not key.startswith(skipped)}
 
 
-def _number(name: str) -> tuple[int, str]:
+def _run_number(name: str) -> tuple[int, str]:
     head = name.split("-")[0]
     return (int(head) if head.isdigit() else 1_000_000, name)

@@ -1,4 +1,4 @@
-"""Clips of a split to see and to hear, before anything is trained: a page, or an object that a notebook shows."""
+"""Look at and listen to clips of a split before training: as a page, or in a notebook."""
 
 import html
 from collections.abc import Sequence
@@ -31,10 +31,10 @@ class ListenClip(NamedTuple):
 
 
 class Listening:
-    """A page with clips; a notebook shows it in a frame.
+    """A page with clips, which a notebook shows in a frame.
 
     Args:
-        page: html.
+        page: HTML.
     """
 
     def __init__(self, page: str) -> None:
@@ -45,18 +45,22 @@ class Listening:
 
 
 def listen(cfg: DictConfig | Sequence[str]) -> Listening:
-    """Pictures and sounds of the first clips of a split, per machine ID and condition.
+    """Make a page with spectrograms and sounds of the first clips of a split, per machine ID and condition.
 
     Args:
-        cfg: a composed configuration (`conf/command/listen.yaml`), or, in a notebook, overrides alone: no file is made.
+        cfg: a composed configuration (`conf/command/listen.yaml`), or, in a notebook, only overrides: then no file is
+            written.
 
     Returns:
         The page, which is also written to `cfg.output` unless that is null.
+
+    Raises:
+        InputError: there is no such split, or it has no clips.
     """
     if not isinstance(cfg, DictConfig):
         cfg = compose([*cfg, "output=null"], "command/listen")
     if cfg.split not in LISTEN_SPLITS:
-        raise InputError(f"split={cfg.split}: no such split. split is one of: {', '.join(LISTEN_SPLITS)}")
+        raise InputError(f"split={cfg.split}: no such split. Use one of: {', '.join(LISTEN_SPLITS)}")
     data = build_data(cfg)
     data.prepare_data()
     data.setup()
@@ -66,12 +70,12 @@ def listen(cfg: DictConfig | Sequence[str]) -> Listening:
             groups.setdefault(f"{clip.machine} {clip.machine_id}, {clip.condition or 'not labelled'}", []).append(row)
     if not groups:
         raise InputError(
-            f"split={cfg.split}: {cfg.machine.name} has no clip there under protocol={cfg.choices.protocol}"
+            f"split={cfg.split}: {cfg.machine.name} has no clips in it under protocol={cfg.choices.protocol}"
         )
-    shown = [(name, _heard(data, rows[: cfg.clips], cfg.seconds)) for name, rows in sorted(groups.items())]
+    shown = [(name, _listen_clips(data, rows[: cfg.clips], cfg.seconds)) for name, rows in sorted(groups.items())]
     title = f"{cfg.machine.name}, {cfg.split} clips ({cfg.choices.dataset}, protocol {cfg.choices.protocol})"
     count = sum(len(rows) for rows in groups.values())
-    caption = f"{sum(len(clips) for _, clips in shown)} of {count} clips; one gain for all clips of a list."
+    caption = f"{sum(len(clips) for _, clips in shown)} of {count} clips; the same gain for all clips of a list."
     page = Listening(template("listen.html.j2").render(title=title, caption=caption, groups=shown))
     if cfg.output is not None:
         write_text(Path(cfg.output), page.page)
@@ -79,7 +83,7 @@ def listen(cfg: DictConfig | Sequence[str]) -> Listening:
     return page
 
 
-def _heard(data: "MachineSounds", rows: Sequence[int], seconds: float) -> list[ListenClip]:
+def _listen_clips(data: "MachineSounds", rows: Sequence[int], seconds: float) -> list[ListenClip]:
     waves = [np.asarray(data.waves[row]) for row in rows]
     gain, length = gain_of(waves), round(seconds * data.sample_rate)
     return [

@@ -1,4 +1,4 @@
-"""Where in time and frequency a detector found an anomaly."""
+"""Localize an anomaly in time and frequency."""
 
 import time
 from itertools import pairwise
@@ -12,17 +12,19 @@ from torch import Tensor
 
 from mimii_pl.scoring.scorer import Scorer
 
-STEPS = 4  # of the path that gradients are averaged over
-SWAP_BANDS = (0, 1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)  # of the spectrum that are swapped
-SPANS = 8  # parts of the clip that are swapped
+STEPS = 4  # of the path over which gradients are averaged
+SWAP_BANDS = (0, 1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)  # edges of swapped bands, 1 = Nyquist
+SPANS = 8  # equal time spans of the clip that are swapped
 PATIENCE = 20.0  # seconds that swapping may take for one clip
 
 
 class Location(NamedTuple):
-    """How much each part of a clip adds to its score.
+    """Contribution of each part of a clip to its score.
 
-    `amount` [F, N] is higher where more anomalous; `hertz` [F + 1] are the edges of its rows, its columns divide the
-    clip evenly; `method` says how it was found.
+    Attributes:
+        amount: [F, N], higher = more anomalous; its columns divide the clip evenly.
+        hertz: [F + 1], edges of its rows.
+        method: by which it was computed, in words.
     """
 
     amount: np.ndarray
@@ -31,16 +33,16 @@ class Location(NamedTuple):
 
 
 def localize(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
-    """Explain the score of a clip by what differs from clips that sound usual; None where that would take too long.
+    """Explain the score of a clip by its differences from usual clips; None where that would take too long.
 
     Auto-encoders: the squared error of the reconstruction, less its mean over the usual clips at that frequency. Other
-    networks: integrated gradients (Sundararajan et al., ICML 2017) from the usual clips' mean. Back ends: how much the
-    score falls when a part of the clip is swapped for that of a usual one.
+    networks: integrated gradients (Sundararajan et al., ICML 2017) from the mean of the usual clips. Back ends: the
+    decrease of the score when a part of the clip is swapped for that of a usual one.
 
     Args:
         scorer: a finished run.
         wave: int16 [T].
-        number: of its machine ID.
+        number: number of its machine ID.
         usual: int16 [M, T], clips of the same machine with low scores.
     """
     if scorer.backend is None and scorer.detector.supports("error_map"):
@@ -54,19 +56,20 @@ def _errors(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray) ->
     with torch.inference_mode():
         maps = scorer.detector.error_map(scorer.batch(np.stack([wave, *usual]), np.full(len(usual) + 1, number)))
     above = _smooth(maps[:1] - maps[1:].mean(dim=(0, 2))[:, None])[0]
-    hertz = scorer.features.edges if len(above) > 1 else np.array([0, scorer.sample_rate / 2])
+    hertz = np.asarray(scorer.features.edges) if len(above) > 1 else np.array([0, scorer.sample_rate / 2])
     return Location(above.cpu().numpy(), hertz, "reconstruction error above that of usual clips")
 
 
 def _gradients(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
-    """None where the score does not depend on the spectrum, or cannot be differentiated."""
+    """Integrate gradients; None where the score does not depend on the spectrum, or cannot be differentiated."""
     batch = scorer.batch(np.stack([wave, *usual]), np.full(len(usual) + 1, number))
+    assert batch.spec is not None
     start, end = batch.spec[1:].mean(dim=0, keepdim=True), batch.spec[:1]
     total = torch.zeros_like(end)
     for step in range(STEPS):
         spec = (start + (step + 0.5) / STEPS * (end - start)).requires_grad_()
-        one = batch._replace(spec=spec, **{name: getattr(batch, name)[:1] for name in ("wave", "machine_id", "clip")})
-        score = scorer.detector.score(one).sum()
+        first = {name: getattr(batch, name)[:1] for name in ("wave", "machine_id", "clip")}
+        score = scorer.detector.score(batch._replace(spec=spec, **first)).sum()
         if not score.requires_grad:
             return None
         gradient = torch.autograd.grad(score, spec, allow_unused=True)[0]
@@ -74,11 +77,12 @@ def _gradients(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray)
             return None
         total += gradient
     amount = ((end - start) * total / STEPS).sum(dim=1)  # [1, F, N]
-    return Location(_smooth(amount)[0].cpu().numpy(), scorer.features.edges, "integrated gradients from usual clips")
+    hertz = np.asarray(scorer.features.edges)
+    return Location(_smooth(amount)[0].cpu().numpy(), hertz, "integrated gradients from usual clips")
 
 
 def _smooth(amount: Tensor) -> Tensor:
-    """Averages over some bins and frames: single ones are noise."""
+    """Average over neighbouring bins and frames of [B, F, N], since single ones are noise."""
     size = [2 * (length // 64) + 1 for length in amount.shape[1:]]
     return F.avg_pool2d(amount, size, stride=1, padding=[length // 2 for length in size], count_include_pad=False)
 

@@ -1,4 +1,4 @@
-"""The page of a run: `report.html`, one file that needs nothing else, from the files of the run directory."""
+"""The page of a run: `report.html`, a self-contained file made from the files of the run directory."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.scores import ClipScore, read_scores
 from mimii_pl.threshold._threshold import Thresholds
 
-CLIPS_LISTED = 5  # clips per list where none are shown
+CLIPS_LISTED = 5  # clips per list by name, where none are shown with sound
 
 
 def write_report(
@@ -43,14 +43,14 @@ def write_report(
     clips: int = 0,
     seconds: float = 10.0,
 ) -> Path:
-    """Write `report.html` from `scores.csv`, `results.csv` and what else the run directory holds.
+    """Write `report.html` from `scores.csv`, `results.csv` and the other files of the run directory.
 
     Args:
-        title: what was run; the name of the run directory if empty.
-        caption: how the checkpoint was selected and the seed, shown with every table.
-        scorer: the run's, where clips are shown with spectrogram, place of the anomaly and sound.
-        clips: how many per list and machine ID.
-        seconds: of each that can be heard, at most.
+        title: names the run; the name of the run directory if empty.
+        caption: selection rule of the checkpoint and the seed, shown with every table.
+        scorer: of the run, to show clips with spectrogram, location of the anomaly and sound; None: list names.
+        clips: number of clips per list and machine ID.
+        seconds: length of each clip that can be played, at most.
     """
     scored = read_scores(run_dir / "scores.csv")
     results = read_results(run_dir / "results.csv")
@@ -69,11 +69,18 @@ def write_report(
         origin = f"Threshold per machine ID: {thresholds.origin}." if thresholds else ""
         tables.append(_table("Decisions", results, origin, DECISIONS))
     page = template("page.html.j2").render(
-        title=title or run_dir.resolve().name, caption=caption, headlines=headlines(results), tables=tables,
-        beside=run_comparison(run_dir, results), machines=machines, identified=_identified(run_dir / "identified.csv"),
-        efficiency=cost_rows(read_facts(run_dir)), efficiency_note=COST_NOTE,
-        training=training_curves(run_dir / "history.csv"), config=config.read_text("utf-8") if config.is_file() else "",
-    )  # fmt: skip
+        title=title or run_dir.resolve().name,
+        caption=caption,
+        headlines=headlines(results),
+        tables=tables,
+        comparison=run_comparison(run_dir, results),
+        machines=machines,
+        identified=_identified(run_dir / "identified.csv"),
+        efficiency=cost_rows(read_facts(run_dir)),
+        efficiency_note=COST_NOTE,
+        training=training_curves(run_dir / "history.csv"),
+        config=config.read_text("utf-8") if config.is_file() else "",
+    )
     path = run_dir / "report.html"
     write_text(path, page)
     return path
@@ -81,15 +88,17 @@ def write_report(
 
 def _table(name: str, results: list[Result], caption: str, sheet: Sheet = RANKING) -> dict:
     return {
-        "name": name, "columns": table_columns(results, sheet), "rows": table_rows(results, sheet),
+        "name": name,
+        "columns": table_columns(results, sheet),
+        "rows": table_rows(results, sheet),
         "note": table_note(results, caption, sheet),
-    }  # fmt: skip
+    }
 
 
 def _machine(
     machine: str, name: str, results: list[Result], clips: list[ClipScore], thresholds: Thresholds | None, count: int
 ) -> dict:
-    """What the page says of one machine ID; its clips, highest score first."""
+    """Collect the values of the template for one machine ID; `clips` have the highest score first."""
     known = [clip for clip in clips if clip.label >= 0]
     labels, scores, decisions = ([getattr(clip, name) for clip in known] for name in ("label", "score", "decision"))
     value = next((r.value for r in results if r[:3] == (machine, name, "auc")), metrics.UNDEFINED)
@@ -103,16 +112,19 @@ def _machine(
         "pr": precision_recall_figure(labels, scores, decisions),
     }
     return {
-        "name": f"{machine} {name}", "facts": ", ".join(f"{column} {cell}" for column, cell in cells if cell),
-        "odds": "" if np.isnan(value) else f"{100 * value:.1f} %", "lists": _lists(clips, count),
-        "short": short_names([clip.file for clip in clips]), "threshold": threshold,
+        "name": f"{machine} {name}",
+        "facts": ", ".join(f"{column} {cell}" for column, cell in cells if cell),
+        "odds": "" if np.isnan(value) else f"{100 * value:.1f} %",
+        "lists": _lists(clips, count),
+        "short": short_names([clip.file for clip in clips]),
+        "threshold": threshold,
         "confusion": metrics.confusion(labels, decisions) if decisions and -1 not in decisions else None,
         **figures,
-    }  # fmt: skip
+    }
 
 
 def _lists(clips: list[ClipScore], count: int) -> list[tuple[str, str, list[ClipScore]]]:
-    """Clips to look at, highest score first: at the top, and wrong at the threshold (or, without one, likeliest)."""
+    """List clips to look at: the highest scores, then false alarms and misses (without decisions, the likeliest)."""
     normal, anomalous = ([clip for clip in clips if clip.label == label] for label in (0, 1))
     if any(clip.decision < 0 for clip in clips):
         alarms, misses = normal, anomalous
@@ -136,18 +148,19 @@ def _shown(scorer: Scorer, clips: list[ClipScore], lists: Sequence[tuple], secon
 
 
 def _identified(path: Path) -> dict | None:
-    """Which machine ID an ID classifier takes held-out normal clips for: names, and counts [true][taken for]."""
+    """Read the confusion matrix of an ID classifier on held-out normal clips: names, counts [true][predicted]."""
     if not path.is_file():
         return None
     with path.open(newline="", encoding="utf-8") as file:
         pairs = [(row["machine_id"], row["taken_for"]) for row in csv.DictReader(file)]
     names = sorted({name for pair in pairs for name in pair})
-    counts = [[pairs.count((true, taken)) for taken in names] for true in names]
-    return {"names": names, "counts": counts, "right": sum(true == taken for true, taken in pairs), "all": len(pairs)}
+    counts = [[pairs.count((true, predicted)) for predicted in names] for true in names]
+    correct = sum(true == predicted for true, predicted in pairs)
+    return {"names": names, "counts": counts, "correct": correct, "all": len(pairs)}
 
 
 def training_curves(path: Path) -> list[Image]:
-    """One figure per quantity (`loss` of `train/loss` and `val/loss`)."""
+    """Draw one figure per quantity (`loss` of `train/loss` and `val/loss`)."""
     curves: dict[str, dict[str, list]] = {}
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:

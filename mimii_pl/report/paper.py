@@ -1,4 +1,4 @@
-"""Tables as they look on paper, drawn: for those who have no LaTeX at hand."""
+"""Draw tables as LaTeX would print them, into a PDF."""
 
 import io
 import textwrap
@@ -11,12 +11,12 @@ from mimii_pl.report.grid import Grid
 
 SIZE = 9  # points of the text
 LINE = 0.19  # inches from line to line
-CHARACTER = 0.078  # inches of a character, about
+CHARACTER = 0.078  # inches, average width of a character
 GAP = 0.25  # inches between columns
 
 
 def to_pdf(grids: Sequence[Grid]) -> bytes:
-    """A page per table."""
+    """Draw tables into a PDF, one per page."""
     content = io.BytesIO()
     with PdfPages(content, metadata={"CreationDate": None}) as pages:
         for grid in grids:
@@ -25,7 +25,7 @@ def to_pdf(grids: Sequence[Grid]) -> bytes:
 
 
 def drawn(grid: Grid) -> Figure:
-    """A table between rules, as the booktabs package of LaTeX sets it; the note under it."""
+    """Draw a table with the rules of LaTeX's booktabs package, and its note below."""
     rows = [grid.heads, *grid.rows, *grid.apart]
     widths = [max(len(row[column]) for row in rows) * CHARACTER + GAP for column in range(len(grid.heads))]
     width = max(sum(widths), 5.0)

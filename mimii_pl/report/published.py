@@ -1,7 +1,7 @@
-"""Published figures as data: `published.csv`, one figure per line with where it comes from.
+"""Published figures: `published.csv`, one figure per line with its source.
 
-Only figures that were read in their source (a paper, a README) stand there, as fractions. They hold for the data and
-the protocol of that source, which `dataset` and `note` name: beside ours they are a landmark, not a rank.
+It holds only figures that were read in their source (a paper, a README), as fractions. They apply to the data and the
+protocol of that source, which `dataset` and `note` name: a reference for our results, not a ranking.
 """
 
 import csv
@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mimii_pl.core.errors import InputError
 
@@ -17,9 +17,9 @@ FILE = Path(__file__).with_name("published.csv")
 
 
 class PublishedFigure(NamedTuple):
-    """One figure, `metric` of a machine ID, or over the IDs of a type where `id` is `mean`, `min` or `max`.
+    """One figure: `metric` of a machine ID, or over all IDs of a machine type where `id` is `mean`, `min` or `max`.
 
-    `machine` is `all` for the mean over the types that the source has. `value` is a fraction.
+    `machine` is `all` for the mean over the machine types of the source. `value` is a fraction.
     """
 
     key: str
@@ -34,17 +34,18 @@ class PublishedFigure(NamedTuple):
 
 @cache
 def everything() -> tuple[PublishedFigure, ...]:
-    """All published figures, in the order of the file."""
+    """Read all published figures, in the order of the file."""
     with FILE.open(newline="", encoding="utf-8") as file:
-        return tuple(PublishedFigure(**{**row, "value": float(row["value"])}) for row in csv.DictReader(file))
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    return tuple(PublishedFigure(**{**row, "value": float(row["value"])}) for row in rows)
 
 
 def published(keys: str | Sequence[str] | None, machines: Collection[str] | None = None) -> list[PublishedFigure]:
-    """Figures of some papers.
+    """Return the figures of some papers.
 
     Args:
         keys: of papers, `kim2021`; `all`: every paper; None: none.
-        machines: machine types whose figures are wanted; None: every type.
+        machines: machine types to return figures of; None: every type.
 
     Raises:
         InputError: there is no such key.

@@ -1,4 +1,4 @@
-"""Published / Here: the figures that a run sets out to reproduce, beside its own."""
+"""Published / Here: published figures next to a run's own results."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,37 +15,36 @@ from mimii_pl.scoring.metrics import SUMMARIES, arithmetic_mean
 from mimii_pl.scoring.results import Result, read_results
 
 COMPARISON_HEADS = ("machine ID", "metric", "Published", "Here", "difference", "source")
-COMPARED_METRICS = RANKING.metrics | DECISIONS.metrics
 SUMMARY_LABELS = SUMMARY_NAMES | {"max": "maximum"}
 NO_FIGURE = "-"
 
 
 def run_comparison(run_dir: Path, results: Sequence[Result]) -> Grid | None:
-    """The table of a run directory; None where its configuration names no published figures for its machines."""
+    """Make the table of a run directory; None where its configuration names no published figures for its machines."""
     config = run_dir / "config.yaml"
     cfg = read_config(run_dir) if config.is_file() else OmegaConf.create()
     grid = compare_published(cfg.get("published"), OmegaConf.select(cfg, "choices.dataset", default=""), results)
-    decided = grid is not None and any(row[1] in DECISIONS.metrics.values() for row in grid.rows)
-    origin = f" Threshold here: {read_facts(run_dir).get('threshold', 'not known')}." if decided else ""
-    return grid and grid._replace(note=grid.note + origin)
+    if grid is None or not any(row[1] in DECISIONS.metrics.values() for row in grid.rows):
+        return grid
+    return grid._replace(note=f"{grid.note} Threshold here: {read_facts(run_dir).get('threshold', 'not recorded')}.")
 
 
 def sweep_comparison(sweep_dir: Path, rows: Sequence[Mapping]) -> Grid | None:
-    """The table over the machine types of a sweep: the run of each that its leaderboard ranks first."""
+    """Make the table over the machine types of a sweep, from the run of each type that is ranked first."""
     first = [sweep_dir / row["run"] for row in rows if row["rank"] == 1]
     results = [result for run in first for result in read_results(run / "results.csv") if result.machine != "all"]
     grid = run_comparison(first[0], results) if first else None
     if grid is None or len(first) == 1:  # the run itself has shown it
         return None
-    return grid._replace(note=f"Here: of each machine type the run ranked first. {grid.note}")
+    return grid._replace(note=f"Here: the first run of each machine type. {grid.note}")
 
 
 def compare_published(keys: Sequence[str] | None, dataset: str, results: Sequence[Result]) -> Grid | None:
-    """Published figures of some papers and what these results have instead.
+    """Compare published figures with results; None where no figure is of the same machine types.
 
     Args:
         keys: of papers; None: none.
-        dataset: what the results are of, `dcase2020`.
+        dataset: data set of the results, `dcase2020`.
         results: of one machine type or several.
     """
     machines = {result.machine for result in results}
@@ -54,21 +53,20 @@ def compare_published(keys: Sequence[str] | None, dataset: str, results: Sequenc
     figures = [figure for figure in figures if figure.machine != "all" or _same_types(figure, machines)]
     if not figures:
         return None
+    heads = RANKING.metrics | DECISIONS.metrics
     order = [*dict.fromkeys(result.machine for result in results if result.machine != "all"), "all"]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for figure in sorted(figures, key=lambda figure: order.index(figure.machine)):
         value = here.get(figure[3:6], math.nan)
-        who = "all types" if figure.machine == "all" else figure.machine
-        name, metric = (
-            f"{who} {SUMMARY_LABELS.get(figure.id, figure.id)}",
-            COMPARED_METRICS.get(figure.metric, figure.metric),
-        )
-        rows.append((name, metric, _cell(figure.value), _cell(value), _cell(value - figure.value), figure.key))
+        machine = "all types" if figure.machine == "all" else figure.machine
+        name = f"{machine} {SUMMARY_LABELS.get(figure.id, figure.id)}"
+        numbers = (_cell(figure.value), _cell(value), _cell(value - figure.value))
+        rows.append((name, heads.get(figure.metric, figure.metric), *numbers, figure.key))
     return Grid("Published / Here", COMPARISON_HEADS, rows, _note(figures, dataset), ranked=False)
 
 
 def _here(results: Sequence[Result]) -> dict[tuple[str, str, str], float]:
-    """Values by machine, ID and metric; with the maximum over IDs, and the mean over types."""
+    """Return values by machine, ID and metric, with the maximum over IDs and the mean over types added."""
     here = {result[:3]: result.value for result in results}
     for machine, name, metric in list(here):
         if name == "mean" and machine != "all":
@@ -81,7 +79,7 @@ def _here(results: Sequence[Result]) -> dict[tuple[str, str, str], float]:
 
 
 def _same_types(figure: PublishedFigure, machines: set[str]) -> bool:
-    """Is a mean over types one over the types that these results are of?"""
+    """Return whether a published mean over machine types is over the types of these results."""
     types = {other.machine for other in published([figure.key])} - {"all"}
     return types == machines - {"all"}
 
@@ -89,7 +87,7 @@ def _same_types(figure: PublishedFigure, machines: set[str]) -> bool:
 def _note(figures: Sequence[PublishedFigure], dataset: str) -> str:
     sources = {figure.key: f"{figure.key}: {figure.paper}; {figure.dataset}, {figure.note}." for figure in figures}
     other = {figure.dataset for figure in figures} - {dataset}
-    warning = f" Other data here: {dataset} is not {' or '.join(sorted(other))}, so the difference is no verdict."
+    warning = f" Other data here: {dataset} is not {' or '.join(sorted(other))}, so the difference proves nothing."
     return " ".join(sources.values()) + (warning if other else "")
 
 

@@ -1,4 +1,4 @@
-"""Finished runs as rankings: one per machine type and data set, best detector first, and how sure the order is."""
+"""Rank finished runs: per machine type and data set, best detector first, with the uncertainty of the order."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,21 +7,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mimii_pl.core.grouping import group_by
 from mimii_pl.core.options import differences, split_options
+from mimii_pl.report.boards import PSEUDO_AUC
 from mimii_pl.report.repeats import AVERAGED_COSTS, averages
 from mimii_pl.scoring.bootstrap import Interval, interval, resampled_auc
-from mimii_pl.scoring.metrics import SUMMARIES, UNDEFINED
+from mimii_pl.scoring.metrics import SUMMARIES, UNDEFINED, measures_of
 from mimii_pl.scoring.results import Result
 from mimii_pl.scoring.scores import ClipScore
 
-RANKING_MEASURES = ("pseudo_auc", "auc", "pauc", "pr_auc", "min_auc")
-OF_DETECTOR = ("dataset.batch_size", "dataset.channel", "dataset.sample_rate", "dataset.seconds")  # not of the clips
+DETECTOR_OPTIONS = (  # options of the data set that belong to the detector: the test clips are the same
+    "dataset.batch_size",
+    "dataset.channel",
+    "dataset.sample_rate",
+    "dataset.seconds",
+)
 
 
 class RecordedRun(NamedTuple):
     """A finished run.
 
-    `options`: choices and values by dotted key, as text. `selection`: how its checkpoint was chosen. `facts`: run.json.
+    Attributes:
+        options: choices and values by dotted key, as text.
+        selection: rule by which its checkpoint was chosen.
+        facts: run.json.
     """
 
     id: str
@@ -36,7 +45,9 @@ class RecordedRun(NamedTuple):
 class Entry(NamedTuple):
     """One detector over the runs that repeat it.
 
-    `means`: `auc` and `auc_std` and so on, of MEASURES and COST. `per_id`: machine ID -> mean AUC.
+    Attributes:
+        means: `auc`, `auc_std` and so on, of the measures of `ranking_heads` and of costs.
+        per_id: machine ID -> mean AUC.
     """
 
     detector: str
@@ -48,9 +59,11 @@ class Entry(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """Detectors that were judged on one machine type of one data set by one protocol, best first.
+    """Detectors evaluated on one machine type of one data set under one protocol, best first.
 
-    `pairs`: (row, column) -> AUC of the row's detector minus that of the column's, or the words why there is none.
+    Attributes:
+        data: name of the data set and protocol.
+        pairs: (row, column) -> AUC of the row's detector minus that of the column's, or the reason why there is none.
     """
 
     machine: str
@@ -60,62 +73,71 @@ class Ranking(NamedTuple):
     pairs: dict[tuple[int, int], Interval | str]
 
 
+def ranking_heads() -> dict[str, str]:
+    """Return name and head of the measures that a ranking shows, the criterion first."""
+    return {measure.name: measure.head for measure in (PSEUDO_AUC, *measures_of("comparison"))}
+
+
 def latest(runs: Iterable[RecordedRun]) -> tuple[list[RecordedRun], list[tuple[str, str]]]:
-    """Of runs that agree in every option, seed included, the first; and (run, reason) of the others."""
+    """Keep the first of the runs that agree in every option, seed included; return (run, reason) of the others too."""
     kept: dict[str, RecordedRun] = {}
-    again = []
+    superseded = []
     for run in runs:
         first = kept.setdefault(repr(split_options(run.options)), run)
         if first is not run:
-            again.append((f"{run.name} {run.id[:8]}", f"run again since, with the same options, as {first.id[:8]}"))
-    return list(kept.values()), again
+            reason = f"superseded by {first.id[:8]}, a later run with the same options"
+            superseded.append((f"{run.name} {run.id[:8]}", reason))
+    return list(kept.values()), superseded
 
 
 def rankings(runs: Sequence[RecordedRun], resamples: int, seed: int) -> list[Ranking]:
-    """Rankings by the honest criterion, the AUC of pseudo-anomalies on held-out normal clips, by data and machine.
+    """Rank runs by the AUC of pseudo-anomalies on held-out normal clips, per data set and machine type.
 
     Args:
-        runs: finished runs; those that differ in seed, fold or ID left out alone are one entry.
+        runs: finished runs; those that differ only in seed, fold or left-out ID are one entry.
         resamples, seed: of the bootstrap.
     """
     from rich.progress import track
 
-    parts = [_parted(run.options) for run in runs]
-    data = _named([world for world, _ in parts], ("dataset", "protocol"), "official")
+    parts = [_split_by_role(run.options) for run in runs]
+    data = _names([on_data for on_data, _ in parts], ("dataset", "protocol"), "official")
     detectors = [""] * len(runs)
-    for where in set(data):  # told apart from those they stand beside
-        rows = [row for row, other in enumerate(data) if other == where]
-        names = _named([parts[row][1] for row in rows], ("model", "backend"), "none")
+    for data_name in set(data):  # a name tells a detector from those on the same data
+        rows = [row for row, other in enumerate(data) if other == data_name]
+        names = _names([parts[row][1] for row in rows], ("model", "backend"), "none")
         for row, name in zip(rows, names, strict=True):
             detectors[row] = name
-    groups: dict[tuple[str, str], dict[str, list[RecordedRun]]] = {}
-    for run, where, what in sorted(zip(runs, data, detectors, strict=True), key=lambda one: one[1:]):
-        groups.setdefault((where, run.options["machine"]), {}).setdefault(what, []).append(run)
-    found = []
-    for (where, machine), of_detector in track(sorted(groups.items()), "comparing", transient=True):
-        entries = sorted((_entry(name, runs) for name, runs in of_detector.items()), key=_honest)
+    named = sorted(zip(data, detectors, runs, strict=True), key=lambda entry: entry[:2])
+    groups = group_by(named, lambda entry: (entry[0], entry[2].options["machine"]))
+    ranked = []
+    for (data_name, machine), group in track(sorted(groups.items()), "comparing", transient=True):
+        by_detector = group_by(group, lambda entry: entry[1])
+        entries = [_entry(name, [run for *_, run in repeats]) for name, repeats in by_detector.items()]
+        entries.sort(key=_by_criterion)
         dataset = entries[0].runs[0].options["dataset"]
-        found.append(Ranking(machine, dataset, where, entries, _pairs(entries, resamples, seed)))
-    return found
+        ranked.append(Ranking(machine, dataset, data_name, entries, _pairs(entries, resamples, seed)))
+    return ranked
 
 
-def _parted(options: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """What a run was judged on, and what was judged."""
-    sides: tuple[dict, dict] = ({}, {})
+def _split_by_role(options: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Split a run's options into those of the test clips and those of the detector; the machine type is neither."""
+    of_clips, of_detector = {}, {}
     for key, value in split_options(options)[0].items():
         group = key.partition(".")[0]
-        if group != "machine":
-            sides[group not in ("dataset", "protocol") or key in OF_DETECTOR][key] = value
-    return sides
+        if group in ("dataset", "protocol") and key not in DETECTOR_OPTIONS:
+            of_clips[key] = value
+        elif group != "machine":
+            of_detector[key] = value
+    return of_clips, of_detector
 
 
-def _named(configs: Sequence[Mapping[str, str]], choices: tuple[str, str], unsaid: str) -> list[str]:
-    """A name per configuration: its two choices (the second unless it is `unsaid`) and what tells it from its peers."""
+def _names(configs: Sequence[Mapping[str, str]], choices: tuple[str, str], default: str) -> list[str]:
+    """Name each configuration: its two choices (the second unless it is the `default`), then its own options."""
     names = [""] * len(configs)
-    kinds = [tuple(config.get(choice, "") for choice in choices) for config in configs]
-    for kind in set(kinds):
-        rows = [row for row, other in enumerate(kinds) if other == kind]
-        head = " + ".join(part for part in kind if part not in ("", unsaid))
+    chosen = [tuple(config.get(choice, "") for choice in choices) for config in configs]
+    for pair in set(chosen):
+        rows = [row for row, other in enumerate(chosen) if other == pair]
+        head = " + ".join(part for part in pair if part not in ("", default))
         for row, options in zip(rows, differences([configs[row] for row in rows]), strict=True):
             names[row] = f"{head} {options}".strip()
     return names
@@ -123,58 +145,62 @@ def _named(configs: Sequence[Mapping[str, str]], choices: tuple[str, str], unsai
 
 def _entry(detector: str, runs: list[RecordedRun]) -> Entry:
     per_id = [_per_id(run.results) for run in runs]
-    ids = dict.fromkeys(name for one in per_id for name in one)
-    means = averages([_measured(run) for run in runs], (*RANKING_MEASURES, *AVERAGED_COSTS))
+    ids = dict.fromkeys(name for of_run in per_id for name in of_run)
+    means = averages([_measured(run) for run in runs], (*ranking_heads(), *AVERAGED_COSTS))
     of_ids = averages(per_id, ids)
     options = runs[0].options
     return Entry(detector, options["model"], options["backend"], runs, means, {name: of_ids[name] for name in ids})
 
 
-def _honest(entry: Entry) -> tuple[float, str]:
-    value = entry.means["pseudo_auc"]
+def _by_criterion(entry: Entry) -> tuple[float, str]:
+    value = entry.means[PSEUDO_AUC.name]
     return (-value if math.isfinite(value) else math.inf, entry.detector)
 
 
 def _measured(run: RecordedRun) -> dict[str, float]:
-    """MEASURES and COST of one run, as far as they are known."""
+    """Return the measures and costs of one run, as far as they are known."""
     machines = {result.machine for result in run.results}
     overall = "all" if "all" in machines else run.results[0].machine
-    mean = {r.metric: r.value for r in run.results if (r.machine, r.id) == (overall, "mean")}
-    least = [r.value for r in run.results if (r.id, r.metric) == ("min", "auc") and math.isfinite(r.value)]
+    means = {r.metric: r.value for r in run.results if (r.machine, r.id) == (overall, "mean")}
     facts = {name: value for name, value in run.facts.items() if isinstance(value, int | float)}
-    return facts | mean | {"min_auc": min(least, default=UNDEFINED)}
+    minima = {}
+    for measure in measures_of("comparison"):
+        if measure.summary == "min":
+            values = [r.value for r in run.results if (r.id, r.metric) == ("min", measure.metric)]
+            minima[measure.name] = min(filter(math.isfinite, values), default=UNDEFINED)
+    return facts | means | minima
 
 
 def _per_id(results: Sequence[Result]) -> dict[str, float]:
     ids = [r for r in results if r.metric == "auc" and r.id not in SUMMARIES]
-    many = len({r.machine for r in ids}) > 1
-    return {f"{r.machine} {r.id}" if many else r.id: r.value for r in ids}
+    several = len({r.machine for r in ids}) > 1
+    return {f"{r.machine} {r.id}" if several else r.id: r.value for r in ids}
 
 
-# --- how sure the order is -------------------------------------------------------------------------------------------
+# --- uncertainty of the order ----------------------------------------------------------------------------------------
 def _pairs(entries: Sequence[Entry], resamples: int, seed: int) -> dict[tuple[int, int], Interval | str]:
-    """A detector's AUC is the mean over its runs; two are compared where their runs scored the very same clips."""
+    """Compare every two detectors whose runs scored the same clips; the AUC of a detector is the mean over its runs."""
     by_clips: dict[tuple, list[tuple[int, list[float]]]] = {}
-    for number, entry in enumerate(entries):
+    for place, entry in enumerate(entries):
         for run in entry.runs:
             clips = sorted(clip for clip in run.clips if clip.label >= 0)
             key = tuple(clip[:5] for clip in clips)
-            by_clips.setdefault(key, []).append((number, [clip.score for clip in clips]))
-    scored: list[dict[tuple, NDArray]] = [{} for _ in entries]
-    for key, of_runs in by_clips.items():
+            by_clips.setdefault(key, []).append((place, [clip.score for clip in clips]))
+    samples: list[dict[tuple, NDArray]] = [{} for _ in entries]  # clips -> resampled AUC of the entry
+    for key, scored in by_clips.items():
         machine, ids, _, _, labels = zip(*key, strict=True) if key else ((),) * 5
-        numbers = np.array([number for number, _ in of_runs])
-        auc = resampled_auc(labels, machine, ids, [scores for _, scores in of_runs], resamples, seed)
-        for number in set(numbers):
-            scored[number][key] = auc[numbers == number].mean(axis=0)
+        places = np.array([place for place, _ in scored])
+        auc = resampled_auc(labels, machine, ids, [scores for _, scores in scored], resamples, seed)
+        for place in set(places):
+            samples[place][key] = auc[places == place].mean(axis=0)
     rows = range(len(entries))
-    return {(a, b): _compared(scored[a], scored[b]) for a in rows for b in rows if a != b}
+    return {(a, b): _difference(samples[a], samples[b]) for a in rows for b in rows if a != b}
 
 
-def _compared(one: dict[tuple, NDArray], other: dict[tuple, NDArray]) -> Interval | str:
-    if one.keys() != other.keys():
-        ours, theirs = ({clip for key in side for clip in key} for side in (one, other))
+def _difference(first: dict[tuple, NDArray], second: dict[tuple, NDArray]) -> Interval | str:
+    if first.keys() != second.keys():
+        ours, theirs = ({clip for key in side for clip in key} for side in (first, second))
         common = len(ours & theirs)
         return f"other test clips: {len(ours)} against {len(theirs)}, {common} in common"
-    found = interval(*(np.mean([side[key] for key in one], axis=0) for side in (one, other)))
-    return found if math.isfinite(found.difference) else "no machine ID has both classes"
+    difference = interval(*(np.mean([side[key] for key in first], axis=0) for side in (first, second)))
+    return difference if math.isfinite(difference.difference) else "no machine ID has both classes"

@@ -1,4 +1,4 @@
-"""The page of a comparison: `compare.html`, one file that needs nothing else."""
+"""The page of a comparison: `compare.html`, a self-contained file."""
 
 import math
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from mimii_pl.report.template import template
 CELL = (0.78, 0.34)  # inches of a cell of the heat map
 
 
-def page(rankings: Sequence[Ranking], tables: Tables, left_out: Sequence[tuple[str, str]]) -> str:
-    """HTML of the rankings with the heat map of each, the tables over machine types, and what was left out and why."""
+def page(rankings: Sequence[Ranking], tables: Tables, skipped: Sequence[tuple[str, str]]) -> str:
+    """Render the rankings with their heat maps, the tables over machine types, and (run, reason) of skipped runs."""
     shown = [
         {
             "grid": grid,
@@ -28,12 +28,12 @@ def page(rankings: Sequence[Ranking], tables: Tables, left_out: Sequence[tuple[s
     ]
     runs = sum(len(entry.runs) for ranking in rankings for entry in ranking.entries)
     return template("compare.html.j2").render(
-        title="Comparison of detectors", runs=runs, rankings=shown, overviews=tables.overviews, left_out=left_out
+        title="Comparison of detectors", runs=runs, rankings=shown, overviews=tables.overviews, skipped=skipped
     )
 
 
 def heat_map(ranking: Ranking) -> Image | None:
-    """AUC of every detector for every machine ID: the darker the better, with the number in each cell."""
+    """Draw the AUC of every detector for every machine ID: darker is better; None without machine IDs."""
     names = list(dict.fromkeys(name for entry in ranking.entries for name in entry.per_id))
     if not names:
         return None

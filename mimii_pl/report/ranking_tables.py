@@ -1,4 +1,4 @@
-"""Rankings as tables of text: per machine type, over machine types, what they cost, pair by pair, and as csv."""
+"""Tables of rankings: per machine type, over machine types, costs, pairs of detectors, and csv."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,23 +9,20 @@ from mimii_pl.core.options import REPEATS, split_options
 from mimii_pl.report.cost import COST_NOTE, COSTS, cost_cell
 from mimii_pl.report.grid import Grid
 from mimii_pl.report.published import PublishedFigure
-from mimii_pl.report.ranking import RANKING_MEASURES, Entry, Ranking
+from mimii_pl.report.ranking import Entry, Ranking, ranking_heads
 from mimii_pl.report.repeats import AVERAGED_COSTS, spread
 from mimii_pl.report.tables import number
 from mimii_pl.scoring.bootstrap import Interval
-from mimii_pl.scoring.metrics import arithmetic_mean
+from mimii_pl.scoring.metrics import arithmetic_mean, measures_of
 
-RANKING_HEADS = {
-    "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "pr_auc": "PR-AUC", "min_auc": "min AUC",
-}  # fmt: skip
 NO_VALUE = "-"
-PUBLISHED_NOTE = "Published figures stand for the data and the protocol of their source and are not ranked among ours:"
+PUBLISHED_NOTE = "Published figures hold for the data and the protocol of their source and are not ranked with ours:"
 
 
 class Tables(NamedTuple):
-    """Everything that is shown of rankings; `rankings`, `costs` and `pairs` have one per ranking.
+    """All tables of a comparison; `rankings`, `costs` and `pairs` have one per ranking.
 
-    `note` and `sources` say what the numbers are and where published ones come from, for all of them at once.
+    `note` explains the numbers of all tables, `sources` names the papers of the published figures.
     """
 
     overviews: list[Grid]
@@ -37,7 +34,7 @@ class Tables(NamedTuple):
 
 
 def tables_of(rankings: Sequence[Ranking], published: Sequence[PublishedFigure], resamples: int) -> Tables:
-    """Tables of rankings, with published figures of the machine types compared set apart."""
+    """Make the tables of rankings; published figures of the same machine types are set apart."""
     machines = {ranking.machine for ranking in rankings}
     figures = [figure for figure in published if figure.machine in machines]
     return Tables(
@@ -51,50 +48,47 @@ def tables_of(rankings: Sequence[Ranking], published: Sequence[PublishedFigure],
 
 
 def ranking_grid(ranking: Ranking, published: Sequence[PublishedFigure], resamples: int) -> Grid:
-    """One machine type: measures of every detector, best first, and how far the first one is ahead of it."""
-    rows = [
-        (
-            entry.detector,
-            str(len(entry.runs)),
-            *(_spread(entry, name) for name in RANKING_MEASURES),
-            _behind(ranking, place),
-        )
-        for place, entry in enumerate(ranking.entries)
-    ]
+    """Make the table of one machine type: measures of every detector, best first, and its distance to the first."""
+    measures = ranking_heads()
+    rows = []
+    for place, entry in enumerate(ranking.entries):
+        to_first = _interval_text(ranking.pairs[place, 0]) if place else ""
+        rows.append((entry.detector, str(len(entry.runs)), *(_spread(entry, name) for name in measures), to_first))
     figures = [figure for figure in published if figure.machine == ranking.machine]
     apart = []
     for paper, of_paper in _papers(figures):
         value = {(figure.metric, figure.id): figure.value for figure in of_paper}
-        places = (("auc", "mean"), ("pauc", "mean"), ("pr_auc", "mean"), ("auc", "min"))
+        places = [(measure.metric, measure.summary) for measure in measures_of("comparison")]
         cells = [number(value[place]) if place in value else NO_VALUE for place in places]
         apart.append((paper, NO_VALUE, NO_VALUE, *cells, NO_VALUE))
-    heads = ("detector", "runs", *(RANKING_HEADS[name] for name in RANKING_MEASURES), "AUC - first [95 %]")
+    heads = ("detector", "runs", *measures.values(), "AUC - first [95 %]")
     note = caption([ranking], resamples)
     return Grid(f"{ranking.machine} ({ranking.data})", heads, rows, note, apart, sources(figures))
 
 
 def cost_grid(ranking: Ranking) -> Grid:
-    """What every detector costs, as far as its runs say; columns that no run has are left out."""
+    """Make the table of costs; columns that no run has are omitted."""
     known = [name for name in AVERAGED_COSTS if any(math.isfinite(entry.means[name]) for entry in ranking.entries)]
     rows = [(entry.detector, *(cost_cell(name, entry.means[name]) for name in known)) for entry in ranking.entries]
     heads = ("detector", *(COSTS[name].head for name in known))
-    note = f"Means over runs; times are those of the machine each run was on. {COST_NOTE}"
+    note = f"Means over runs; each run was timed on its own computer. {COST_NOTE}"
     return Grid(f"Cost, {ranking.machine} ({ranking.data})", heads, rows, note, ranked=False)
 
 
 def pairs_grid(ranking: Ranking) -> Grid:
-    """AUC of each row's detector minus that of each column's."""
+    """Make the table of pairs: AUC of each row's detector minus that of each column's."""
     names = [entry.detector for entry in ranking.entries]
-    rows = [
-        (name, *(NO_VALUE if row == column else _interval(ranking.pairs[row, column]) for column in range(len(names))))
-        for row, name in enumerate(names)
-    ]
+    pairs = ranking.pairs
+    rows = []
+    for row, name in enumerate(names):
+        cells = (_interval_text(pairs[row, column]) if row != column else NO_VALUE for column in range(len(names)))
+        rows.append((name, *cells))
     heads = ("AUC of the row minus that of the column", *names)
     return Grid(f"Every pair, {ranking.machine} ({ranking.data})", heads, rows, ranked=False)
 
 
 def overviews(rankings: Sequence[Ranking], published: Sequence[PublishedFigure]) -> list[Grid]:
-    """Per data set with several machine types: one row per detector, a column per type (AUC / pAUC), and their mean."""
+    """Make a table per data set with several machine types: a row per detector, a column per type (AUC / pAUC)."""
     grids = []
     for data, group in groupby(rankings, key=lambda ranking: ranking.data):
         single = [ranking for ranking in group if ranking.machine != "all"]
@@ -123,32 +117,30 @@ def _overview(data: str, rankings: Sequence[Ranking], published: Sequence[Publis
 
 
 def _criterion(values: dict[str, dict[str, float]], machines: Sequence[str]) -> tuple[bool, float]:
-    """Those that were judged on every machine type first, the best of them first."""
+    """Sort key: detectors evaluated on every machine type first, best first."""
     mean = arithmetic_mean([of_machine["pseudo_auc"] for of_machine in values.values()])
     return (any(machine not in values for machine in machines), -mean if math.isfinite(mean) else math.inf)
 
 
 def _across(name: str, values: dict[str, dict[str, float]], machines: Sequence[str]) -> tuple[str, ...]:
-    """Cells `.851 / .819`; the mean only where no type is missing."""
+    """Format a row of `_overview`: cells `.851 / .819`, and the mean unless a type is missing."""
     columns = [[values.get(machine, {}).get(metric, math.nan) for machine in machines] for metric in ("auc", "pauc")]
     for column in columns:
         column.append(math.nan if any(map(math.isnan, column)) else arithmetic_mean(column))
-    return (name, *(" / ".join(map(_number, cost_cell)) for cost_cell in zip(*columns, strict=True)))
+    return (name, *(" / ".join(map(_number, pair)) for pair in zip(*columns, strict=True)))
 
 
 def csv_rows(rankings: Iterable[Ranking], published: Sequence[PublishedFigure]) -> list[dict]:
-    """Every number at full precision: a row per detector, machine type and data set, then the published figures."""
+    """Make the rows of compare.csv, at full precision: per detector, machine type and data set, then published ones."""
     rows = []
     for ranking in rankings:
         for place, entry in enumerate(ranking.entries):
-            found = ranking.pairs.get((place, 0))
-            sure = found._asdict() if isinstance(found, Interval) else {}
-            rows.append({
-                "kind": "here", "data": ranking.data, "machine": ranking.machine, "rank": place + 1,
-                "detector": entry.detector, "model": entry.model, "backend": entry.backend, "runs": len(entry.runs),
-                **entry.means, **{f"to_first_{name}": value for name, value in sure.items()},
-                "run_ids": " ".join(run.id for run in entry.runs),
-            })  # fmt: skip
+            to_first = ranking.pairs.get((place, 0))
+            interval = to_first._asdict() if isinstance(to_first, Interval) else {}
+            row = {"kind": "here", "data": ranking.data, "machine": ranking.machine, "rank": place + 1}
+            row |= {"detector": entry.detector, "model": entry.model, "backend": entry.backend}
+            row |= {"runs": len(entry.runs), "run_ids": " ".join(run.id for run in entry.runs)}
+            rows.append(row | entry.means | {f"to_first_{name}": value for name, value in interval.items()})
     machines = {ranking.machine for ranking in rankings}
     for paper, figures in _papers([figure for figure in published if figure.machine in machines]):
         for machine in dict.fromkeys(figure.machine for figure in figures):
@@ -160,13 +152,13 @@ def csv_rows(rankings: Iterable[Ranking], published: Sequence[PublishedFigure]) 
     return rows
 
 
-# --- words -----------------------------------------------------------------------------------------------------------
+# --- notes -----------------------------------------------------------------------------------------------------------
 def caption(rankings: Sequence[Ranking], resamples: int) -> str:
-    """What the numbers of a ranking are: protocol, averages, repeats, selection rule, and what the interval is."""
+    """Explain the numbers of rankings: protocol, averages, repeats, selection rule and interval."""
     return (
         f"{_protocol(rankings)} AUC - first: difference to the first row with its 95 % interval, paired bootstrap over "
-        f"the test clips, drawn within each machine ID and label, {resamples} resamples, mean over runs; * where 0 "
-        "lies outside."
+        f"the test clips, drawn within each machine ID and label, {resamples} resamples, mean over runs; * if 0 lies "
+        "outside."
     )
 
 
@@ -179,18 +171,27 @@ def _protocol(rankings: Sequence[Ranking]) -> str:
                 repeats.setdefault(key.removeprefix("protocol."), set()).add(value)
     repeated = "; ".join(f"{key} {', '.join(sorted(values))}" for key, values in repeats.items())
     selection = "; ".join(sorted({run.selection for run in runs} - {""}))
-    split = ", ".join(
-        sorted({f"protocol {run.options.get('protocol', '')} of {run.options['dataset']}" for run in runs})
-    )
+    splits = {f"protocol {run.options.get('protocol', '')} of {run.options['dataset']}" for run in runs}
     return (
-        f"Split: {split}. AUC, pAUC (false-positive rate up to .1, chance .5) and PR-AUC: arithmetic mean over machine "
-        f"IDs; min AUC: the worst ID. ±: standard deviation over runs ({repeated}). Checkpoint: {selection}. Ranked by "
-        "the AUC of pseudo-anomalies on held-out normal clips (pseudo AUC): no test label is read to choose or to rank."
+        f"Split: {', '.join(sorted(splits))}. {_measures_note()} ±: standard deviation over runs ({repeated}). "
+        f"Checkpoint: {selection}. Ranked by the AUC of pseudo-anomalies on held-out normal clips (pseudo AUC): no "
+        "test label is read to choose or to rank."
     )
+
+
+def _measures_note() -> str:
+    means, minima = [], []
+    for measure in measures_of("comparison"):
+        if measure.summary == "mean":
+            means.append(f"{measure.head} ({measure.note})" if measure.note else measure.head)
+        else:
+            minima.append(f"; {measure.head}: {measure.note}")
+    listed = f"{', '.join(means[:-1])} and {means[-1]}" if len(means) > 1 else means[0]
+    return f"{listed}: arithmetic mean over machine IDs{''.join(minima)}."
 
 
 def sources(figures: Sequence[PublishedFigure]) -> str:
-    """Where published figures come from, and those of single machine IDs."""
+    """Name the sources of published figures, and list the figures of single machine IDs."""
     texts = []
     for paper, of_paper in _papers(figures):
         per_id = [f for f in of_paper if f.id.startswith("id_") and f.metric == "auc"]
@@ -203,15 +204,11 @@ def _papers(figures: Sequence[PublishedFigure]) -> list[tuple[str, list[Publishe
     return [(paper, list(group)) for paper, group in groupby(figures, key=lambda figure: figure.paper)]
 
 
-def _behind(ranking: Ranking, place: int) -> str:
-    return _interval(ranking.pairs[place, 0]) if place else ""
-
-
-def _interval(found: Interval | str) -> str:
-    if isinstance(found, str):
-        return found
-    difference, low, high = (number(abs(value)) if value >= 0 else f"-{number(-value)}" for value in found)
-    return f"{difference} [{low}, {high}]" + " *" * found.is_clear
+def _interval_text(interval: Interval | str) -> str:
+    if isinstance(interval, str):
+        return interval
+    difference, low, high = (number(abs(value)) if value >= 0 else f"-{number(-value)}" for value in interval)
+    return f"{difference} [{low}, {high}]{' *' if interval.is_clear else ''}"
 
 
 def _spread(entry: Entry, name: str) -> str:

@@ -1,53 +1,57 @@
-"""Runs that repeat one another, over seeds, folds or IDs left out: which they are, their mean and deviation."""
+"""Repeated runs, over seeds, folds or left-out IDs: group them, and compute means and standard deviations."""
 
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.table import Table
+
+from mimii_pl.core.grouping import group_by
 from mimii_pl.core.options import is_repeat
-from mimii_pl.report import class_leaderboard
+from mimii_pl.report.boards import Board, board_of
 from mimii_pl.report.cost import COSTS
+from mimii_pl.report.tables import number
 
 TEXT_COLUMNS = ("machine", "target", "model", "backend", "overrides")
-HEADS = {
-    "rank": "#", "pseudo_auc": "pseudo AUC", "auc": "AUC", "pauc": "pAUC", "min_auc": "min", "level_auc": "level",
-    **{name: figure.head for name, figure in COSTS.items()},
-}  # fmt: skip
-AVERAGED = ("pseudo_auc", "auc", "pauc", "min_auc", "level_auc")
-AVERAGED_COSTS = [name for name in COSTS if name != "best_batch"]  # a mean batch size would be none that was timed
+AVERAGED_COSTS = [name for name in COSTS if name != "best_batch"]  # the mean would be a batch size that was never timed
 
 
-def summarise(rows: list[dict]) -> list[dict]:
-    """Mean and standard deviation over the runs that differ in seed, fold or ID left out alone, best first; of what
-    they cost, the mean.
+def summarise(rows: Sequence[dict]) -> list[dict]:
+    """Average runs that differ only in seed, fold or left-out ID: mean and standard deviation, best first.
 
-    Empty where no run is repeated. Standard deviations are those of a sample (n - 1).
+    Of costs, only the mean is computed. Standard deviations are those of a sample (n - 1). Empty where no run is
+    repeated.
     """
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        groups.setdefault((row["machine"], row["model"], row["backend"], row["group"]), []).append(row)
+    groups = group_by(rows, lambda row: (row["machine"], row["model"], row["backend"], row["group"]))
     if all(len(runs) == 1 for runs in groups.values()):
         return []
-    summary = []
-    for (machine, model, backend, _), runs in groups.items():
-        options = [item for item in runs[0]["overrides"].split() if not is_repeat(item.split("=")[0])]
-        line = {"machine": machine, "model": model, "backend": backend, "overrides": " ".join(options)}
-        line |= {"target": runs[0]["target"]} if "target" in runs[0] else {}
-        line["runs"] = len(runs)
-        costs = {name: statistics.fmean(run[name] for run in runs) for name in AVERAGED_COSTS}
-        measures = AVERAGED if "pseudo_auc" in runs[0] else class_leaderboard.CLASS_COLUMNS[1:]
-        summary.append(line | averages(runs, measures) | costs)
-    return sorted(summary, key=lambda line: (line["machine"], line.get("target", ""), -line[_first(line)]))
+    lines = [_summary(runs) for runs in groups.values()]
+    return sorted(lines, key=lambda line: (line["machine"], line.get("target", ""), -line[board_of(line).criterion]))
 
 
-def _first(line: Mapping[str, Any]) -> str:
-    """What lines are sorted by."""
-    return "pseudo_auc" if "pseudo_auc" in line else class_leaderboard.CLASS_CRITERION
+def _summary(runs: Sequence[dict]) -> dict:
+    first = runs[0]
+    options = [item for item in first["overrides"].split() if not is_repeat(item.split("=")[0])]
+    line = {name: first[name] for name in ("task", "machine", "model", "backend")} | {"overrides": " ".join(options)}
+    if "target" in first:
+        line["target"] = first["target"]
+    line["runs"] = len(runs)
+    costs = {name: statistics.fmean(run[name] for run in runs) for name in AVERAGED_COSTS}
+    return line | averages(runs, board_of(first).heads) | costs
+
+
+def summary_columns(lines: Iterable[dict]) -> list[str]:
+    """Return the columns of `summary.csv`: all that a line has, but for its task's class."""
+    return list(dict.fromkeys(name for line in lines for name in line if name != "task"))
 
 
 def averages(runs: Sequence[Mapping[str, float]], names: Iterable[str]) -> dict[str, float]:
-    """`name`: mean over the runs that have it; `name_std`: standard deviation of a sample, NaN for one run."""
+    """Average numbers over runs.
+
+    Returns:
+        `<name>`: mean over the runs that have it; `<name>_std`: standard deviation of a sample, NaN for one run.
+    """
     line = {}
     for name in names:
         values = [run[name] for run in runs if math.isfinite(run.get(name, math.nan))]
@@ -56,31 +60,21 @@ def averages(runs: Sequence[Mapping[str, float]], names: Iterable[str]) -> dict[
     return line
 
 
-def summary_table(repeated: Sequence[dict]) -> Any:
-    """What `summarise` found, for the terminal (a rich table)."""
-    from rich.table import Table
-
-    caption = "Mean ± standard deviation over seeds, folds or IDs left out."
+def summary_table(board: Board, lines: Sequence[dict]) -> Table:
+    """Return lines of `summarise`, all of one task, as a table for the terminal."""
+    caption = "Mean ± standard deviation over seeds, folds or left-out IDs."
     table = Table(title="Over repeated runs", caption=caption, caption_justify="left", box=None, padding=(0, 1))
-    varied = [name for name in ("backend", "overrides") if len({line[name] for line in repeated}) > 1]
-    measures = (
-        ("pseudo_auc", "auc", "pauc", "min_auc") if "pseudo_auc" in repeated[0] else class_leaderboard.CLASS_COLUMNS[1:]
-    )
-    names = ("machine", *(("target",) if "target" in repeated[0] else ()), "model", *varied, "runs", *measures)
+    varied = [name for name in ("backend", "overrides") if len({line[name] for line in lines}) > 1]
+    names = (*board.labels, "model", *varied, "runs", *board.repeated)
     for name in names:
-        table.add_column(
-            (HEADS | class_leaderboard.CLASS_HEADS).get(name, name),
-            justify="left" if name in TEXT_COLUMNS else "right",
-            overflow="fold",
-        )
-    for line in repeated:
-        table.add_row(*(spread(line, name) if name in measures else str(line[name]) for name in names))
+        justify: Any = "left" if name in TEXT_COLUMNS else "right"
+        table.add_column(board.heads.get(name, name), justify=justify, overflow="fold")
+    for line in lines:
+        table.add_row(*(spread(line, name) if name in board.repeated else str(line[name]) for name in names))
     return table
 
 
 def spread(line: Mapping[str, float], name: str) -> str:
-    """Mean and deviation of `averages` as text, `.744±.012`; the mean alone of a single run."""
-    from mimii_pl.report.tables import number
-
+    """Return mean and deviation of `averages` as text, `.744±.012`; the mean alone for a single run."""
     deviation = line[f"{name}_std"]
-    return number(line[name]) + (f"±{number(deviation)}" if math.isfinite(deviation) else "")
+    return f"{number(line[name])}±{number(deviation)}" if math.isfinite(deviation) else number(line[name])

@@ -1,4 +1,4 @@
-"""What a finished run ends with on the screen: its tables, its page, what it costs, where the files are."""
+"""Print the end of a run: its tables, its costs, and the paths of its files."""
 
 from collections.abc import Sequence
 from functools import singledispatch
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mimii_pl.core.docs import CLASSIFY_GUIDE, RESULTS_GUIDE
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report import class_tables
 from mimii_pl.report.class_page import write_class_report
@@ -37,12 +38,14 @@ def show_run(
     """Write the page of a run and show its tables.
 
     Args:
-        task: what the run was asked for; each task has its own tables.
-        criterion: the number made of held-out clips that runs are compared by.
-        title: what was run.
-        caption: how the checkpoint was chosen, and the seed.
+        task: the run's task; each has its own tables.
+        scorer: loads clips and explains scores.
+        results: of the test clips.
+        criterion: computed from held-out clips, to compare runs by.
+        title: names the run.
+        caption: selection rule of the checkpoint, and the seed.
         clips: clips to show per list and machine ID.
-        seconds: of each clip that can be heard, at most.
+        seconds: length of each clip that can be played, at most.
     """
     raise NotImplementedError(f"no tables for {type(task).__name__}")
 
@@ -69,9 +72,9 @@ def _show_anomaly(
         console.print(to_rich(comparison))
     console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
     (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
-    called = f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
-    console.print(called, soft_wrap=True)
-    _show_files(console, run_dir, {"report": page, "scores": run_dir / "scores.csv"})
+    counts = f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
+    console.print(counts, soft_wrap=True)
+    _show_files(console, run_dir, {"report": page, "scores": run_dir / "scores.csv"}, RESULTS_GUIDE)
 
 
 @show_run.register
@@ -93,10 +96,10 @@ def _show_classification(
     for grid in (class_tables.all_classes(results, title, caption), class_tables.each_class(results)):
         console.print(to_rich(grid))
     console.print(f"balanced accuracy on held-out clips: {criterion:.3f}")
-    _show_files(console, run_dir, {"report": page, "clips": run_dir / "predictions.csv"})
+    _show_files(console, run_dir, {"report": page, "clips": run_dir / "predictions.csv"}, CLASSIFY_GUIDE)
 
 
-def _show_files(console: Console, run_dir: Path, files: dict[str, Path]) -> None:
+def _show_files(console: Console, run_dir: Path, files: dict[str, Path], guide: str) -> None:
     console.print(cost_lines(read_facts(run_dir)), highlight=False, soft_wrap=True)
-    for what, path in (files | {"run": run_dir}).items():
-        console.print(f"{what:>7}: {path}", soft_wrap=True)
+    for name, path in {**files, "run": run_dir, "guide": guide}.items():
+        console.print(f"{name:>7}: {path}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Results as tables: on the terminal, in markdown and (through `rows`) in the report; the scores behind it."""
+"""Results of a run as tables, for the terminal and for the report."""
 
 import math
 import os
@@ -9,8 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from mimii_pl.scoring.metrics import SUMMARIES
-from mimii_pl.scoring.results import LEVEL, Result
+from mimii_pl.scoring.metrics import SUMMARIES, Kind, metrics_of
+from mimii_pl.scoring.results import Result
 
 SUMMARY_NAMES = {"mean": "mean", "hmean": "harmonic mean", "min": "minimum"}
 OFFICIAL_LABELS = {
@@ -22,43 +22,58 @@ UNDEFINED_TEXT = "undefined"
 
 
 class Sheet(NamedTuple):
-    """What a table shows: heads of metrics, of those only some results have, of counts; which summaries; its note."""
+    """A kind of table: the columns and rows it shows.
 
-    metrics: dict[str, str]
+    Attributes:
+        kinds: of the metrics that it has columns for.
+        optional: name -> head of metrics that only some results have.
+        counts: name -> head of numbers of clips.
+        counts_note: explains the counts.
+        summaries: over machine IDs, a row each.
+    """
+
+    kinds: tuple[Kind, ...]
     optional: dict[str, str]
     counts: dict[str, str]
+    counts_note: str
     summaries: tuple[str, ...]
-    note: str
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Name and head of each metric."""
+        return {metric.name: metric.head for metric in metrics_of(*self.kinds)}
+
+    @property
+    def note(self) -> str:
+        """Explanation of the columns and rows."""
+        notes = [f"{metric.head}: {metric.note}" for metric in metrics_of(*self.kinds) if metric.note]
+        if self.counts_note:
+            notes.append(self.counts_note)
+        return "; ".join([*notes, "mean: arithmetic mean over IDs", "undefined values are omitted."])
 
 
 RANKING = Sheet(
-    metrics={"auc": "AUC", "pauc": "pAUC", "pr_auc": "PR-AUC", LEVEL: "level"},
+    kinds=("scores", "level"),
     optional={
         f"{name}_{domain}": f"{head} {domain}"
         for domain in ("source", "target")
         for name, head in (("auc", "AUC"), ("pauc", "pAUC"))
     },
     counts={"n_normal": "normal", "n_anomalous": "anomalous"},
+    counts_note="",
     summaries=("mean", "hmean", "min"),
-    note="pAUC: false-positive rate up to .1, chance .5; level: AUC of the clip's level alone, to be beaten; "
-    "mean: arithmetic mean over IDs; undefined values are left out.",
 )
 DECISIONS = Sheet(
-    metrics={
-        "accuracy": "acc.", "balanced_accuracy": "bal.", "precision": "prec.", "recall": "rec.",
-        "f1": "F1", "specificity": "spec.",
-    },
+    kinds=("decisions",),
     optional={},
     counts={"n_tp": "TP", "n_fn": "FN", "n_fp": "FP", "n_tn": "TN"},
+    counts_note="TP: anomalies found, FN: missed, FP: false alarms, TN: normal clips called normal",
     summaries=("mean",),
-    note="acc.: accuracy; bal.: balanced accuracy, the mean of recall and specificity; prec.: precision; TP: anomalies "
-    "found, FN: missed, FP: false alarms, TN: normal clips called normal; mean: arithmetic mean over IDs; "
-    "undefined values are left out.",
-)  # fmt: skip
+)
 
 
 class TableRow(NamedTuple):
-    """One line of the table as text; the cells follow `columns`. `is_summary`: over machine IDs, not of one."""
+    """A row as text, with a cell per column; `is_summary`: a mean or minimum over machine IDs."""
 
     cells: tuple[str, ...]
     is_summary: bool
@@ -66,7 +81,7 @@ class TableRow(NamedTuple):
 
 
 def short_names(files: Sequence[str]) -> dict[str, str]:
-    """Each file relative to the deepest folder that holds them all: whose computer it was is nobody's business."""
+    """Return each file's path relative to their common folder, so that a page that is shared names no computer."""
     try:
         folder = os.path.commonpath([os.path.dirname(file) for file in files])
     except ValueError:  # no files, or absolute and relative paths
@@ -75,36 +90,38 @@ def short_names(files: Sequence[str]) -> dict[str, str]:
 
 
 def headlines(results: Iterable[Result]) -> list[dict]:
-    """Per machine type: mean AUC, and the machine ID served worst."""
+    """Return per machine type its mean AUC, its worst machine ID, and how many IDs are defined and undefined."""
     aucs = [result for result in results if result.metric == "auc" and result.machine != "all"]
     lines = []
     for mean in (result for result in aucs if result.id == "mean"):
         ids = [r for r in aucs if r.machine == mean.machine and r.id not in SUMMARIES]
         defined = [r for r in ids if not math.isnan(r.value)]
         worst = min(defined, key=lambda r: r.value, default=mean)
-        lines.append({"machine": mean.machine, "auc": mean.value, "worst": worst.id, "least": worst.value,
-                      "ids": len(defined), "undefined": len(ids) - len(defined)})  # fmt: skip
+        line = {"machine": mean.machine, "auc": mean.value, "worst": worst.id, "least": worst.value}
+        lines.append({**line, "ids": len(defined), "undefined": len(ids) - len(defined)})
     return lines
 
 
 def number(value: float) -> str:
-    """A metric with three decimals and no leading zero, `.744`; `undefined` for NaN."""
+    """Return a metric as text with three decimals and no leading zero, `.744`; `undefined` for NaN."""
     return UNDEFINED_TEXT if math.isnan(value) else f"{value:.3f}".removeprefix("0")
 
 
 def table_columns(results: Iterable[Result], sheet: Sheet = RANKING) -> list[str]:
-    """Heads of the table that these results fill."""
+    """Return the heads of the table of these results."""
     return ["machine ID", *_metrics(results, sheet).values(), *sheet.counts.values()]
 
 
 def _metrics(results: Iterable[Result], sheet: Sheet) -> dict[str, str]:
-    found = {result.metric for result in results}
-    return sheet.metrics | {name: head for name, head in sheet.optional.items() if name in found}
+    present = {result.metric for result in results}
+    return sheet.metrics | {name: head for name, head in sheet.optional.items() if name in present}
 
 
 def table_rows(results: Iterable[Result], sheet: Sheet = RANKING) -> list[TableRow]:
-    """Lines of the table in the order of the results: the IDs of a machine type, then its summary; none without any of
-    the table's metrics."""
+    """Return the rows of the table in the order of the results: the IDs of a machine type, then its summaries.
+
+    Empty without any of the table's metrics.
+    """
     results = list(results)
     metrics = _metrics(results, sheet)
     grouped: dict[tuple[str, str], dict[str, float]] = {}
@@ -112,22 +129,22 @@ def table_rows(results: Iterable[Result], sheet: Sheet = RANKING) -> list[TableR
         shown = result.metric in metrics or result.metric in sheet.counts
         if shown and (result.id not in SUMMARIES or result.id in sheet.summaries):
             grouped.setdefault((result.machine, result.id), {})[result.metric] = result.value
-    kinds = [(machine, name in SUMMARIES) for machine, name in grouped]
+    sections = [(machine, name in SUMMARIES) for machine, name in grouped]
     return [
-        TableRow(_cells(*key, grouped[key], metrics, sheet), kind[1], following != kind)
-        for key, kind, following in zip(grouped, kinds, [*kinds, None][1:], strict=True)
+        TableRow(_cells(*key, grouped[key], metrics, sheet), section[1], following != section)
+        for key, section, following in zip(grouped, sections, [*sections, None][1:], strict=True)
     ]
 
 
 def table_note(results: Iterable[Result], caption: str = "", sheet: Sheet = RANKING) -> str:
-    """What the numbers are; `caption` adds what the caller knows: selection rule, seed, origin of the threshold."""
+    """Explain the numbers of a table; `caption` adds the selection rule, the seed or the origin of the threshold."""
     official = [(r.metric, f"{r.machine} {number(r.value)}") for r in results if r.metric in OFFICIAL_LABELS]
     scores = f"{OFFICIAL_LABELS[official[0][0]]}: {', '.join(text for _, text in official)}." if official else ""
     return " ".join(part for part in (sheet.note, scores if sheet is RANKING else "", caption) if part)
 
 
 def results_table(results: Iterable[Result], title: str, caption: str = "", sheet: Sheet = RANKING) -> Table:
-    """Table for the terminal: one row per machine ID, the summary of each machine type set apart."""
+    """Return the table for the terminal: one row per machine ID, the summaries of each machine type set apart."""
     results = list(results)
     text = escape(table_note(results, caption, sheet))
     table = Table(title=escape(title), caption=text, box=SIMPLE_HEAD, caption_justify="left")
@@ -140,20 +157,13 @@ def results_table(results: Iterable[Result], title: str, caption: str = "", shee
     return table
 
 
-def to_markdown(results: Iterable[Result], caption: str = "", sheet: Sheet = RANKING) -> str:
-    """The same table in markdown, summary rows in bold, followed by the note."""
-    results = list(results)
-    heads = table_columns(results, sheet)
-    lines = [heads, (":--", *["--:"] * (len(heads) - 1))]
-    for row in table_rows(results, sheet):
-        cells = (cell.replace("|", r"\|") for cell in row.cells)
-        lines.append([f"**{cell}**" if cell and row.is_summary else cell for cell in cells])
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", table_note(results, caption, sheet), ""])
-
-
 def _cells(machine: str, name: str, values: dict[str, float], metrics: Iterable[str], sheet: Sheet) -> tuple[str, ...]:
+    """Format a row; a metric that it lacks is undefined, except for those that only some results have."""
     label = "all types" if name in SUMMARIES and machine == "all" else machine
-    known = (metric in values or (metric in sheet.metrics and metric != LEVEL) for metric in metrics)
-    cells = (number(values.get(metric, math.nan)) if one else "" for metric, one in zip(metrics, known, strict=True))
+    level = [metric.name for metric in metrics_of("level")]
+    cells = []
+    for metric in metrics:
+        expected = metric in values or (metric in sheet.metrics and metric not in level)
+        cells.append(number(values.get(metric, math.nan)) if expected else "")
     counts = (f"{values[count]:.0f}" if count in values else "" for count in sheet.counts)
     return f"{label} {SUMMARY_NAMES.get(name, name)}", *cells, *counts

@@ -1,4 +1,4 @@
-"""Pages are made of templates: every value is escaped, and a missing one is an error."""
+"""Load the templates of pages: every value is escaped, and a missing one is an error."""
 
 from pathlib import Path
 
@@ -8,10 +8,13 @@ from mimii_pl.report.tables import number
 
 
 def template(name: str) -> Template:
-    """The template of that name in this folder; the filter `number` writes a metric."""
+    """Load a template of this folder by name; its filter `number` formats a metric."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["number"] = number
     return environment.get_template(name)

@@ -1,1 +1,1 @@
-"""Scoring of recordings, few or very many, with a finished run."""
+"""Scoring with a finished run: recordings, few or very many, metrics and results."""

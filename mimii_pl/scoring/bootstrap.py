@@ -1,8 +1,8 @@
-"""Is one detector really better than another on these clips? The paired bootstrap over test clips.
+"""Paired bootstrap over test clips: is one detector better than another beyond chance?
 
-Clips are drawn with replacement within each machine ID and label, the same ones for every detector, so that what all of
-them find hard cancels out of a difference. It says how far a difference depends on which clips were recorded; how far
-it depends on chance in training, the deviation over seeds says.
+Clips are drawn with replacement within each machine ID and label, the same ones for every detector, so that clips that
+are hard for all of them cancel out of a difference. The interval shows how far a difference depends on which clips were
+recorded; how far it depends on chance in training is shown by the deviation over seeds.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Interval(NamedTuple):
-    """Difference of two AUCs over the clips as they are, and the interval that holds it with the given confidence."""
+    """Difference of two AUCs over the original clips, and its confidence interval."""
 
     difference: float
     low: float
@@ -21,55 +21,59 @@ class Interval(NamedTuple):
 
     @property
     def is_clear(self) -> bool:
-        """True where 0, no difference, lies outside."""
+        """True if the interval excludes 0, no difference."""
         return self.low > 0 or self.high < 0
 
 
 def resampled_auc(
     labels: ArrayLike, machine: Sequence[str], machine_id: Sequence[str], scores: ArrayLike, resamples: int, seed: int
 ) -> NDArray:
-    """AUC of several detectors over the same resamples of the same clips: mean over machine IDs, then over types.
+    """Compute AUCs of several detectors over the same resamples: mean over machine IDs, then over machine types.
 
     Args:
         labels: [N] 0 normal, 1 anomalous.
-        machine, machine_id: [N] whose clip each is.
+        machine, machine_id: [N] machine type and ID of each clip.
         scores: [R, N] of R detectors (or runs), higher = more anomalous.
-        resamples: B, how often clips are drawn.
-        seed: of drawing them.
+        resamples: B, number of resamples.
+        seed: of the resamples.
 
     Returns:
-        [R, 1 + B]: over the clips as they are, then over each resample. An ID with one class does not enter; NaN where
-        no ID has both.
+        [R, 1 + B]: over the original clips, then over each resample. IDs with one class are skipped; NaN if no ID has
+        both.
+
+    >>> resampled_auc([0, 0, 1], ["fan"] * 3, ["id_00"] * 3, [[0.1, 0.3, 0.2]], resamples=0, seed=0)
+    array([[0.5]])
     """
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     rng = np.random.default_rng(seed)
     types: dict[str, dict[str, list[int]]] = {}
-    for row, (name, one) in enumerate(zip(machine, machine_id, strict=True)):
-        types.setdefault(name, {}).setdefault(one, []).append(row)
+    for row, (name, id_) in enumerate(zip(machine, machine_id, strict=True)):
+        types.setdefault(name, {}).setdefault(id_, []).append(row)
     means = []
     for _, ids in sorted(types.items()):
         groups = [np.array(rows) for _, rows in sorted(ids.items()) if len(np.unique(labels[rows])) == 2]
-        of_ids = [_resampled_group(labels[rows], scores[:, rows], resamples, rng) for rows in groups]
-        means += [np.mean(of_ids, axis=0)] if of_ids else []
+        aucs = [_resampled_group(labels[rows], scores[:, rows], resamples, rng) for rows in groups]
+        if aucs:
+            means.append(np.mean(aucs, axis=0))
     return np.mean(means, axis=0) if means else np.full((len(scores), 1 + resamples), np.nan)
 
 
 def _resampled_group(labels: NDArray, scores: NDArray, resamples: int, rng: np.random.Generator) -> NDArray:
-    """[R, 1 + B] of one machine ID."""
+    """Compute the AUCs of one machine ID, [R, 1 + B]."""
     normal, anomalous = scores[:, labels == 0], scores[:, labels == 1]
-    times = [_drawn(part.shape[1], resamples, rng) for part in (normal, anomalous)]
-    return np.stack([weighted_auc(*parts, *times) for parts in zip(normal, anomalous, strict=True)])
+    counts = [_draw(part.shape[1], resamples, rng) for part in (normal, anomalous)]
+    return np.stack([weighted_auc(*parts, *counts) for parts in zip(normal, anomalous, strict=True)])
 
 
-def _drawn(n: int, resamples: int, rng: np.random.Generator) -> NDArray:
-    """How often each of n clips is taken: once each, then in B draws of n with replacement, [1 + B, n]."""
+def _draw(n: int, resamples: int, rng: np.random.Generator) -> NDArray:
+    """Count how often each of n clips is taken: once each, then in B draws of n with replacement, [1 + B, n]."""
     return np.vstack([np.ones((1, n), int), rng.multinomial(n, np.full(n, 1 / n), size=resamples)])
 
 
 def weighted_auc(normal: NDArray, anomalous: NDArray, of_normal: NDArray, of_anomalous: NDArray) -> NDArray:
-    """AUC where clips count several times: the share of pairs in which the anomalous clip scores above the normal one.
+    """Compute the AUC of weighted clips: the share of pairs in which the anomalous clip has the higher score.
 
-    Ties count half. By ranks: how many normal clips lie below an anomalous one is a sum over the sorted normal ones.
+    Ties count half. Normal clips below an anomalous one are counted by a cumulative sum over the sorted normal clips.
 
     Args:
         normal, anomalous: [N0] and [N1] scores.
@@ -77,6 +81,9 @@ def weighted_auc(normal: NDArray, anomalous: NDArray, of_normal: NDArray, of_ano
 
     Returns:
         [B].
+
+    >>> weighted_auc(np.array([0.0, 2.0]), np.array([1.0]), np.array([[1, 1], [3, 1]]), np.array([[1], [1]]))
+    array([0.5 , 0.75])
     """
     order = np.argsort(normal)
     upto = np.zeros((len(of_normal), len(normal) + 1))  # normal clips up to each rank
@@ -87,7 +94,11 @@ def weighted_auc(normal: NDArray, anomalous: NDArray, of_normal: NDArray, of_ano
 
 
 def interval(one: NDArray, other: NDArray, confidence: float = 0.95) -> Interval:
-    """Difference `one - other` of two rows of `resampled_auc`, with its percentile interval."""
+    """Return the difference `one - other` of two rows of `resampled_auc`, with its percentile interval.
+
+    >>> interval(np.array([0.75, 0.5, 1.0]), np.array([0.5, 0.5, 0.5]), confidence=0.5)
+    Interval(difference=0.25, low=0.125, high=0.375)
+    """
     difference = one - other
     tail = (1 - confidence) / 2
     return Interval(float(difference[0]), *map(float, np.quantile(difference[1:], (tail, 1 - tail))))

@@ -1,4 +1,4 @@
-"""The challenge's own files, `anomaly_score_*.csv` and `decision_result_*.csv`, as its evaluators read them."""
+"""Files of the DCASE challenge, `anomaly_score_*.csv` and `decision_result_*.csv`, as its evaluators read them."""
 
 import csv
 import io
@@ -10,10 +10,11 @@ from mimii_pl.scoring.scores import ClipScore
 
 
 def write_challenge(folder: Path, clips: Iterable[ClipScore], official: str) -> list[Path]:
-    """Write both files for each machine ID (2021: and domain), one row per clip, sorted by its distributed name.
+    """Write both files for each machine ID (2021: and domain), one row per clip, sorted by file name.
 
     Names: `anomaly_score_fan_id_00.csv` (2020), `anomaly_score_fan_section_00_source_test.csv` (2021),
-    `anomaly_score_fan_section_00_test.csv` (since 2022). No header; rows `name.wav,value`; 1 is called anomalous.
+    `anomaly_score_fan_section_00_test.csv` (since 2022). No header; rows `name.wav,value`; a decision of 1 means
+    anomalous.
     """
     groups: dict[str, list[ClipScore]] = {}
     for clip in clips:

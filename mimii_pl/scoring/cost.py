@@ -1,4 +1,4 @@
-"""What a run costs: size, speed and memory, measured in the same way for every detector and back end."""
+"""The cost of a run: size, speed and memory, measured in the same way for every detector and back end."""
 
 import copy
 import math
@@ -19,19 +19,20 @@ from mimii_pl.dataset._cache import ClipRows
 from mimii_pl.scoring.scorer import Scorer
 
 BATCHES = [2**power for power in range(9)]  # 1 to 256 clips
-TIMED_PASSES = 3  # timed passes of a batch size, at least; more while a share of the budget lasts
-SHARES = 20  # batch sizes that would use up the budget between them
-Clips = np.ndarray | ClipRows  # int16 [N, samples]
+TIMED_PASSES = 3  # minimum of timed passes per batch size; more while its share of the budget lasts
+SHARES = 20  # shares that the budget is divided into, one per batch size
+_Clips = np.ndarray | ClipRows  # int16 [N, samples]
 
 
 class Scoring(NamedTuple):
-    """What scoring costs. Times are from the waveform to the score: features, detector and back end.
+    """The cost of scoring. Times are from the waveform to the score: features, detector and back end.
 
     Attributes:
-        macs: multiply-accumulates of the detector for one clip; None where a clip takes longer than the budget.
+        macs: multiply-accumulates of the detector for one clip; None if a clip takes longer than the budget.
         ms_per_clip: milliseconds per clip, one at a time.
-        ms_per_clip_best_batch: milliseconds per clip in batches of `best_batch` clips, where it is lowest.
-        clips_per_second: in such batches.
+        ms_per_clip_best_batch: milliseconds per clip in batches of `best_batch` clips, the fastest size.
+        best_batch: clips per batch.
+        clips_per_second: in batches of that size.
     """
 
     macs: int | None
@@ -41,12 +42,12 @@ class Scoring(NamedTuple):
     clips_per_second: float
 
 
-def write_cost(scorer: Scorer, waves: Clips, ids: np.ndarray, run_dir: Path, seconds: float) -> None:
-    """Add to run.json what the run cost so far and what scoring costs; `seconds` 0 leaves out what is to be measured.
+def write_cost(scorer: Scorer, waves: _Clips, ids: np.ndarray, run_dir: Path, seconds: float) -> None:
+    """Add the cost of the run and of scoring to run.json.
 
     Args:
         waves: clips int16 [N, samples] to measure with, and the numbers of their machine IDs, `ids` [N].
-        seconds: see `measure`.
+        seconds: see `measure`; 0: write only what needs no measurement.
     """
     facts: dict[str, Any] = {"device": device_name(scorer.device), "size_bytes": size_bytes(run_dir)}
     if seconds > 0:
@@ -55,82 +56,83 @@ def write_cost(scorer: Scorer, waves: Clips, ids: np.ndarray, run_dir: Path, sec
     write_facts(run_dir, **{name: fact for name, fact in facts.items() if fact is not None})
 
 
-def measure(scorer: Scorer, waves: Clips, ids: np.ndarray, seconds: float) -> Scoring:
-    """Measure scoring: batches are doubled while that helps, each size timed as a median after a pass to warm up.
+def measure(scorer: Scorer, waves: _Clips, ids: np.ndarray, seconds: float) -> Scoring:
+    """Measure scoring: the batch size is doubled while that helps; each size takes the median after a warm-up pass.
 
     Args:
-        waves: clips int16 [N, samples], N at least 1, taken again where a batch needs more.
+        waves: clips int16 [N, samples], N >= 1, repeated if a batch needs more.
         ids: numbers of their machine IDs, [N].
-        seconds: the budget. No pass is begun that would outlast it, but for two of one clip: the first, and the one
-            that counts, left out where the first took the whole budget.
+        seconds: the time budget. No pass starts that would exceed it, except two of a single clip: the first one, and
+            the one that counts operations, which is skipped if the first took the whole budget.
     """
     deadline = time.perf_counter() + seconds
-    once = partial(_pass, scorer, waves, ids)
-    first = once(1)
+    timed_pass = partial(_pass, scorer, waves, ids)
+    first = timed_pass(1)
     macs = multiply_accumulates(scorer, waves[:1], ids[:1]) if first <= seconds else None
-    per_clip: dict[int, float] = {}  # seconds by size
+    per_clip: dict[int, float] = {}  # batch size -> seconds
     for size in BATCHES:
-        best = min(per_clip, key=per_clip.get, default=1)
+        best = min(per_clip, key=per_clip.__getitem__, default=1)
         if size > 4 * best or (size > 1 and time.perf_counter() + 2 * size * per_clip[size // 2] > deadline):
-            break  # doubled twice in vain, or no time for one pass to warm up and one that counts
+            break  # doubled twice in vain, or no time for a warm-up pass and a timed one
         try:
-            warm = first if size == 1 else once(size)
-            per_clip[size] = _median(partial(once, size), warm, seconds / SHARES, deadline) / size
-        except torch.OutOfMemoryError:  # of a GPU
+            warm_up = first if size == 1 else timed_pass(size)
+            per_clip[size] = _median(partial(timed_pass, size), warm_up, seconds / SHARES, deadline) / size
+        except torch.OutOfMemoryError:  # on a GPU
             break
-    best = min(per_clip, key=per_clip.get)
+    best = min(per_clip, key=per_clip.__getitem__)
     return Scoring(macs, 1e3 * per_clip[1], 1e3 * per_clip[best], best, 1 / per_clip[best])
 
 
-def _pass(scorer: Scorer, waves: Clips, ids: np.ndarray, size: int) -> float:
-    """Seconds to score one batch; the scores come back to the CPU, so a GPU's queue has been waited for."""
+def _pass(scorer: Scorer, waves: _Clips, ids: np.ndarray, size: int) -> float:
+    """Return the seconds to score one batch; the scores are copied to the CPU, which waits for a GPU to finish."""
     rows = np.arange(size) % len(waves)
-    trial, clips = copy.copy(scorer), waves[rows]
-    trial.batch_size = size
+    one_batch, clips = copy.copy(scorer), waves[rows]
+    one_batch.batch_size = size
     started = time.perf_counter()
-    trial.predict_waves(clips, ids[rows])
+    one_batch.predict_waves(clips, ids[rows])
     return time.perf_counter() - started
 
 
-def _median(once: Callable[[], float], warm: float, share: float, deadline: float) -> float:
-    """Median seconds of passes; those of the one that warmed up where there is no time for another."""
+def _median(timed_pass: Callable[[], float], warm_up: float, share: float, deadline: float) -> float:
+    """Return the median seconds of timed passes; those of the warm-up pass if there is no time for another."""
     times: list[float] = []
     while len(times) < TIMED_PASSES or sum(times) < share:
-        if time.perf_counter() + (times or [warm])[-1] > deadline:
+        if time.perf_counter() + (times or [warm_up])[-1] > deadline:
             break
-        times.append(once())
-    return statistics.median(times or [warm])
+        times.append(timed_pass())
+    return statistics.median(times or [warm_up])
 
 
 def multiply_accumulates(scorer: Scorer, waves: np.ndarray, ids: np.ndarray) -> int:
-    """Multiply-accumulates with which the detector scores (classifies) clips int16 [B, samples], or embeds them
-    where a back end scores.
+    """Count the multiply-accumulates that score (classify) clips int16 [B, samples], or embed them for a back end.
 
-    Matrix products and convolutions, as torch counts them (two operations each), in all that is executed: a detector
-    that searches (`anogan`) is counted with every step and its gradients. Features and back ends are left out.
+    Only matrix products and convolutions count, as torch counts them (two operations each), in everything that is
+    executed: a detector that searches (`anogan`) with all its steps and gradients. Features and back ends do not count.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    part = scorer.detector.score if scorer.classes is None else scorer.detector.classify
-    part = part if scorer.backend is None else scorer.detector.embed
+    detector = scorer.detector
+    function = detector.score if scorer.classes is None else detector.classify
+    if scorer.backend is not None:
+        function = detector.embed
     with torch.no_grad():
         batch = scorer.batch(waves, ids)
         with FlopCounterMode(display=False, custom_mapping=_FUSED) as counter:
-            part(batch)
+            function(batch)
     return counter.get_total_flops() // 2
 
 
 def size_bytes(run_dir: Path) -> int:
-    """Bytes to ship: what `load` reads but for small texts, the configuration and the thresholds.
+    """Return the bytes that `load` reads, without small text files: configuration and thresholds.
 
-    The checkpoint is counted as it lies there, with the optimizer's state that resuming needs.
+    The checkpoint counts as it is, with the state of the optimizer that resuming needs.
     """
     names = (read_facts(run_dir)["checkpoint"], "features.npz", "backend.npz")
     return sum((run_dir / name).stat().st_size for name in names if (run_dir / name).is_file())
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's and how many threads torch uses of it."""
+    """Return the name of the GPU, or that of the CPU with the number of threads that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
@@ -138,10 +140,10 @@ def device_name(device: torch.device) -> str:
         models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
         name = next(iter(models), name)
     threads = torch.get_num_threads()
-    return f"{name}, {threads} thread{'s' * (threads > 1)}"
+    return f"{name}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
-# --- layers that torch runs as one operation which its counter does not know: floating-point operations by shape -
+# --- operations of fused layers, which the counter of torch does not know: floating-point operations by shape --------
 def _mkldnn_lstm(x: tuple, weight_in: tuple, weight_hidden: tuple, *_: Any, **__: Any) -> int:
     return 2 * math.prod(x[:2]) * (math.prod(weight_in) + math.prod(weight_hidden))
 
@@ -151,7 +153,7 @@ def _cudnn_rnn(x: tuple, weights: list[tuple], *_: Any, **__: Any) -> int:
 
 
 def _attention(query: tuple, key: tuple, value: tuple, width: int, *_: Any, **__: Any) -> int:
-    """Three projections in, one out; each position of [M, N, width] looked at by each."""
+    """Count three input projections, one output projection and the attention of all pairs in [M, N, width]."""
     return 2 * query[0] * query[1] * width * (4 * width + 2 * key[1])
 
 

@@ -1,4 +1,4 @@
-"""What thresholds make of scored test clips: decisions, the challenge's files, results per machine ID."""
+"""Decisions on scored test clips, and the files that follow from them: challenge, results per machine ID."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from mimii_pl.threshold._threshold import Threshold, Thresholds
 
 
 def choose_thresholds(thresholds: Thresholds, rule: Threshold, clips: Sequence[ClipScore]) -> None:
-    """Choose thresholds by a rule; only an oracle looks at the labels of the test clips."""
+    """Choose thresholds by a rule; only an oracle reads the labels of the test clips."""
     known = [clip for clip in clips if clip.label >= 0]
     numbers = np.array([thresholds.number(f"{clip.machine}/{clip.id}") for clip in known])
     scores, labels = np.array([clip.score for clip in known]), np.array([clip.label for clip in known])
@@ -30,13 +30,14 @@ def apply_thresholds(
     official: str | None = None,
     level: Sequence[Result] = (),
 ) -> list[Result]:
-    """Call each clip normal or anomalous, and write all that follows: `thresholds.json`, `scores.csv`, `challenge/`,
-    `results.csv` and the counts in `run.json`.
+    """Decide for each clip whether it is anomalous, and write the files that follow from the decisions.
+
+    They are `thresholds.json`, `scores.csv`, `challenge/`, `results.csv` and the counts in `run.json`.
 
     Args:
         clips: scored test clips.
         official: challenge whose files are written and whose score is computed.
-        level: results of the level alone, which stand beside the others.
+        level: results of the level alone, which are appended.
     """
     numbers = np.array([thresholds.number(f"{clip.machine}/{clip.id}") for clip in clips], dtype=int)
     decisions = thresholds.decide(np.array([clip.score for clip in clips]), numbers)
@@ -48,9 +49,12 @@ def apply_thresholds(
     results = score_results(clips, official)
     results += level
     write_results(run_dir / "results.csv", results)
-    called = {label: [clip.decision for clip in clips if clip.label == label] for label in (0, 1)}
+    decided = {label: [clip.decision for clip in clips if clip.label == label] for label in (0, 1)}
     write_facts(
-        run_dir, threshold=thresholds.origin, official=official,
-        false_alarms=[sum(called[0]), len(called[0])], found=[sum(called[1]), len(called[1])],
-    )  # fmt: skip
+        run_dir,
+        threshold=thresholds.origin,
+        official=official,
+        false_alarms=[sum(decided[0]), len(decided[0])],
+        found=[sum(decided[1]), len(decided[1])],
+    )
     return results

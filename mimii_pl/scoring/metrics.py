@@ -1,15 +1,18 @@
-"""How well scores tell anomalous from normal clips, per machine ID: higher score = more anomalous, label 1 = anomalous.
+"""Metrics per machine ID, and `METRICS`, the one list of them: add a record there, and every table and file has it.
 
-A metric is NaN ("undefined") where only one class is present. Scores enter by rank alone, so infinite ones are fine.
+Scores are higher for more anomalous clips; label 1 is anomalous, 0 normal. A metric is NaN ("undefined") where only one
+class is present. Only the ranks of scores count, so infinite scores are fine.
 """
 
 import sys
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 UNDEFINED = float("nan")
+LEVEL = "level_auc"  # AUC of the clip's level alone: a reference that the scores have to beat
 
 
 # --- one group of clips ----------------------------------------------------------------------------------------------
@@ -26,8 +29,8 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 def pauc(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.1) -> float:
     """Partial AUC over false-positive rates up to `max_fpr`, standardised so that chance is 0.5 (McClish 1989).
 
-    With A the area up to p = `max_fpr`, interpolated there: (1 + (A - p^2/2) / (p - p^2/2)) / 2. That is what every
-    official DCASE script computes; the formula printed in the papers, A / p, has another chance level.
+    With A the area up to p = `max_fpr`, interpolated there: (1 + (A - p^2/2) / (p - p^2/2)) / 2. Every official
+    DCASE script computes this; the formula printed in the papers, A / p, has another chance level.
     """
     labels, ranks = _ranked(labels, scores)
     if _one_class(labels):
@@ -71,7 +74,7 @@ def roc(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
 
 # --- decisions -------------------------------------------------------------------------------------------------------
 class Confusion(NamedTuple):
-    """Clips by what they are and what they were called; positive means anomalous."""
+    """Number of clips by label and decision; positive means anomalous."""
 
     tp: int
     fn: int
@@ -80,7 +83,7 @@ class Confusion(NamedTuple):
 
 
 def confusion(labels: ArrayLike, decisions: ArrayLike) -> Confusion:
-    """Counts of decisions (1 = called anomalous)."""
+    """Count decisions (1 = called anomalous) by label."""
     labels, decisions = checked(labels, decisions)
     if not np.isin(decisions, (0, 1)).all():
         raise ValueError("decisions must be 0 (called normal) or 1 (called anomalous)")
@@ -95,24 +98,43 @@ def precision_recall_f1(labels: ArrayLike, decisions: ArrayLike) -> tuple[float,
     return _share(tp, tp + fp), _share(tp, tp + fn), _share(2 * tp, 2 * tp + fp + fn)
 
 
-def of_decisions(labels: ArrayLike, decisions: ArrayLike) -> dict[str, float]:
-    """What is asked of decisions, and their counts `n_tp`, `n_fn`, `n_fp`, `n_tn`.
+def accuracy(labels: ArrayLike, decisions: ArrayLike) -> float:
+    """Share of correct decisions; undefined without clips."""
+    tp, fn, fp, tn = confusion(labels, decisions)
+    return (tp + tn) / (tp + fn + fp + tn) if tp + fn + fp + tn else UNDEFINED
 
-    Undefined: precision, recall and F1 without an anomalous clip, specificity without a normal one, balanced accuracy
-    (the mean of recall and specificity) without either.
-    """
-    counts = confusion(labels, decisions)
-    anomalous, normal = counts.tp + counts.fn, counts.fp + counts.tn
-    precision, recall, f1 = precision_recall_f1(labels, decisions) if anomalous else (UNDEFINED,) * 3
-    specificity = counts.tn / normal if normal else UNDEFINED
-    return {
-        "accuracy": (counts.tp + counts.tn) / (anomalous + normal) if anomalous + normal else UNDEFINED,
-        "balanced_accuracy": (recall + specificity) / 2,
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
-        "specificity": specificity,
-        **{f"n_{name}": float(count) for name, count in counts._asdict().items()},
+
+def balanced_accuracy(labels: ArrayLike, decisions: ArrayLike) -> float:
+    """Mean of recall and specificity; undefined unless both classes are present."""
+    return (recall(labels, decisions) + specificity(labels, decisions)) / 2
+
+
+def precision(labels: ArrayLike, decisions: ArrayLike) -> float:
+    """Share of alarms that are right, 0 without an alarm; undefined without an anomalous clip."""
+    return _precision_recall_f1(labels, decisions)[0]
+
+
+def recall(labels: ArrayLike, decisions: ArrayLike) -> float:
+    """Share of anomalous clips that are found; undefined without an anomalous clip."""
+    return _precision_recall_f1(labels, decisions)[1]
+
+
+def f1(labels: ArrayLike, decisions: ArrayLike) -> float:
+    """Harmonic mean of precision and recall; undefined without an anomalous clip."""
+    return _precision_recall_f1(labels, decisions)[2]
+
+
+def specificity(labels: ArrayLike, decisions: ArrayLike) -> float:
+    """Share of normal clips that are called normal; undefined without a normal clip."""
+    _, _, fp, tn = confusion(labels, decisions)
+    return tn / (fp + tn) if fp + tn else UNDEFINED
+
+
+def of_decisions(labels: ArrayLike, decisions: ArrayLike) -> dict[str, float]:
+    """Compute every metric of decisions, and their counts `n_tp`, `n_fn`, `n_fp`, `n_tn`."""
+    counts = confusion(labels, decisions)._asdict()
+    return compute_metrics("decisions", labels, decisions) | {
+        f"n_{name}": float(count) for name, count in counts.items()
     }
 
 
@@ -120,7 +142,13 @@ def _share(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
-# --- over several -----------------------------------------------------------------------------------------------------
+def _precision_recall_f1(labels: ArrayLike, decisions: ArrayLike) -> tuple[float, float, float]:
+    """Return those of `precision_recall_f1`, but undefined without an anomalous clip."""
+    tp, fn, _, _ = confusion(labels, decisions)
+    return precision_recall_f1(labels, decisions) if tp + fn else (UNDEFINED, UNDEFINED, UNDEFINED)
+
+
+# --- over machine IDs ------------------------------------------------------------------------------------------------
 def arithmetic_mean(values: ArrayLike) -> float:
     """Mean of the defined values."""
     defined = _defined(values)
@@ -134,19 +162,112 @@ def harmonic_mean(values: ArrayLike) -> float:
 
 
 def minimum(values: ArrayLike) -> float:
-    """Smallest of the defined values: the machine ID served worst (mAUC)."""
+    """Smallest of the defined values, that of the worst machine ID (mAUC of AUCs)."""
     defined = _defined(values)
     return float(defined.min()) if len(defined) else UNDEFINED
 
 
-METRICS = {"auc": auc, "pauc": pauc, "pr_auc": pr_auc}
-DECIDED = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "specificity")  # of decisions
 SUMMARIES = {"mean": arithmetic_mean, "hmean": harmonic_mean, "min": minimum}
+
+
+# --- the list --------------------------------------------------------------------------------------------------------
+Kind = Literal["scores", "decisions", "level"]  # computed from: scores, decisions, levels of the clips alone
+RunsTable = Literal["leaderboard", "repeats", "comparison"]  # tables with one row per run or detector
+
+
+class Metric(NamedTuple):
+    """A metric per machine ID. Every metric is in results.csv, in MLflow and in the tables of its run.
+
+    Attributes:
+        name: in files, `pr_auc`.
+        head: of its column in tables, `PR-AUC`.
+        function: (labels [N], scores [N] or decisions [N]) -> value, NaN if undefined.
+        kind: `scores`, `decisions`, or `level`: scores that are the levels of the clips, for reference.
+        note: explains the head below a run's table; empty: it explains itself.
+        shown_in: tables of many runs that have a column with its mean over machine IDs.
+        worst: whether a column `min_<name>` with its minimum over machine IDs follows in those tables.
+    """
+
+    name: str
+    head: str
+    function: Callable[[ArrayLike, ArrayLike], float]
+    kind: Kind = "scores"
+    note: str = ""
+    shown_in: tuple[RunsTable, ...] = ("leaderboard", "repeats", "comparison")
+    worst: bool = False
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("auc", "AUC", auc, worst=True),
+    Metric("pauc", "pAUC", pauc, note="false-positive rate up to .1, chance .5"),
+    Metric("pr_auc", "PR-AUC", pr_auc, shown_in=("comparison",)),
+    Metric(
+        LEVEL,
+        "level",
+        auc,
+        kind="level",
+        note="AUC of the clip's level alone, to be beaten",
+        shown_in=("leaderboard",),
+    ),
+    Metric("accuracy", "acc.", accuracy, kind="decisions", note="accuracy", shown_in=()),
+    Metric(
+        "balanced_accuracy",
+        "bal.",
+        balanced_accuracy,
+        kind="decisions",
+        note="balanced accuracy, the mean of recall and specificity",
+        shown_in=(),
+    ),
+    Metric("precision", "prec.", precision, kind="decisions", note="precision", shown_in=()),
+    Metric("recall", "rec.", recall, kind="decisions", shown_in=()),
+    Metric("f1", "F1", f1, kind="decisions", shown_in=()),
+    Metric("specificity", "spec.", specificity, kind="decisions", shown_in=()),
+)
+
+
+def metrics_of(*kinds: Kind) -> list[Metric]:
+    """Return the metrics of these kinds, in the order of `METRICS`."""
+    return [metric for metric in METRICS if metric.kind in kinds]
+
+
+def compute_metrics(kind: Kind, labels: ArrayLike, values: ArrayLike) -> dict[str, float]:
+    """Compute every metric of a kind, by name; `values` [N] are scores or decisions."""
+    return {metric.name: metric.function(labels, values) for metric in metrics_of(kind)}
+
+
+class Measure(NamedTuple):
+    """A column in a table of many runs: `metric` over the machine IDs of a run, its `summary` (`mean` or `min`).
+
+    `name` is that of its column in csv files, `head` and `note` are for people.
+    """
+
+    name: str
+    head: str
+    metric: str
+    summary: str
+    note: str = ""
+
+
+def measures_of(table: RunsTable) -> list[Measure]:
+    """Return the columns of a table of many runs: means of metrics of scores, then minima, then other metrics."""
+    shown = [metric for metric in METRICS if table in metric.shown_in]
+    minima = [
+        Measure(f"min_{metric.name}", f"min {metric.head}", metric.name, "min", "the worst ID")
+        for metric in shown
+        if metric.worst
+    ]
+    means = [_mean_over_ids(metric) for metric in shown if metric.kind == "scores"]
+    others = [_mean_over_ids(metric) for metric in shown if metric.kind != "scores"]
+    return [*means, *minima, *others]
+
+
+def _mean_over_ids(metric: Metric) -> Measure:
+    return Measure(metric.name, metric.head, metric.name, "mean", metric.note)
 
 
 # --- input -----------------------------------------------------------------------------------------------------------
 def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
-    """Both as arrays [N]; ValueError where they are not labels 0, 1 and numbers, one of each per clip."""
+    """Return both as arrays [N]; ValueError unless each clip has a label (0 or 1) and a number that is not NaN."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     if labels.ndim != 1 or labels.shape != scores.shape:
         raise ValueError(f"one label and one score per clip: got labels {labels.shape} and scores {scores.shape}")
@@ -158,7 +279,7 @@ def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
 
 
 def _ranked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
-    """Labels and dense ranks: the ROC curve of the scores, without infinities."""
+    """Return labels and dense ranks [N], which have the ROC curve of the scores but no infinities."""
     labels, scores = checked(labels, scores)
     return labels, np.unique(scores, return_inverse=True)[1]
 

@@ -1,4 +1,4 @@
-"""What a search maximises and a sweep is ranked by: one number made of held-out clips; no test label enters it."""
+"""The objective that searches maximize and sweeps are ranked by: from held-out clips only, without test labels."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,15 +11,15 @@ from mimii_pl.scoring.metrics import arithmetic_mean, auc
 from mimii_pl.scoring.scorer import Clips, Scorer
 
 Objective = Literal["criterion", "other_ids", "loss"]
-RANKED_BY = {  # in the words of the leaderboard
+RANKED_BY = {  # objective -> its description on the leaderboard
     "criterion": "the AUC of pseudo-anomalies on held-out normal clips",
-    "other_ids": "the AUC of held-out normal clips of other machine IDs, presented as this one's",
-    "loss": "the validation loss on held-out clips, its sign changed",
+    "other_ids": "the AUC of held-out normal clips of other machine IDs, scored as this one's",
+    "loss": "the negative validation loss on held-out clips",
 }
 
 
 def validate_objective(name: Objective, detector: Detector, labels: list[str], has_backend: bool) -> None:
-    """Raise InputError where the objective says nothing about this detector.
+    """Raise InputError if the objective is meaningless for this detector.
 
     Args:
         labels: machine IDs of the training clips.
@@ -27,24 +27,24 @@ def validate_objective(name: Objective, detector: Detector, labels: list[str], h
     if name != "other_ids":
         return
     if len(labels) < 2:
-        raise InputError(f"objective=other_ids needs two machine IDs at least, there is {labels[0]} alone")
+        raise InputError(f"objective=other_ids needs at least two machine IDs, and there is only {labels[0]}")
     if not (detector.uses_machine_id or has_backend):
         raise InputError(
-            f"objective=other_ids: model={detector.name} scores a clip without asking which machine it is, so that "
-            "another machine's clip is no anomaly to it. Use objective=criterion or loss, or a back end that scores "
-            "per machine ID"
+            f"objective=other_ids: model={detector.name} scores clips without regard to their machine ID, so a clip of "
+            "another machine is no anomaly to it. Use objective=criterion or loss, or a back end, which scores per "
+            "machine ID"
         )
 
 
 def objective_value(
     name: Objective, *, loss: Callable[[], float], other_ids: Callable[[], float], criterion: Callable[[], float]
 ) -> float:
-    """The objective of this name, higher is better; nothing but what it needs is computed.
+    """Compute the objective of this name, and nothing else; higher is better.
 
     Args:
         loss: computes the validation loss.
         other_ids: computes `other_ids_auc`.
-        criterion: computes the task's own criterion.
+        criterion: computes the criterion of the task.
     """
     if name == "loss":
         return -loss()
@@ -52,13 +52,16 @@ def objective_value(
 
 
 def other_ids_auc(scorer: Scorer, clips: Clips, ids: np.ndarray) -> float:
-    """Mean over machine IDs of the AUC of held-out clips against those of every other ID, scored as if its own."""
+    """Return the mean over machine IDs of the AUC of its held-out clips against those of all other IDs.
+
+    All clips are scored as if they were of that machine ID.
+    """
     own, count = scorer.score_waves(clips, ids), len(scorer.labels)
-    claims = [(ids + step) % count for step in range(1, count)]
-    scores = np.concatenate([scorer.score_waves(clips, claim, "scoring other IDs' clips") for claim in claims])
-    claimed = np.concatenate(claims)
+    shifted = [(ids + step) % count for step in range(1, count)]
+    scores = np.concatenate([scorer.score_waves(clips, wrong, "scoring clips of other IDs") for wrong in shifted])
+    wrong_ids = np.concatenate(shifted)
     aucs = []
     for number in np.unique(ids):
-        others, normal = scores[claimed == number], own[ids == number]
+        others, normal = scores[wrong_ids == number], own[ids == number]
         aucs.append(auc(np.repeat([0, 1], [len(normal), len(others)]), np.concatenate([normal, others])))
     return arithmetic_mean(aucs)

@@ -1,7 +1,6 @@
-"""What a classifier says of a run's test clips, `predictions.csv`, and the results that follow from it."""
+"""Class probabilities of the test clips, `predictions.csv`, and the results computed from them."""
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import write_csv
 from mimii_pl.scoring.class_metrics import of_classes, overall
 from mimii_pl.scoring.results import Result
 
@@ -18,13 +17,13 @@ ALL_CLASSES = "all"  # the `id` of results over all classes; those of one class 
 
 
 class Predictions(NamedTuple):
-    """N clips, K classes.
+    """Class probabilities of N clips for K classes.
 
     Attributes:
         files: paths, N.
         machine_ids: `fan/id_00` of each.
         classes: names, K.
-        label: [N] number of the true class; -1 where it was not among the training clips' classes.
+        label: [N] number of the true class; -1 if it was not seen in training.
         probability: [N, K].
     """
 
@@ -36,21 +35,20 @@ class Predictions(NamedTuple):
 
     @property
     def known(self) -> "Predictions":
-        """Those of a class that was learned."""
+        """The clips of classes seen in training."""
         rows = np.flatnonzero(self.label >= 0)
         files, ids = ([column[row] for row in rows] for column in (self.files, self.machine_ids))
         return self._replace(files=files, machine_ids=ids, label=self.label[rows], probability=self.probability[rows])
 
 
 def class_results(predictions: Predictions, machine: str) -> list[Result]:
-    """Results over all classes, then of each, of the clips whose class was learned."""
+    """Compute results over all classes, then of each class, from the clips of classes seen in training."""
     known = predictions.known
-    found = [
-        Result(machine, ALL_CLASSES, name, value) for name, value in overall(known.label, known.probability).items()
-    ]
-    for one, values in zip(known.classes, of_classes(known.label, known.probability), strict=True):
-        found += [Result(machine, one, name, value) for name, value in values.items()]
-    return found
+    values = overall(known.label, known.probability)
+    results = [Result(machine, ALL_CLASSES, name, value) for name, value in values.items()]
+    for class_name, values in zip(known.classes, of_classes(known.label, known.probability), strict=True):
+        results += [Result(machine, class_name, name, value) for name, value in values.items()]
+    return results
 
 
 # --- on disk ---------------------------------------------------------------------------------------------------------
@@ -58,28 +56,26 @@ FIRST = ("file", "machine", "id", "class", "taken_for")
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write csv: file, machine, id, true class, class taken for, then the probability of each class in full precision;
-    whole or not at all."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow((*FIRST, *(f"p({name})" for name in predictions.classes)))
+    """Write csv: file, machine, id, true class, predicted class, then the probability of each class, unrounded."""
+    header = (*FIRST, *(f"p({name})" for name in predictions.classes))
     names = [*predictions.classes, ""]
+    rows = []
     for file, own, label, shares in zip(
         predictions.files, predictions.machine_ids, predictions.label, predictions.probability, strict=True
     ):
         taken = names[int(shares.argmax())]
-        table.writerow((file, *own.split("/", 1), names[label], taken, *(repr(float(share)) for share in shares)))
-    write_text(path, text.getvalue())
+        rows.append((file, *own.split("/", 1), names[label], taken, *(repr(float(share)) for share in shares)))
+    write_csv(path, header, rows)
 
 
 def read_predictions(path: Path) -> Predictions:
     """Read what `write_predictions` wrote.
 
     Raises:
-        InputError: the file is missing, or a line of it is not a prediction.
+        InputError: the file is missing, or one of its lines is not a prediction.
     """
     if not path.is_file():
-        raise InputError(f"{path} is missing: a finished run of task=classification leaves it")
+        raise InputError(f"{path} is missing: only a finished run of task=classification has it")
     with path.open(newline="", encoding="utf-8") as file:
         heads, *rows = csv.reader(file)
     classes = [head.removeprefix("p(")[:-1] for head in heads[len(FIRST) :]]

@@ -1,19 +1,18 @@
-"""Scores of a run's test clips, `scores.csv`: a row per clip with what is known of it and what it was called."""
+"""Scores of the test clips, `scores.csv`: one row per clip with its label, score and decision."""
 
 import csv
-import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import write_csv
 from mimii_pl.scoring.results import Result, per_machine_id
 
 
 class ClipScore(NamedTuple):
-    """One test clip. Label: 1 anomalous, 0 normal, -1 not known; decision: 1 called anomalous, 0 normal, -1 not yet."""
+    """One test clip. Label: 1 anomalous, 0 normal, -1 unknown; decision: 1 anomalous, 0 normal, -1 not decided yet."""
 
     machine: str
     id: str
@@ -25,28 +24,25 @@ class ClipScore(NamedTuple):
 
 
 def write_scores(path: Path, clips: Iterable[ClipScore]) -> None:
-    """Write csv, scores at full precision, whole or not at all."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(ClipScore._fields)
-    table.writerows((*clip[:5], repr(clip.score), clip.decision) for clip in clips)
-    write_text(path, text.getvalue())
+    """Write csv, with scores at full precision."""
+    write_csv(path, ClipScore._fields, ((*clip[:5], repr(clip.score), clip.decision) for clip in clips))
 
 
 def read_scores(path: Path) -> list[ClipScore]:
-    """Clips of `scores.csv`, in its order.
+    """Read the clips of `scores.csv`, in its order.
 
     Raises:
-        InputError: the file is missing, or a line of it is not a clip.
+        InputError: the file is missing, or one of its lines is not a clip.
     """
     if not path.is_file():
-        raise InputError(f"{path} is missing: a run that has scored its test clips leaves it")
+        raise InputError(f"{path} is missing: only a run that has scored its test clips has it")
     clips = []
     with path.open(newline="", encoding="utf-8") as file:
         for line, row in enumerate(csv.DictReader(file), start=2):
             try:
-                names = (row[name] for name in ClipScore._fields[:4])
-                clips.append(ClipScore(*names, int(row["label"]), float(row["score"]), int(row.get("decision") or -1)))
+                machine, id_, domain, name = (row[column] for column in ClipScore._fields[:4])
+                label, score, decision = int(row["label"]), float(row["score"]), int(row.get("decision") or -1)
+                clips.append(ClipScore(machine, id_, domain, name, label, score, decision))
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"{path}, line {line}: {error!r}; expected {', '.join(ClipScore._fields)}") from error
             if math.isnan(clips[-1].score) or clips[-1].label not in (0, 1, -1):
@@ -55,7 +51,7 @@ def read_scores(path: Path) -> list[ClipScore]:
 
 
 def score_results(clips: Iterable[ClipScore], official: str | None = None) -> list[Result]:
-    """Results per machine ID of the clips whose label is known; of decisions too where all have one.
+    """Compute results per machine ID from the clips with known labels; of decisions too, if every clip has one.
 
     Args:
         official: challenge whose score is computed.

@@ -1,1 +1,1 @@
-"""Searches: which values are tried, which trials are ended early, what came out."""
+"""Sweeps: searches, pruning, leaderboards, and training and registering the winners."""

@@ -1,4 +1,4 @@
-"""A run's configuration as a file of `conf/experiment/`: repeated, varied, kept under a name."""
+"""Write a run's configuration as an experiment, a file as in `conf/experiment/`, to repeat or vary the run."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,23 +8,23 @@ from omegaconf import DictConfig, OmegaConf
 from mimii_pl.core.config import compose, explain
 from mimii_pl.core.errors import InputError
 
-NOT_KEPT = ("experiment", "sweep", "sweep/space", "logger")  # groups: how it came about, where it was recorded
-OF_ITS_OWN = ("run_dir", "resume", "best", "seed", "choices.", "sweep.", "trainer.logger")  # of each run
+SKIPPED_GROUPS = ("experiment", "sweep", "sweep/space", "logger")  # origin of the run, and the store that recorded it
+SKIPPED_OPTIONS = ("run_dir", "resume", "best", "seed", "choices.", "sweep.", "trainer.logger")  # differ in every run
 
 
 def as_experiment(cfg: DictConfig, comment: str) -> str:
-    """A resolved configuration as yaml: its choices, and the values in which it differs from what they say.
+    """Return a resolved configuration as yaml: its choices, and the values that differ from those of the choices.
 
-    Seed, run directory and logger are no part of it.
+    Seed, run directory and logger are skipped.
 
     Raises:
-        InputError: one of its choices does not exist here.
+        InputError: one of its choices does not exist in this installation.
     """
     from hydra.errors import HydraException
 
-    # several files of a group at once are no choice to Hydra
+    # Hydra does not record the choices of a group that takes several files
     choices = {"augmentation": list(cfg.augmentation) or "none", **cfg.choices}
-    choices = {group: one for group, one in choices.items() if one is not None and group not in NOT_KEPT}
+    choices = {group: choice for group, choice in choices.items() if choice is not None and group not in SKIPPED_GROUPS}
     try:
         fresh = compose([f"{group}={_word(choice)}" for group, choice in choices.items()])
     except HydraException as error:
@@ -32,21 +32,21 @@ def as_experiment(cfg: DictConfig, comment: str) -> str:
             f"{cfg.run_dir}: its configuration cannot be composed in this installation: {explain(error)}"
         ) from None
     defaults = [*({f"override /{group}": choice} for group, choice in reversed(choices.items())), "_self_"]
-    values = _wherever(_differences(cfg, fresh), str(cfg.run_dir))
+    values = _relocatable(_differences(cfg, fresh), str(cfg.run_dir))
     return f"# @package _global_\n# {comment}\n" + OmegaConf.to_yaml(OmegaConf.create({"defaults": defaults, **values}))
 
 
-def _wherever(value: Any, run_dir: str) -> Any:
-    """The same with this run's directory as `${run_dir}`."""
+def _relocatable(value: Any, run_dir: str) -> Any:
+    """Replace this run's directory by `${run_dir}`."""
     if isinstance(value, dict):
-        return {key: _wherever(one, run_dir) for key, one in value.items()}
+        return {key: _relocatable(item, run_dir) for key, item in value.items()}
     if isinstance(value, list):
-        return [_wherever(one, run_dir) for one in value]
+        return [_relocatable(item, run_dir) for item in value]
     return value.replace(run_dir, "${run_dir}") if isinstance(value, str) else value
 
 
 def quoted(value: Any) -> str:
-    """As a value of Hydra's command line, whatever is in it."""
+    """Quote any value for Hydra's command line."""
     text = str(value).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"
 
@@ -56,24 +56,26 @@ def _word(choice: Any) -> str:
 
 
 def _differences(cfg: DictConfig, fresh: DictConfig) -> dict[str, Any]:
-    """Values of a resolved configuration that are not what its choices say.
+    """Return the values of a resolved configuration that differ from those of its choices.
 
-    Those that the choices' files take from others (`max_epochs: ${training.epochs}`) come after these, and are left to
-    them where they agree: so the experiment can still be varied.
+    Values that the choices interpolate (`max_epochs: ${training.epochs}`) come last, and are skipped where they agree,
+    so that the experiment can still be varied.
     """
     fresh.run_dir, fresh.seed = cfg.run_dir, cfg.seed
-    leaves = {key: value for key, value in _leaves(OmegaConf.to_container(cfg)) if not key.startswith(OF_ITS_OWN)}
-    found = OmegaConf.create({})
+    plain: Any = OmegaConf.to_container(cfg)
+    leaves = {key: value for key, value in _leaves(plain) if not key.startswith(SKIPPED_OPTIONS)}
+    differing = OmegaConf.create({})
     for key in sorted(leaves, key=lambda key: _depends(fresh, key)):
         value = OmegaConf.select(fresh, key, default="???")
         if (OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value) != leaves[key]:
-            for node in (fresh, found):
+            for node in (fresh, differing):
                 OmegaConf.update(node, key, leaves[key], force_add=True)
-    return OmegaConf.to_container(found)
+    differences: Any = OmegaConf.to_container(differing)
+    return differences
 
 
 def _leaves(node: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of everything that is no mapping; lists whole."""
+    """Yield dotted key and value of every entry that is not a mapping; lists are not split."""
     for key, value in node.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")
@@ -82,7 +84,7 @@ def _leaves(node: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _depends(fresh: DictConfig, key: str) -> bool:
-    """Whether a value is taken from another one, or as a list may hold one that is."""
+    """Return whether a value is an interpolation, or a list, which may hold one."""
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(fresh, parent) if parent else fresh
     if not OmegaConf.is_dict(node) or name not in node:

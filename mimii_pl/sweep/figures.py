@@ -1,4 +1,4 @@
-"""What a search found, to look at: its history, and how much each option mattered."""
+"""Figures of a search: its history, and the importance of each option."""
 
 import io
 import math
@@ -14,46 +14,48 @@ from optuna.trial import FrozenTrial, TrialState
 from mimii_pl.core.files import write_bytes, write_table
 from mimii_pl.report.figures import BLUE, BROWN, GREY
 
-STYLES = {  # marker and colour of a trial by what became of it
+STYLES = {  # marker, colour and label of a trial by its state
     TrialState.COMPLETE: ("o", BLUE, "finished"),
-    TrialState.PRUNED: ("x", GREY, "ended early"),
+    TrialState.PRUNED: ("x", GREY, "pruned"),
     TrialState.FAIL: ("v", BROWN, "failed"),
 }
 FIGURE_FILES = ("trials.csv", "history.png", "importance.png")
 
 
 def write_figures(study: optuna.Study, folder: Path) -> None:
-    """Write `trials.csv` (a row per trial), `history.png` and, of two finished trials or more, `importance.png`."""
+    """Write `trials.csv` (a row per trial), `history.png` and, if `importance` is defined, `importance.png`."""
     _write_trials(study, folder / "trials.csv")
     _save(history_figure(study), folder / "history.png")
-    if mattered := importance(study):
-        _save(_bars(mattered, len(study.get_trials(states=[TrialState.COMPLETE]))), folder / "importance.png")
+    if shares := importance(study):
+        finished = len(study.get_trials(states=[TrialState.COMPLETE]))
+        _save(_importance_figure(shares, finished), folder / "importance.png")
 
 
 def history_figure(study: optuna.Study) -> Figure:
-    """Objective of each trial in the order they were begun, and the best until then."""
+    """Draw the objective of each trial in the order of their start, and the best so far."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
-    every = study.trials
-    done = [trial for trial in every if trial.state is TrialState.COMPLETE]
-    values = [trial.value for trial in done]
+    done = [(trial.number, trial.value) for trial in study.trials if trial.value is not None and _is_done(trial)]
+    values = [value for _, value in done]
     low, high = min(values, default=0.0), max(values, default=1.0)
     floor = low - 0.1 * (high - low or 0.1)
     for state, (marker, colour, label) in STYLES.items():
-        trials = [trial for trial in every if trial.state is state]
-        heights = [trial.value if state is TrialState.COMPLETE else floor for trial in trials]
-        if trials:
-            axes.plot([t.number for t in trials], heights, marker, color=colour, label=f"{label}, {len(trials)}")
+        points = [(trial.number, floor) for trial in study.trials if trial.state is state]
+        points = done if state is TrialState.COMPLETE else points
+        if points:
+            axes.plot(*zip(*points, strict=True), marker, color=colour, label=f"{label}, {len(points)}")
     best = list(accumulate(values, max))
-    axes.step([trial.number for trial in done], best, where="post", color=BROWN, linewidth=1.2, label="best so far")
-    axes.set(xlabel="trial (below all others: those without a value)", ylabel="objective, higher is better")
+    axes.step([number for number, _ in done], best, where="post", color=BROWN, linewidth=1.2, label="best so far")
+    axes.set(xlabel="trial (at the bottom: trials without a value)", ylabel="objective, higher is better")
     axes.legend(fontsize=8, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 
 def importance(study: optuna.Study) -> dict[str, float]:
-    """Share of the objective's variance that each option explains (functional ANOVA: Hutter, Hoos, Leyton-Brown, ICML
-    2014), largest first; empty where finished trials do not tell."""
+    """Compute the share of the objective's variance that each option explains, largest first.
+
+    Functional ANOVA (Hutter, Hoos, Leyton-Brown, ICML 2014). Empty unless finished trials differ in their objective.
+    """
     values = {trial.value for trial in study.get_trials(states=[TrialState.COMPLETE])}
     if len(values) < 2:
         return {}
@@ -64,12 +66,12 @@ def importance(study: optuna.Study) -> dict[str, float]:
     return {name: share for name, share in shares.items() if math.isfinite(share)}
 
 
-def _bars(mattered: dict[str, float], trials: int) -> Figure:
-    figure = Figure(figsize=(7, 1 + 0.35 * len(mattered)), layout="constrained")
+def _importance_figure(shares: dict[str, float], trials: int) -> Figure:
+    figure = Figure(figsize=(7, 1 + 0.35 * len(shares)), layout="constrained")
     axes = figure.subplots()
-    names = list(mattered)[::-1]
-    bars = axes.barh(names, [mattered[name] for name in names], color="#9ecae1", edgecolor=BLUE)
-    axes.bar_label(bars, [f"{100 * mattered[name]:.0f} %" for name in names], padding=3, fontsize=9)
+    names = list(shares)[::-1]
+    bars = axes.barh(names, [shares[name] for name in names], color="#9ecae1", edgecolor=BLUE)
+    axes.bar_label(bars, [f"{100 * shares[name]:.0f} %" for name in names], padding=3, fontsize=9)
     axes.set(xlim=(0, 1.1), xlabel=f"share of the objective's variance over {trials} finished trials (fANOVA)")
     return figure
 
@@ -87,10 +89,14 @@ def _write_trials(study: optuna.Study, path: Path) -> None:
     write_table(path, [_row(trial) | trial.params for trial in trials], columns)
 
 
+def _is_done(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.COMPLETE
+
+
 def _row(trial: FrozenTrial) -> dict[str, Any]:
     seconds = f"{trial.duration.total_seconds():.1f}" if trial.duration else ""
-    epoch = max(trial.intermediate_values, default=None)  # the last at which it was looked at
-    value = repr(trial.value) if trial.state is TrialState.COMPLETE else ""
-    looked = "" if epoch is None else epoch + 1
+    epoch = max(trial.intermediate_values, default=None)  # the last one that was reported
+    value = repr(trial.value) if _is_done(trial) else ""
+    reported = "" if epoch is None else epoch + 1
     state = trial.state.name.lower()
-    return {"trial": trial.number, "state": state, "objective": value, "last_look": looked, "seconds": seconds}
+    return {"trial": trial.number, "state": state, "objective": value, "last_look": reported, "seconds": seconds}

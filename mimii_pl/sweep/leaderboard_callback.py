@@ -1,4 +1,4 @@
-"""A sweep: one parent run in MLflow, and a leaderboard when it ends."""
+"""Sweep callback: one parent run in MLflow, and a leaderboard at the end."""
 
 import atexit
 import json
@@ -13,21 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core.files import write_table, write_text
 from mimii_pl.core.run_dir import parent_run_id
-from mimii_pl.report import class_leaderboard
+from mimii_pl.report.boards import anomaly_board, board_of, by_board
 from mimii_pl.report.grid import to_latex, to_markdown
-from mimii_pl.report.leaderboard import (
-    LEADERBOARD_COLUMNS,
-    LEADERBOARD_NOTE,
-    collect,
-    criterion_of,
-    group_of,
-    show_leaderboard,
-)
-from mimii_pl.report.repeats import summarise
+from mimii_pl.report.leaderboard import collect, group_of, leaderboard_columns, show_leaderboard
+from mimii_pl.report.repeats import summarise, summary_columns
 
 
 class Leaderboard(Callback):
-    """Makes the sweep's parent run before its first child, and the leaderboard after its last."""
+    """Create the parent run of a sweep before its first run, and the leaderboard after its last."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
@@ -39,14 +32,13 @@ class Leaderboard(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
         rows, others = collect(sweep_dir)
-        write_table(sweep_dir / "leaderboard.csv", rows, LEADERBOARD_COLUMNS)
-        if of_classes := class_leaderboard.grids([row for row in rows if "target" in row]):
-            write_text(sweep_dir / "leaderboard.md", "\n".join(map(to_markdown, of_classes)))
-            tables = [to_latex(grid, f"tab:classifiers-{place}") for place, grid in enumerate(of_classes, start=1)]
+        write_table(sweep_dir / "leaderboard.csv", rows, leaderboard_columns())
+        if grids := [grid for board, listed in by_board(rows) for grid in board.grids(listed)]:
+            write_text(sweep_dir / "leaderboard.md", "\n".join(map(to_markdown, grids)))
+            tables = [to_latex(grid, f"tab:classifiers-{place}") for place, grid in enumerate(grids, start=1)]
             write_text(sweep_dir / "leaderboard.tex", "\n".join(tables))
-        repeated = summarise(rows)
-        if repeated:
-            write_table(sweep_dir / "summary.csv", repeated, list(repeated[0]))
+        if repeated := summarise(rows):
+            write_table(sweep_dir / "summary.csv", repeated, summary_columns(repeated))
         show_leaderboard(rows, others, sweep_dir, repeated)
         if self.parent is None:
             return
@@ -55,10 +47,10 @@ class Leaderboard(Callback):
             if (sweep_dir / name).is_file():
                 client.log_artifact(run_id, str(sweep_dir / name))
         for row in rows:
-            for name in {criterion_of(row), "objective"} if row["rank"] == 1 else ():
+            for name in {board_of(row).criterion, "objective"} if row["rank"] == 1 else ():
                 if math.isfinite(row[name]):
                     client.log_metric(run_id, "/".join(("best", *filter(None, group_of(row)), name)), row[name])
-        client.set_tag(run_id, "failed", sum(what == "failed" for _, what, _ in others))
+        client.set_tag(run_id, "failed", sum(outcome == "failed" for _, outcome, _ in others))
         self._end("FINISHED")
 
     def _end(self, status: str) -> None:
@@ -69,7 +61,10 @@ class Leaderboard(Callback):
 
 
 def _open_parent(config: DictConfig, sweep_dir: Path) -> tuple[Any, str] | None:
-    """MLflow client and id of the parent run, the one that this directory has or a new one; None without MLflow."""
+    """Return MLflow's client and the ID of the parent run, which is reused if the directory has one.
+
+    None without MLflow.
+    """
     logger = OmegaConf.select(config, "trainer.logger")
     if not logger:
         return None
@@ -83,6 +78,6 @@ def _open_parent(config: DictConfig, sweep_dir: Path) -> tuple[Any, str] | None:
         with suppress(mlflow.MlflowException):  # of another store, or deleted
             client.update_run(known, status="RUNNING")
             return client, known
-    tags = {"overrides": " ".join(config.hydra.overrides.task), "selection": LEADERBOARD_NOTE}
+    tags = {"overrides": " ".join(config.hydra.overrides.task), "selection": anomaly_board().note}
     run = client.create_run(experiment, tags=tags, run_name=time.strftime("sweep %Y-%m-%d %H:%M"))
     return client, run.info.run_id

@@ -1,4 +1,4 @@
-"""Stop a trial of a search early: a Lightning callback around Optuna's pruners."""
+"""Prune trials of a search: a Lightning callback around Optuna's pruners."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Interim = Callable[[pl.Trainer, pl.LightningModule], float]
 
 
-class TrialPruned(Exception):  # noqa: N818  (it is how a run ends, and always caught)
+class TrialPruned(Exception):  # noqa: N818  (not an error, and always caught)
     """Raised when the pruner stops a trial."""
 
 
@@ -24,8 +24,8 @@ class Pruning(pl.Callback):
     """Report a trial's interim objective to Optuna every few epochs, and stop the trial when the pruner says so.
 
     Args:
-        trial: of Optuna.
-        interim: the objective with the weights as they are; higher is better.
+        trial: Optuna's trial.
+        interim: computes the objective with the current weights; higher is better.
         every: epochs between two reports.
     """
 
@@ -53,19 +53,19 @@ class Pruning(pl.Callback):
 def pruning(
     options: DictConfig, pruner: "optuna.pruners.BasePruner", run_dir: Path, interim: Interim
 ) -> Pruning | None:
-    """Make the callback of a trial's run; None where the search has finished with this trial.
+    """Make the callback of a trial's run; None if the search has finished this trial.
 
     Args:
         options: `conf/sweep/_search.yaml`, with the number of the trial.
-        pruner: of Optuna.
-        run_dir: of the trial, in the search's folder.
-        interim: the objective with the weights as they are; higher is better.
+        pruner: Optuna's pruner.
+        run_dir: of the trial, in the folder of the search.
+        interim: computes the objective with the current weights; higher is better.
     """
     import optuna
 
     folder = run_dir.parent
     study = optuna.load_study(study_name=folder.name, storage=storage(options, folder), pruner=pruner)
     if study.trials[options.trial].state is not optuna.trial.TrialState.RUNNING:
-        return None  # resumed by hand, after the search had finished with it
+        return None  # resumed by hand, after the search had finished it
     trial = optuna.trial.Trial(study, study.trials[options.trial]._trial_id)
     return Pruning(trial, interim, options.look_every)

@@ -1,6 +1,7 @@
-"""Finished runs as versions of registered models: by hand, or the best seed of a winner trained again."""
+"""Register finished runs as versions of models: by hand, or the best seed of a retrained winner."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mimii_pl import __version__
 from mimii_pl.core.config import class_of, read_config
@@ -9,15 +10,18 @@ from mimii_pl.core.run_dir import find_run, parent_run_id, read_facts
 from mimii_pl.sweep.winners import Sweep, Trial, best_runs, criterion, directory_sweep
 from mimii_pl.tracking.registry import ALIAS, Registered, add_version, promote
 
+if TYPE_CHECKING:
+    from mimii_pl.task import Task
+
 
 def register(*, run: str, name: str | None = None, alias: str | None = ALIAS, force: bool = False) -> list[Registered]:
-    """Make runs versions of registered models, and put the alias on those that deserve it.
+    """Register runs as versions of models, and move the alias to versions that are better than its present one.
 
     Args:
-        run: a run directory, `latest`, or a sweep's directory: of each machine the run of highest criterion.
-        name: of the model; None: the machine type, of a classifier with its target.
-        alias: for the version in use; None: none.
-        force: whether it moves even where this version is not known to be better.
+        run: a run directory, `latest`, or a sweep's directory: then the best run of each machine.
+        name: of the model; None: the machine type, and for a classifier its target.
+        alias: of the version in use; None: none.
+        force: move the alias even if this version is not known to be better.
 
     Raises:
         InputError: there is no such finished run, or it is not recorded in MLflow.
@@ -26,38 +30,47 @@ def register(*, run: str, name: str | None = None, alias: str | None = ALIAS, fo
     chosen = best_runs(sweep)
     if name and len(chosen) > 1:
         names = ", ".join(trial.model_name for trial in chosen)
-        raise InputError(f"name={name}: the sweep has a best run for each of {names}; leave the name out")
-    done = []
+        raise InputError(f"name={name}: the sweep has a best run for each of {names}; omit name=")
+    registered = []
     for trial in chosen:
-        client, version = add_version(trial.place, name or trial.model_name, tags_of(sweep, trial))
-        done.append(
-            promote(client, version, alias, force)
-            if alias
-            else Registered(version.name, str(version.version), False, "no alias was asked for")
-        )
-        _show(done[-1], alias)
-    return done
+        client, version = add_version(Path(trial.place), name or trial.model_name, version_tags(sweep, trial))
+        if alias:
+            done = promote(client, version, alias, force)
+        else:
+            done = Registered(version.name, str(version.version), False, "without an alias")
+        _show(done, alias)
+        registered.append(done)
+    return registered
 
 
-def tags_of(sweep: Sweep, trial: Trial) -> dict[str, str]:
-    """What a version says of itself: where it comes from, and by what it was chosen on which clips."""
-    cfg, facts, name = sweep.config(trial), read_facts(trial.place), criterion([trial])
-    peers = [one for one in sweep.trials if (one.machine, one.target) == (trial.machine, trial.target)]
+def version_tags(sweep: Sweep, trial: Trial) -> dict[str, str]:
+    """Return the tags of a version: its origin, and the criterion and the clips by which it was chosen."""
+    run_dir = Path(trial.place)
+    cfg, facts, name = sweep.config(trial), read_facts(run_dir), criterion([trial])
+    peers = [other for other in sweep.trials if (other.machine, other.target) == (trial.machine, trial.target)]
     clips = "clips of every class" if trial.target else "normal clips"
     rule = f"highest {name} on held-out {clips} of {len(peers)} runs" if len(peers) > 1 else "by hand"
     choices = {group: str(cfg.choices.get(group)) for group in ("model", "backend", "dataset", "protocol")}
+    task: type[Task] = class_of(cfg.task)
     return {
-        **choices, "machine": trial.machine, **({"target": trial.target} if trial.target else {}),
-        "seed": str(cfg.seed), "sweep": parent_run_id(trial.place.parent) or "",
-        "run_dir": str(trial.place), "mimii_pl": __version__,
-        "criterion": name, "value": repr(trial.figures[name]), "held_out": facts.get("held_out", ""),
-        "selection": f"{rule}; checkpoint: {class_of(cfg.task).checkpoint_rule}",
-        **{key: repr(value) for key, value in trial.figures.items()}, "threshold": str(facts.get("threshold", "")),
-    }  # fmt: skip
+        **choices,
+        "machine": trial.machine,
+        **({"target": trial.target} if trial.target else {}),
+        "seed": str(cfg.seed),
+        "sweep": parent_run_id(run_dir.parent) or "",
+        "run_dir": str(run_dir),
+        "mimii_pl": __version__,
+        "criterion": name,
+        "value": repr(trial.figures[name]),
+        "held_out": facts.get("held_out", ""),
+        "selection": f"{rule}; checkpoint: {task.checkpoint_rule}",
+        **{key: repr(value) for key, value in trial.figures.items()},
+        "threshold": str(facts.get("threshold", "")),
+    }
 
 
 def register_winners(sweep_dir: Path) -> list[Registered]:
-    """What `best=` ends with."""
+    """Register the best run of each machine of a sweep, the last step of `best=`."""
     if not any(read_config(path.parent).trainer.get("logger") for path in sweep_dir.glob("*/config.yaml")):
         print("nothing is registered: the runs are not recorded in MLflow (logger=none)")
         return []

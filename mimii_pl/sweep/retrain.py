@@ -1,4 +1,4 @@
-"""`python train.py best=<sweep>`: the winners of a sweep trained again over seeds, and the best of each registered."""
+"""`mimii retrain sweep=<sweep>`: train the winners of a sweep again over seeds, and register the best of each."""
 
 import hashlib
 from pathlib import Path
@@ -12,57 +12,57 @@ from mimii_pl.sweep.experiment import as_experiment, quoted
 from mimii_pl.sweep.winners import Sweep, Trial, criterion, find_sweep, winners
 
 SEEDS = "0,1,2,3,4"
-FREE = ("trainer", "report", "threshold", "logger")  # groups that do not make a model another one
-HERE = Path("outputs/best")
+FREE = ("trainer", "report", "threshold", "logger")  # groups that do not change the model
+RETRAINED_DIR = Path("outputs/best")
 
 
 def retraining(arguments: list[str]) -> tuple[list[str], Path]:
-    """What Hydra is to be told instead of `best=...`: a sweep of the winners over seeds; and its directory.
+    """Translate `best=...` into Hydra's arguments for a sweep of the winners over seeds; return its directory too.
 
     The winner of each machine is written as an experiment into `outputs/best/experiment`. The sweep's directory depends
-    on winners and arguments alone, so that the same command goes on with what it finds there.
+    only on winners and arguments, so that the same command resumes it.
 
     Args:
-        arguments: of the command line: `best=` a sweep (see `find_sweep`); `machine=` and `target=` choose among its
-            winners; any value, and choices of the `FREE` groups, change them.
+        arguments: of the command line: `best=` names a sweep (see `find_sweep`); `machine=` and `target=` choose among
+            its winners; values, and choices of the `FREE` groups, change them.
 
     Raises:
-        InputError: no such sweep or machine, or a choice that would make it another model.
+        InputError: there is no such sweep or machine, or a choice would change the model.
     """
     options = dict(item.split("=", 1) for item in arguments if "=" in item and not item.startswith("-"))
     others = [item for item in arguments if item.startswith("-") or "=" not in item]
-    asked = {key: options.pop(key, "").strip("'\"") for key in ("best", "machine", "target")}
-    _refuse(options)
-    sweep = _sweep(asked["best"], options)
-    chosen = [(trial, sweep.config(trial)) for trial in _chosen(sweep, asked)]
+    request = {key: options.pop(key, "").strip("'\"") for key in ("best", "machine", "target")}
+    _validate(options)
+    sweep = _sweep(request["best"], options)
+    chosen = [(trial, sweep.config(trial)) for trial in _chosen(sweep, request)]
     texts = {trial.model_name: as_experiment(cfg, _comment(sweep, trial)) for trial, cfg in chosen}
-    said = [f"{key}={value}" for key, value in sorted(options.items()) if not key.startswith("hydra")]
-    digest = hashlib.sha256("\n".join([*texts.values(), *said]).encode()).hexdigest()[:8]
+    changes = [f"{key}={value}" for key, value in sorted(options.items()) if not key.startswith("hydra")]
+    digest = hashlib.sha256("\n".join([*texts.values(), *changes]).encode()).hexdigest()[:8]
     name = f"{sweep.name[:40]}-{digest}"
     for model, text in texts.items():
-        path = HERE / "experiment" / name / f"{model}.yaml"
+        path = RETRAINED_DIR / "experiment" / name / f"{model}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
         print(f"winner: {path}")
     added = {
-        "++best": quoted(sweep.name),  # not `best`: a process that is started with these again has nothing to look for
+        "++best": quoted(sweep.name),  # not `best`, for which a subprocess would look up the sweep again
         "experiment": ",".join(quoted(f"{name}/{model}") for model in texts),
         "seed": SEEDS,
-        "hydra.searchpath": f"[machine://any,{quoted(f'file://{HERE.resolve()}')}]",
-        "hydra.sweep.dir": quoted(HERE / name),
+        "hydra.searchpath": f"[machine://any,{quoted(f'file://{RETRAINED_DIR.resolve()}')}]",
+        "hydra.sweep.dir": quoted(RETRAINED_DIR / name),
         **({} if "logger" in options else _recorded(sweep, chosen[0][1])),
         **options,
     }
-    told = [f"{key}={value}" for key, value in added.items()]
-    return [*dict.fromkeys(["-m", *(item for item in others if item != "--multirun")]), *told], HERE / name
+    flags = dict.fromkeys(["-m", *(item for item in others if item != "--multirun")])
+    return [*flags, *(f"{key}={value}" for key, value in added.items())], RETRAINED_DIR / name
 
 
-def _refuse(options: dict[str, str]) -> None:
+def _validate(options: dict[str, str]) -> None:
     groups = {path.name for path in CONF.iterdir() if path.is_dir()} - {*FREE, "hydra"}
     for key, value in options.items():
         if key.lstrip("+~").split("@")[0] in groups | {"resume", "hydra.sweep.dir", "hydra.searchpath"}:
             raise InputError(
-                f"{key}={value}: best= keeps the winner's choices and its own folder; values can change, for example "
+                f"{key}={value}: best= keeps the winner's choices and its own folder. You can change values, such as "
                 f"training.epochs=100, and the groups {', '.join(FREE)}"
             )
 
@@ -76,13 +76,14 @@ def _sweep(place: str, options: dict[str, str]) -> Sweep:
     return find_sweep(place, uri or default_uri(), experiment or "mimii_pl")
 
 
-def _chosen(sweep: Sweep, asked: dict[str, str]) -> list[Trial]:
-    found = winners(sweep)
-    wanted = {key: asked[key].strip("[]").split(",") for key in ("machine", "target") if asked[key]}
-    chosen = [trial for trial in found if all(getattr(trial, key) in names for key, names in wanted.items())]
+def _chosen(sweep: Sweep, request: dict[str, str]) -> list[Trial]:
+    all_winners = winners(sweep)
+    wanted = {key: request[key].strip("[]").split(",") for key in ("machine", "target") if request[key]}
+    chosen = [trial for trial in all_winners if all(getattr(trial, key) in names for key, names in wanted.items())]
     if not chosen:
-        there = ", ".join(trial.model_name for trial in found)
-        raise InputError(f"best={asked['best']}: it has winners for {there}, none for what is asked")
+        names = ", ".join(trial.model_name for trial in all_winners)
+        asked = " ".join(f"{key}={request[key]}" for key in wanted)
+        raise InputError(f"best={request['best']}: it has winners for {names}, but none for {asked}")
     return chosen
 
 
@@ -92,8 +93,8 @@ def _comment(sweep: Sweep, trial: Trial) -> str:
 
 
 def _recorded(sweep: Sweep, cfg: DictConfig) -> dict[str, str]:
-    """Where the runs go: to the store that the sweep is in."""
+    """Return the options that record the runs in the store of the sweep."""
     logger = cfg.trainer.get("logger") or {}
     uri = sweep.tracking_uri or logger.get("tracking_uri")
-    found = {"trainer.logger.tracking_uri": uri, "trainer.logger.experiment_name": logger.get("experiment_name")}
-    return {"logger": "mlflow"} | {key: quoted(value) for key, value in found.items() if value}
+    options = {"trainer.logger.tracking_uri": uri, "trainer.logger.experiment_name": logger.get("experiment_name")}
+    return {"logger": "mlflow"} | {key: quoted(value) for key, value in options.items() if value}

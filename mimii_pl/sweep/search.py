@@ -1,4 +1,4 @@
-"""A search with Optuna behind Hydra: proposes values, goes on with what was interrupted, tells what came out."""
+"""Search with Optuna through Hydra: propose values, resume interrupted searches, show the result."""
 
 import itertools
 import logging
@@ -24,13 +24,13 @@ from mimii_pl.core.search_name import digest, storage
 from mimii_pl.sweep.figures import FIGURE_FILES, write_figures
 
 log = logging.getLogger(__name__)
-PER_RUN = ("machine", "dataset", "seed", "protocol", "target", "task")  # criteria of different ones cannot be compared
-STARTS = 3  # of a trial: one that was under way each time the search was killed is likely what killed it
+PER_RUN = ("machine", "dataset", "seed", "protocol", "target", "task")  # criteria cannot be compared across these
+STARTS = 3  # of a trial: one that was running each time the search was killed has probably killed it
 SETTLED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class OptunaSearch(MLflowOptunaSweeper):
-    """The sweeper of hydra-optuna-mlflow-sweeper under this project's parent runs and folders.
+    """The sweeper of hydra-optuna-mlflow-sweeper, with this project's parent runs and folders.
 
     Args:
         options: `conf/sweep/_search.yaml`.
@@ -42,17 +42,17 @@ class OptunaSearch(MLflowOptunaSweeper):
         self.options = options
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the trials that are missing; the figures and the winner when all are there.
+        """Run the missing trials, then draw the figures and print the winner.
 
         Raises:
-            InputError: there is nothing to search, it is being searched already, or the folder holds another search.
+            InputError: there is nothing to search, another process runs this search, or the folder holds another one.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder = Path(self.config.hydra.sweep.dir).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         space, fixed = self._build_search_space(arguments)
         self.grid = self.options.sampler is None
-        self._refuse(space)
+        self._validate(space)
         try:
             with FileLock(self.folder / "search.lock", timeout=0):
                 study = self._study(digest(arguments, self.optuna_config.params))
@@ -61,10 +61,10 @@ class OptunaSearch(MLflowOptunaSweeper):
         except Timeout:
             raise InputError(
                 f"{self.folder} is being searched by another process. To use more cores, start one search with "
-                "hydra/launcher=joblib; for a second search of the same, give it a sweep.name"
+                "hydra/launcher=joblib; to start a second search like it, give it a sweep.name"
             ) from None
 
-    def _refuse(self, space: dict[str, Any]) -> None:
+    def _validate(self, space: dict[str, Any]) -> None:
         if not space:
             raise InputError(
                 "there is nothing to search: conf/sweep/space has no file for this detector. Give values on the "
@@ -72,47 +72,52 @@ class OptunaSearch(MLflowOptunaSweeper):
             )
         for name, values in space.items():
             if self.grid and not isinstance(values, CategoricalDistribution):
-                raise InputError(f"{name}: a grid takes lists of values (choice, range), sweep=random takes intervals")
+                raise InputError(
+                    f"{name}: sweep=grid takes lists of values (choice, range); intervals need sweep=random"
+                )
             if not self.grid and (name in PER_RUN or name.startswith("protocol.")):
                 raise InputError(
-                    f"{name}: a search compares trials by one number, which says nothing across values of {name}. "
+                    f"{name}: a search compares trials by one number, which is not comparable across values of {name}. "
                     "Start one search for each, or use sweep=grid"
                 )
 
     def _study(self, asked: str) -> optuna.Study:
         study = optuna.create_study(
-            study_name=self.folder.name, storage=storage(self.options, self.folder), direction="maximize",
-            load_if_exists=True, pruner=build(self.options.pruner) or optuna.pruners.NopPruner(),
-        )  # fmt: skip
+            study_name=self.folder.name,
+            storage=storage(self.options, self.folder),
+            direction="maximize",
+            load_if_exists=True,
+            pruner=build(self.options.pruner) or optuna.pruners.NopPruner(),
+        )
         if study.user_attrs.setdefault("asked", asked) != asked:
             raise InputError(
-                f"{self.folder} holds another search: other options, or other values to try. Give this one another "
-                "sweep.name, or the same options as before"
+                f"{self.folder} holds another search, with other options or values. Give this one another sweep.name, "
+                "or the same options as before"
             )
         study.set_user_attr("asked", asked)
-        if not self.grid:  # where it goes on it must not propose once more what it began with
+        if not self.grid:  # a resumed search must not propose its first values again
             study.sampler = build(self.options.sampler, seed=self.config.seed + 7919 * len(study.trials))
         return study
 
     def _run(self, study: optuna.Study, space: dict[str, Any], fixed: list[str]) -> None:
-        trials, at_once = self._missing(study, space), self._at_once()
-        while batch := list(itertools.islice(trials, at_once)):
+        trials, batch_size = self._missing(study, space), self._batch_size()
+        while batch := list(itertools.islice(trials, batch_size)):
             overrides = [self._overrides(study, trial, fixed) for trial in batch]
             returned = self.launcher.launch(overrides, initial_job_idx=batch[0].number)
             for trial, value in zip(batch, returned, strict=True):
                 tell_study(study, trial.number, value.return_value)
 
     def _missing(self, study: optuna.Study, space: dict[str, Any]) -> Iterator[FrozenTrial | Trial]:
-        """Trials that were under way when the search was interrupted, then new ones; asked for one batch at a time."""
-        begun = [trial for trial in study.trials if trial.state is TrialState.RUNNING]
-        for trial in begun:
+        """Yield trials that were running when the search was interrupted, then new ones; read one batch at a time."""
+        interrupted = [trial for trial in study.trials if trial.state is TrialState.RUNNING]
+        for trial in interrupted:
             starts = trial.user_attrs.get("starts", 0)
             if "pruned" not in trial.user_attrs and trial.params.keys() == space.keys() and starts < STARTS:
                 yield trial
             else:
                 if starts == STARTS:
                     log.warning(
-                        "trial %d was under way %d times when the search was killed: given up", trial.number, starts
+                        "trial %d was running each of the %d times the search was killed: skipped", trial.number, starts
                     )
                 tell_study(study, trial.number, None)
         if self.grid:
@@ -128,13 +133,15 @@ class OptunaSearch(MLflowOptunaSweeper):
         return (*self._build_trial_overrides(trial, list(fixed), None), f"sweep.trial={trial.number}")
 
     def _conclude(self, study: optuna.Study) -> None:
-        """Figures into the folder and onto the parent run; the winner on the screen."""
+        """Write the figures into the folder and to the parent run, and print the winner."""
         from rich.console import Console
 
         write_figures(study, self.folder)
         done = study.get_trials(states=[TrialState.COMPLETE])
         logger, parent = OmegaConf.select(self.config, "trainer.logger"), parent_run_id(self.folder)
-        best = study.best_trial if done and not self.grid else None  # of a grid's machines each has its own
+        best = (
+            study.best_trial if done and not self.grid else None
+        )  # a grid may have several machines, each with its own
         if logger and parent:
             client = mlflow.MlflowClient(logger.tracking_uri)
             for name in FIGURE_FILES:
@@ -151,7 +158,7 @@ class OptunaSearch(MLflowOptunaSweeper):
             console.print(f"best: trial {best.number}, objective {best.value:.4f}: {options}", soft_wrap=True)
         console.print(f"figures: {self.folder / 'history.png'}, importance.png; trials.csv", soft_wrap=True)
 
-    def _at_once(self) -> int:
+    def _batch_size(self) -> int:
         from joblib import cpu_count
 
         workers = OmegaConf.select(self.config, "hydra.launcher.n_jobs") or 1
@@ -159,17 +166,20 @@ class OptunaSearch(MLflowOptunaSweeper):
 
 
 def _enqueue(study: optuna.Study, space: dict[str, CategoricalDistribution]) -> None:
-    """Every combination that has no result, is not under way and does not wait already."""
-    there = [trial.params or trial.system_attrs.get("fixed_params") for trial in study.trials
-             if trial.state is not TrialState.FAIL]  # fmt: skip
+    """Enqueue every combination that is neither finished nor running nor waiting."""
+    present = [
+        trial.params or trial.system_attrs.get("fixed_params")
+        for trial in study.trials
+        if trial.state is not TrialState.FAIL
+    ]
     for values in itertools.product(*(distribution.choices for distribution in space.values())):
         params = dict(zip(space, values, strict=True))
-        if params not in there:
+        if params not in present:
             study.enqueue_trial(params)
 
 
 def tell_study(study: optuna.Study, number: int, value: Any) -> None:
-    """Enter what became of a trial: finished with a value, ended early, or failed (None, NaN)."""
+    """Record the outcome of a trial: finished with a value, pruned, or failed (None, NaN)."""
     if "pruned" in study.trials[number].user_attrs:
         study.tell(number, state=TrialState.PRUNED)
     elif value is None or not math.isfinite(value):

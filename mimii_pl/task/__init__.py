@@ -1,4 +1,4 @@
-"""What a trained detector is asked for, and what it is evaluated by: one class per task."""
+"""The tasks, one class each: what a trained detector predicts, and how it is evaluated."""
 
 from mimii_pl.task._task import Task
 

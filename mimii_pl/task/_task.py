@@ -1,4 +1,4 @@
-"""Base of the tasks: what a trained detector is asked for, and what it is evaluated by."""
+"""Base of the tasks: fit what follows training, evaluate the test clips, compute the objective."""
 
 import math
 from pathlib import Path
@@ -20,18 +20,18 @@ INTERIM_CLIPS = 32  # held-out clips per machine ID that the interim objective i
 
 
 class Task:
-    """Base of the tasks; `task=` chooses one, and a run builds it once.
+    """Base of the tasks; `task=` chooses one, and each run builds it once.
 
     Args:
-        backend: makes scores of embeddings; None: the detector scores by itself.
-        threshold: rule that finds the score above which a clip is called anomalous.
-        target: what classes are made of.
-        objective: what searches maximise, see `scoring.objective`.
+        backend: computes scores from embeddings; None: the detector scores by itself.
+        threshold: rule for the score above which a clip is called anomalous.
+        target: what the classes are, such as `machine_id`.
+        objective: what searches maximize, see `scoring.objective`.
 
     Attributes:
-        criterion: name of the number, made of held-out clips, that runs are compared by; higher is better.
-        checkpoint_rule: how the checkpoint is chosen, in the words of the tables.
-        is_classification: whether clips get classes rather than anomaly scores.
+        criterion: name of the figure, computed from held-out clips, that runs are compared by; higher is better.
+        checkpoint_rule: how the checkpoint is chosen, as tables and MLflow show it.
+        is_classification: True if clips get classes rather than anomaly scores.
     """
 
     criterion: ClassVar[str]
@@ -49,23 +49,23 @@ class Task:
         self.backend, self.threshold, self.target, self.objective = backend, threshold, target, objective
 
     def validate(self, detector: Detector, data: MachineSounds) -> None:
-        """Raise InputError where the detector, the data or an option does not fit this task."""
+        """Raise InputError if the detector, the data or an option does not fit this task."""
         validate_objective(self.objective, detector, data.labels, self.backend is not None)
 
     def fit(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> float:
-        """Fit everything that follows training on training and held-out clips, and return the criterion."""
+        """Fit what follows training, on training and held-out clips, and return the criterion."""
         raise NotImplementedError
 
     def evaluate(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> list[Result]:
-        """Score every test clip, then, and only then, read the labels; write the results into the run directory."""
+        """Predict all test clips, only then read their labels, and write the results into the run directory."""
         raise NotImplementedError
 
     def interim(self, scorer: Scorer, data: MachineSounds) -> float:
-        """The criterion in the middle of training, on few clips."""
+        """Compute the criterion during training, on a few clips."""
         raise NotImplementedError
 
     def final_objective(self, scorer: Scorer, data: MachineSounds, criterion: float, run_dir: Path) -> float:
-        """The objective of a run that has been fitted, higher is better."""
+        """Compute the objective after `fit`; higher is better."""
         return objective_value(
             self.objective,
             loss=lambda: read_facts(run_dir)["validation_loss"],
@@ -73,9 +73,10 @@ class Task:
             criterion=lambda: criterion,
         )
 
-    def interim_objective(self, trainer: pl.Trainer, detector: Detector) -> float:
-        """The objective in the middle of training, with the weights as they are; back ends are not fitted yet."""
-        data: MachineSounds = trainer.datamodule
+    def interim_objective(self, trainer: pl.Trainer, detector: pl.LightningModule) -> float:
+        """Compute the objective during training, from the current weights; back ends are not fitted yet."""
+        data: MachineSounds = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
+        assert isinstance(detector, Detector)
         scorer = Scorer(
             detector,
             data.features,
@@ -95,7 +96,7 @@ class Task:
 
 
 def interim_clips(data: MachineSounds) -> tuple[ClipRows, np.ndarray]:
-    """At most `INTERIM_CLIPS` held-out clips per machine ID, evenly spaced, and their machine ID numbers [N]."""
+    """Choose at most `INTERIM_CLIPS` held-out clips per machine ID, evenly spaced; with machine ID numbers [N]."""
     rows = data.rows("validation")
     rows = rows[:: math.ceil(len(rows) / (INTERIM_CLIPS * len(data.labels)))]
     return ClipRows(data.waves, rows), data.machine_id[rows]

@@ -1,4 +1,4 @@
-"""Anomaly scores: the back end, the criterion, the test clips' scores, and only then their labels."""
+"""Anomaly scores: fit the back end and thresholds, score the test clips, and only then read their labels."""
 
 import logging
 import math
@@ -23,19 +23,19 @@ log = logging.getLogger(__name__)
 
 
 class Anomaly(Task):
-    """Learn from normal clips and give every test clip an anomaly score; higher is more anomalous.
+    """Anomaly detection: learn from normal clips and score every test clip; higher is more anomalous.
 
-    Options are those of `Task`; normal clips cannot teach another target than `machine_id`.
+    Options are those of `Task`. `target` must be `machine_id`: normal clips have no other classes.
     """
 
-    criterion = "pseudo_auc"  # AUC of pseudo-anomalies made of held-out normal clips
+    criterion = "pseudo_auc"  # AUC of pseudo-anomalies made from held-out normal clips
     checkpoint_rule = "lowest validation loss on held-out normal clips"
 
     def validate(self, detector: Detector, data: MachineSounds) -> None:
         super().validate(detector, data)
         if self.target != "machine_id":
             raise InputError(
-                f"target={self.target}: task=anomaly learns from normal clips, and tells machine IDs apart at most. "
+                f"target={self.target}: task=anomaly learns from normal clips, whose only classes are machine IDs. "
                 f"task=classification target={self.target} learns from clips of every class"
             )
         if self.backend is not None and not detector.has_embedding:
@@ -56,11 +56,11 @@ class Anomaly(Task):
         return faults_auc(scorer, clips, ids, normal)
 
     def _fit_backend(self, scorer: Scorer, data: MachineSounds, means: np.ndarray) -> None:
-        """Fit on embeddings of the training clips; `means` [N, D] are those averaged over windows."""
+        """Fit the back end on embeddings of the training clips; `means` [N, D] are their means over windows."""
         assert self.backend is not None
         scorer.use(self.backend)
         clips, ids = data.of("train")
-        if self.backend.pool == "mean":  # those of embeddings.npz
+        if self.backend.pool == "mean":  # the embeddings of embeddings.npz
             embeddings = means
         else:
             fewest = np.unique(ids, return_counts=True)[1].min()
@@ -76,7 +76,7 @@ class Anomaly(Task):
             thresholds.choose(self.threshold)
             return
         clips, clip_ids = data.anomalies_beside_validation()
-        if len(clips):  # else the test labels choose, in `evaluate`
+        if len(clips):  # otherwise `evaluate` chooses them from the test labels
             scores = np.concatenate([normal, scorer.score_waves(clips, clip_ids)])
             labels = np.repeat([0, 1], [len(normal), len(clips)])
             thresholds.choose(self.threshold, (scores, np.concatenate([ids, clip_ids]), labels))
@@ -85,12 +85,12 @@ class Anomaly(Task):
         assert scorer.thresholds is not None
         rows = data.rows("test")
         if not len(rows):
-            log.warning("there are no test clips: nothing to evaluate the detector by")
+            log.warning("there are no test clips: the detector is not evaluated")
         scores = scorer.score_waves(*data.of("test"), "scoring test clips") if len(rows) else np.empty(0)
         levels = level_scores(*data.of("train"), *data.of("test"))
         clips, level_clips = (clip_scores(data, rows, values) for values in (scores, levels))
         level = [result._replace(metric=LEVEL) for result in score_results(level_clips) if result.metric == "auc"]
-        if not scorer.thresholds.thresholds:  # an oracle's, unless there were anomalies beside validation
+        if not scorer.thresholds.thresholds:  # an oracle without anomalies next to the validation clips
             assert self.threshold is not None
             choose_thresholds(scorer.thresholds, self.threshold, clips)
         return apply_thresholds(clips, scorer.thresholds, run_dir, official=data.official, level=level)
@@ -101,10 +101,10 @@ class Anomaly(Task):
 
 
 def write_embeddings(scorer: Scorer, data: MachineSounds, run_dir: Path) -> np.ndarray:
-    """Write the embedding of every clip, averaged over its windows, with everything known of the clip but its label.
+    """Write the embedding of every clip, averaged over its windows, with its metadata but without its label.
 
     Returns:
-        Those of the training clips, [N, D].
+        The embeddings of the training clips, [N, D].
     """
     rows = np.concatenate([data.rows(split) for split in ("train", "validation", "test")])
     clips = [data.clips[row] for row in rows]
@@ -116,14 +116,14 @@ def write_embeddings(scorer: Scorer, data: MachineSounds, run_dir: Path) -> np.n
 
 
 def faults_auc(scorer: Scorer, clips: ClipRows, ids: np.ndarray, normal: np.ndarray) -> float:
-    """AUC of pseudo-anomalies made of held-out normal clips against these clips, which score `normal` [N]."""
+    """Compute the AUC of held-out normal clips, with scores `normal` [N], against pseudo-anomalies made from them."""
     faulty = [PseudoAnomalies(clips, fault, scorer.sample_rate) for fault in range(len(PSEUDO_FAULTS))]
-    scores = [scorer.score_waves(one, ids, "scoring pseudo-anomalies") for one in faulty]
+    scores = [scorer.score_waves(waves, ids, "scoring pseudo-anomalies") for waves in faulty]
     return pseudo_auc(normal, np.stack(scores), ids)
 
 
 def write_identified(scorer: Scorer, data: MachineSounds, run_dir: Path) -> None:
-    """Write which machine ID the detector assigns to each held-out normal clip."""
+    """Write the machine ID that the detector assigns to each held-out normal clip."""
     clips = [data.clips[row] for row in data.rows("validation")]
     assigned = scorer.classify_waves(*data.of("validation")).argmax(axis=1)
     rows = [(clip.path, clip.label, data.labels[number]) for clip, number in zip(clips, assigned, strict=True)]
@@ -131,7 +131,7 @@ def write_identified(scorer: Scorer, data: MachineSounds, run_dir: Path) -> None
 
 
 def clip_scores(data: MachineSounds, rows: np.ndarray, scores: np.ndarray) -> list[ClipScore]:
-    """Clips with their labels and scores [N]."""
+    """Combine clips with their labels and scores [N]."""
     triples = zip((data.clips[row] for row in rows), data.anomalous[rows], scores, strict=True)
     return [
         ClipScore(clip.machine, clip.machine_id, clip.domain, str(clip.path), int(label), float(score))

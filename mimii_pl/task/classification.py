@@ -1,4 +1,4 @@
-"""Classes: the criterion on held-out clips, then the test clips."""
+"""Classes: compute the criterion on held-out clips, classify the test clips, and only then read their labels."""
 
 import logging
 from pathlib import Path
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Classification(Task):
-    """Learn from labelled clips of every class and give every test clip a class.
+    """Classification: learn from labelled clips of every class and predict the class of every test clip.
 
     Options are those of `Task`; `target` is `condition`, `machine_id`, `machine`, `domain` or the name of an attribute.
     """
@@ -29,25 +29,27 @@ class Classification(Task):
 
     def validate(self, detector: Detector, data: MachineSounds) -> None:
         if self.objective == "other_ids":
-            raise InputError("objective=other_ids compares anomaly scores: task=classification has criterion and loss")
+            raise InputError("objective=other_ids needs anomaly scores: with task=classification use criterion or loss")
         if not detector.supports("classify"):
             raise InputError(
-                f"model={detector.name} tells no classes apart: task=classification needs a classifier, such as "
-                "model=simple_classifier. task=anomaly finds what is not normal"
+                f"model={detector.name} is not a classifier: task=classification needs one, such as "
+                "model=simple_classifier. task=anomaly detects deviations from normal clips"
             )
         if self.backend is not None:
-            raise InputError(f"backend={self.backend.name} makes anomaly scores: task=classification cannot use one")
+            raise InputError(
+                f"backend={self.backend.name} computes anomaly scores: use backend=none with task=classification"
+            )
 
     def fit(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> float:
-        """Return the balanced accuracy on the held-out clips; nothing is fitted."""
+        """Return the balanced accuracy on the held-out clips; there is nothing to fit."""
         return self.interim(scorer, data)
 
     def evaluate(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> list[Result]:
         predictions = predict_split(scorer, data, "test")
         if not len(predictions.known.files):
-            log.warning("there are no test clips of a class seen in training: nothing to evaluate the classifier by")
+            log.warning("there are no test clips of the classes seen in training: the classifier is not evaluated")
         if unknown := len(predictions.files) - len(predictions.known.files):
-            log.warning("%d test clips are of a class never seen in training: they do not count", unknown)
+            log.warning("%d test clips are of classes not seen in training: they are not evaluated", unknown)
         write_predictions(run_dir / "predictions.csv", predictions)
         results = class_results(predictions, data.machine)
         write_results(run_dir / "results.csv", results)
@@ -59,11 +61,11 @@ class Classification(Task):
 
 
 def predict_split(scorer: Scorer, data: MachineSounds, split: str) -> Predictions:
-    """Class probabilities of the clips of a split."""
+    """Predict the class probabilities of the clips of a split."""
     waves, ids = data.of(split)
     rows, classes = data.rows(split), data.classes
-    shares = np.empty((0, len(classes)))
+    probability = np.empty((0, len(classes)))
     if len(rows):
-        shares = scorer.classify_waves(waves, ids, f"classifying {split} clips")
+        probability = scorer.classify_waves(waves, ids, f"classifying {split} clips")
     clips = [data.clips[row] for row in rows]
-    return Predictions([str(c.path) for c in clips], [c.label for c in clips], classes, data.label[rows], shares)
+    return Predictions([str(c.path) for c in clips], [c.label for c in clips], classes, data.label[rows], probability)

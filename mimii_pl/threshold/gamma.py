@@ -9,16 +9,16 @@ from mimii_pl.threshold._threshold import Threshold
 from mimii_pl.threshold.percentile import Percentile
 
 log = logging.getLogger(__name__)
-MIN_SCORES = 10  # scores to fit three parameters to
-DISTANCE = 0.3  # largest Kolmogorov-Smirnov distance of a fit that is used
+MIN_SCORES = 10  # fewest scores to fit three parameters to
+DISTANCE = 0.3  # largest Kolmogorov-Smirnov distance of an accepted fit
 
 
 class Gamma(Threshold):
-    """Quantile of a gamma distribution with free location (official DCASE task 2 baselines), fitted to clip scores.
+    """Quantile of a gamma distribution with free location, as in the official DCASE task 2 baselines.
 
-    The baselines fit it to the mean losses of training batches, which are narrower than those of clips; here it is
-    fitted to what it decides about: scores of held-out normal clips. Where the fit is unstable (few scores, none
-    found, far from the scores) the empirical percentile stands for it, and the log says so.
+    The baselines fit it to the mean losses of training batches, which spread less than those of clips. Here it is
+    fitted to the scores it decides on, those of held-out normal clips. Where the fit is unstable (too few scores, no
+    convergence, a poor match) the empirical percentile is used instead, with a warning.
     """
 
     def __call__(self, normal: np.ndarray) -> float:
@@ -38,5 +38,5 @@ class Gamma(Threshold):
                     limit = distance = np.nan
             if distance <= DISTANCE and 0 <= limit <= 2:
                 return float(normal.min() + spread * limit)
-        log.warning("no stable gamma distribution of %d normal scores: their percentile is taken", len(normal))
+        log.warning("no stable gamma fit to %d normal scores: their percentile is used instead", len(normal))
         return empirical

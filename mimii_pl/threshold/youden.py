@@ -1,4 +1,4 @@
-"""The threshold that labelled clips would have chosen: an oracle."""
+"""The threshold that separates labelled clips best: an oracle."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from mimii_pl.threshold.percentile import Percentile
 
 
 class Youden(Percentile):
-    """The score at which the share of anomalies found less that of false alarms is largest (Youden, Cancer 1950).
+    """Score that maximizes the true-positive rate minus the false-positive rate (Youden's J; Cancer, 1950).
 
-    It needs anomalies: those that the protocol keeps beside validation (`cross_validation`), or else the labels of the
-    test clips themselves, which no machine in use has. Its decisions are an upper bound, and every table says *oracle*.
-    For a machine ID whose labelled clips are all of one class the percentile of its held-out normal clips stands in.
+    It needs anomalies: those that the protocol reserves next to validation (`cross_validation`), or else the labels of
+    the test clips, which are unknown in operation. Its decisions are an upper bound, and every table says *oracle*.
+    A machine ID whose labelled clips are all of one class gets the percentile of its held-out normal clips instead.
 
     Args:
-        quantile: share of normal clips to be called normal where the percentile stands in.
+        quantile: share of normal clips to be called normal where the percentile is used.
     """
 
     oracle = True
@@ -21,7 +21,7 @@ class Youden(Percentile):
     def of_labelled(self, scores: np.ndarray, anomalous: np.ndarray) -> float:
         from sklearn.metrics import roc_curve
 
-        steps, ranks = np.unique(scores, return_inverse=True)  # infinite scores have a rank as well
+        steps, ranks = np.unique(scores, return_inverse=True)  # ranks: roc_curve refuses infinite scores
         fpr, tpr, least = roc_curve(anomalous, ranks, drop_intermediate=False)
         best = int(np.argmax(tpr - fpr))
         if best == 0:  # calling nothing anomalous is best

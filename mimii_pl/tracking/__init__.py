@@ -1,1 +1,1 @@
-"""MLflow: results of a run, parents of sweeps, leaderboard."""
+"""MLflow: logger, store, registry, and comparisons of recorded runs."""

@@ -1,4 +1,4 @@
-"""Score with a run by any of its names: a directory, `latest`, or a model of the registry."""
+"""Load a run, or score with it, by directory, `latest` or registered model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 def load(
     run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("mimii_pl",), tracking_uri: str | None = None
 ) -> "Scorer":
-    """Load a run as a `Scorer`. Weights and arrays only: nothing that is read can execute code.
+    """Load a run as a `Scorer`. Only weights and arrays are read: nothing can execute code.
 
     Args:
         run_dir: directory of a finished run, `latest`, or a registered model: `models:/fan@champion`, `models:/fan/3`.
         device: `auto` takes a GPU where there is one.
         trust: packages whose classes the run's configuration may name; add your own package for your own detectors.
-        tracking_uri: where models are registered; None: MLFLOW_TRACKING_URI, or the local default.
+        tracking_uri: store with the registered models; None: MLFLOW_TRACKING_URI, or the local default.
 
     Raises:
-        InputError: there is no such run, or it names a class of a package that is not trusted.
+        InputError: there is no such run, or its configuration names a class of a package that is not trusted.
     """
     from mimii_pl.scoring.scorer import load_run
 
@@ -31,13 +31,13 @@ def load(
 
 
 def score(*, run: str, tracking_uri: str | None = None, **options: Any) -> Path:
-    """Score recordings with a run, see `scoring.bulk.files.score_files`; the command `mimii score`.
+    """Score recordings with a run (the command `mimii score`), see `scoring.bulk.files.score_files`.
 
     Args:
         run, tracking_uri: as for `load`.
         **options: of `score_files`.
 
     Returns:
-        The CSV that was written.
+        Path of the csv file.
     """
     return score_files(lambda: local_run(run, tracking_uri), **options)

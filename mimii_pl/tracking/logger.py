@@ -1,4 +1,4 @@
-"""A run in MLflow: where it is recorded, what is recorded at its start and at its end."""
+"""Record a run in MLflow: its parameters at the start, its results and files at the end."""
 
 import math
 import re
@@ -15,18 +15,28 @@ from mimii_pl.scoring.results import Result
 from mimii_pl.tracking.store import open_client
 
 ARTIFACTS = (
-    "config.yaml", "run.json", "scores.csv", "results.csv", "history.csv", "skipped.csv", "report.html", "features.npz",
-    "backend.npz", "thresholds.json", "identified.csv", "predictions.csv",
-)  # fmt: skip
+    "config.yaml",
+    "run.json",
+    "scores.csv",
+    "results.csv",
+    "history.csv",
+    "skipped.csv",
+    "report.html",
+    "features.npz",
+    "backend.npz",
+    "thresholds.json",
+    "identified.csv",
+    "predictions.csv",
+)
 
 
 class RunLogger(MLFlowLogger):
-    """MLflow as Lightning's logger, with its store made ready.
+    """Lightning's MLflow logger, which also creates the store.
 
     Args:
-        tracking_uri: of the store; a local SQLite database keeps its artifacts beside it.
-        experiment_name: the experiment all runs go to.
-        run_name: what the run is called; None: `<model>-<machine>`.
+        tracking_uri: of the store; artifacts of a local SQLite database are kept next to it.
+        experiment_name: experiment of all runs.
+        run_name: name of the run; None: `<model>-<machine>`.
     """
 
     def __init__(self, *, tracking_uri: str, experiment_name: str = "mimii_pl", run_name: str | None = None) -> None:
@@ -35,12 +45,12 @@ class RunLogger(MLFlowLogger):
         super().__init__(experiment_name, run_name=run_name, tracking_uri=tracking_uri)
 
     def continue_run(self, run_id: str) -> None:
-        """Record into an MLflow run that exists already."""
+        """Record into an existing MLflow run."""
         self._run_id = run_id
 
 
 def open_store(tracking_uri: str, experiment_name: str) -> str:
-    """Make the store and the experiment where they are missing; the experiment's id.
+    """Create the store and the experiment if they are missing, and return the experiment's ID.
 
     Raises:
         InputError: the server does not answer.
@@ -53,19 +63,19 @@ def open_store(tracking_uri: str, experiment_name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     client = open_client(tracking_uri)
-    found = client.get_experiment_by_name(experiment_name)
-    if found is None:
+    experiment = client.get_experiment_by_name(experiment_name)
+    if experiment is None:
         try:
             return client.create_experiment(experiment_name, location)
-        except MlflowException:  # another process of a sweep may have made it just now
-            found = client.get_experiment_by_name(experiment_name)
-            if found is None:
+        except MlflowException:  # another process of the sweep may have created it in the meantime
+            experiment = client.get_experiment_by_name(experiment_name)
+            if experiment is None:
                 raise
-    return found.experiment_id
+    return experiment.experiment_id
 
 
 class RunDescription(NamedTuple):
-    """What MLflow is told when a run starts: its name, tags, parameters, and the ID of its sweep's parent run."""
+    """Record of a run at its start: name, tags, parameters, and the ID of the parent run of its sweep."""
 
     name: str
     tags: dict[str, str]
@@ -74,12 +84,12 @@ class RunDescription(NamedTuple):
 
 
 class Recorder:
-    """Records a run in MLflow: RUNNING at its start, FINISHED, FAILED or KILLED at its end. Without MLflow, nothing.
+    """Record a run in MLflow: RUNNING at its start, FINISHED, FAILED or KILLED at its end; do nothing without MLflow.
 
     Args:
-        logger: `RunLogger`, or anything else where the run is not recorded.
-        run_dir: the run's directory; run.json keeps MLflow's ID of the run.
-        description: None for a run that is recorded already.
+        logger: `RunLogger`; with any other logger, or none, the run is not recorded.
+        run_dir: directory of the run; run.json keeps MLflow's ID of the run.
+        description: None for a run that has been recorded before.
     """
 
     def __init__(self, logger: Any, run_dir: Path, description: RunDescription | None = None) -> None:
@@ -87,7 +97,7 @@ class Recorder:
         self.run_dir, self.description = run_dir, description
 
     def start(self) -> None:
-        """Open the MLflow run, or the one that this run directory has already."""
+        """Open an MLflow run, or continue the one of this run directory."""
         if self.logger is None or self.description is None:
             return
         known = read_facts(self.run_dir).get("mlflow_run_id")
@@ -104,15 +114,16 @@ class Recorder:
         write_facts(self.run_dir, mlflow_run_id=run_id)
 
     def resume(self, run_id: str) -> None:
-        """Record into an MLflow run that exists already."""
+        """Record into an existing MLflow run."""
         if self.logger is not None:
             self.logger.continue_run(run_id)
 
     def finish(self, results: Iterable[Result], criteria: Mapping[str, float]) -> None:
-        """Record metrics and files, and end the run as FINISHED. Undefined metrics are left out.
+        """Record metrics and files, and end the run as FINISHED. Undefined metrics are skipped.
 
         Args:
-            criteria: numbers made of held-out clips, by name.
+            results: of the test clips.
+            criteria: numbers computed from held-out clips, by name.
         """
         if self.logger is None:
             return
@@ -138,7 +149,7 @@ class Recorder:
 
 
 def end_run(run_dir: Path, tracking_uri: str, status: str) -> None:
-    """End the MLflow run of a run directory, where it has one, as `FAILED` or `KILLED`."""
+    """End the MLflow run of a run directory, if it has one, as `FAILED` or `KILLED`."""
     if run_id := read_facts(run_dir).get("mlflow_run_id"):
         import mlflow
 
@@ -146,14 +157,14 @@ def end_run(run_dir: Path, tracking_uri: str, status: str) -> None:
 
 
 def _test_metrics(results: list[Result]) -> dict[str, float]:
-    many = len({result.machine for result in results}) > 1
+    several = len({result.machine for result in results}) > 1
     return {
-        f"test/{r.metric}/{r.machine + '/' if many else ''}{_metric_name(r.id)}": r.value
+        f"test/{r.metric}/{r.machine + '/' if several else ''}{_metric_name(r.id)}": r.value
         for r in results
         if not r.metric.startswith("n_") and r.metric != "n"
     }
 
 
 def _metric_name(name: str) -> str:
-    """A name with everything replaced that MLflow does not allow in a metric: classes may be called anything."""
+    """Replace the characters that MLflow does not allow in the name of a metric, since classes may have any name."""
     return re.sub(r"[^\w\-. /]", "_", name)

@@ -1,4 +1,4 @@
-"""MLflow's model registry: versions made of finished runs, the alias on the one in use, versions fetched to score."""
+"""MLflow's model registry: register finished runs, move the alias of the version in use, fetch versions to score."""
 
 import hashlib
 import os
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
-MODEL_FILES = ("run.json", *SCORING_FILES)  # beside the checkpoint
+MODEL_FILES = ("run.json", *SCORING_FILES)  # in addition to the checkpoint
 ALIAS = "champion"  # of the version in use
 SCHEME = "models:/"
 URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+|latest))")
 
 
 class Registered(NamedTuple):
-    """What became of a run: version `number` of `name`; `reason`: why the alias is where it is."""
+    """A registered run: version `number` of model `name`, whether the alias moved to it, and the reason."""
 
     name: str
     number: str
@@ -34,14 +34,14 @@ class Registered(NamedTuple):
 
 
 def default_uri() -> str:
-    """The store that commands without a configured one look into."""
+    """Return the store of commands that have none configured: MLFLOW_TRACKING_URI, or the local default."""
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
 
 
 def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[MlflowClient, ModelVersion]":
-    """Make a finished run a version of a registered model: its files are copied, later changes leave it as it is.
+    """Register a finished run as a version of a model. Its files are copied, so later changes do not affect it.
 
-    A run registered a second time, unchanged, is the version that it is already.
+    Registering an unchanged run again returns its existing version.
 
     Raises:
         InputError: the run is not recorded in MLflow, or the store cannot be reached.
@@ -49,7 +49,7 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
     facts, logger = read_facts(run_dir), read_config(run_dir).trainer.get("logger")
     if not logger or "mlflow_run_id" not in facts:
         raise InputError(
-            f"run={run_dir} is not recorded in MLflow, where models are registered: train with logger=mlflow"
+            f"run={run_dir} is not recorded in MLflow, so it cannot be registered: train with logger=mlflow"
         )
     client, run_id = existing(logger.tracking_uri), facts["mlflow_run_id"]
     artifacts = _artifacts(client, run_id, run_dir, logger.tracking_uri)
@@ -69,13 +69,13 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
 
 
 def _artifacts(client: "MlflowClient", run_id: str, run_dir: Path, tracking_uri: str) -> str:
-    """Where the files of an MLflow run are."""
+    """Return the address of the files of an MLflow run."""
     from mlflow.exceptions import MlflowException
 
     try:
         return client.get_run(run_id).info.artifact_uri.rstrip("/")
     except MlflowException:
-        raise InputError(f"run={run_dir}: MLflow in {tracking_uri} does not know it (any more): {run_id}") from None
+        raise InputError(f"run={run_dir}: its MLflow run {run_id} is not (or no longer) in {tracking_uri}") from None
 
 
 def _make_model(client: "MlflowClient", name: str) -> None:
@@ -89,9 +89,9 @@ def _make_model(client: "MlflowClient", name: str) -> None:
 
 
 def promote(client: "MlflowClient", version: "ModelVersion", alias: str, force: bool) -> Registered:
-    """Put the alias on a version where that is right: there was none, this one is better, or it is forced to.
+    """Move the alias to a version if the model has none yet, if this version is better, or if `force` is set.
 
-    Better: a higher criterion on the very same held-out clips. Where these differ, nobody can say, and it stays.
+    Better means a higher criterion on the same held-out clips. If the clips differ, the alias stays.
     """
     from mlflow.exceptions import MlflowException
 
@@ -101,18 +101,20 @@ def promote(client: "MlflowClient", version: "ModelVersion", alias: str, force: 
         return Registered(name, number, False, f"it is {alias} already")
     moves, reason = (True, f"the first {alias}") if holder is None else _beats(version, client, str(holder))
     if not (moves or force):
-        return Registered(name, number, False, f"{alias} stays on version {holder}: {reason}; force=true moves it")
+        return Registered(
+            name, number, False, f"{alias} stays on version {holder}: {reason}; use force=true to move it"
+        )
     try:
         client.set_registered_model_alias(name, alias, number)
     except MlflowException as error:
         raise InputError(f"alias={alias}: {error}") from None
-    return Registered(name, number, True, f"{reason}{'' if moves else ', but forced to be it'}")
+    return Registered(name, number, True, f"{reason}{'' if moves else ', but force=true'}")
 
 
 def _beats(version: "ModelVersion", client: "MlflowClient", holder: str) -> tuple[bool, str]:
     new, old = version.tags, client.get_model_version(version.name, holder).tags
     if not new["held_out"] or any(new[key] != old.get(key) for key in ("criterion", "held_out")):
-        return False, f"not comparable with version {holder}, which was judged on other held-out clips or otherwise"
+        return False, f"not comparable with version {holder}: its held-out clips or its criterion are others"
     challenger, champion = float(new["value"]), float(old["value"])
     word = "above" if challenger > champion else "not above"
     figures = f"{challenger:.4f} is {word} the {champion:.4f} of version {holder}"
@@ -120,26 +122,26 @@ def _beats(version: "ModelVersion", client: "MlflowClient", holder: str) -> tupl
 
 
 def local_run(run: str | Path, tracking_uri: str | None = None) -> Path:
-    """The run directory that is meant: one on this machine (see `_run_dir.find`), or a registered model, fetched."""
+    """Return a run directory on this computer: a local one (see `core.run_dir.find_run`), or a fetched model."""
     return fetch_model(str(run), tracking_uri or default_uri()) if str(run).startswith(SCHEME) else find_run(run)
 
 
 def fetch_model(uri: str, tracking_uri: str) -> Path:
-    """A version's files on this machine, downloaded once; a version never changes.
+    """Download the files of a version, once, since a version never changes; return their directory.
 
     Args:
         uri: `models:/fan@champion`, `models:/fan/3` or `models:/fan/latest`.
-        tracking_uri: of the store whose registry it is in.
+        tracking_uri: store of the registry.
 
     Raises:
-        InputError: no such model, alias or version, or one that is not of this project.
+        InputError: there is no such model, alias or version, or it is not of this project.
     """
     import pooch
 
     client = existing(tracking_uri)
     version = _version(client, uri, tracking_uri)
     source = client.get_model_version_download_uri(version.name, version.version)
-    key = hashlib.sha256(source.encode()).hexdigest()[:12]  # run and content are part of it
+    key = hashlib.sha256(source.encode()).hexdigest()[:12]  # run and content are part of the source
     place = Path(pooch.os_cache("mimii_pl"), "models", f"{version.name}-{version.version}-{key}")
     if not (place / "run.json").is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +155,7 @@ def fetch_model(uri: str, tracking_uri: str) -> Path:
 
 
 def _download(source: str, folder: str, tracking_uri: str, uri: str) -> Path:
-    """Where in this folder its files are."""
+    """Download into a folder and return the directory of the files in it."""
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
@@ -161,24 +163,26 @@ def _download(source: str, folder: str, tracking_uri: str, uri: str) -> Path:
         with without_bars():
             files = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder, tracking_uri=tracking_uri))
     except (MlflowException, OSError) as error:
-        raise InputError(f"run={uri}: its files cannot be had from {source}: {error}") from None
+        raise InputError(f"run={uri}: its files cannot be downloaded from {source}: {error}") from None
     if not all((files / name).is_file() for name in ("config.yaml", "run.json")):
         raise InputError(f"run={uri} is not a model of this project: it has no config.yaml and run.json")
     return files
 
 
 def _version(client: "MlflowClient", uri: str, tracking_uri: str) -> "ModelVersion":
-    asked = URI.fullmatch(uri)
-    if asked is None:
+    parts = URI.fullmatch(uri)
+    if parts is None:
         raise InputError(f"run={uri}: a registered model is models:/<name>@<alias> or models:/<name>/<version>")
-    model = _model(client, asked["name"], uri, tracking_uri)
+    model = _model(client, parts["name"], uri, tracking_uri)
     versions = {str(v.version): v for v in client.search_model_versions(f"name = '{model.name}'")}
-    number = model.aliases.get(asked["alias"]) if asked["alias"] else asked["version"]
+    number = model.aliases.get(parts["alias"]) if parts["alias"] else parts["version"]
     number = max(versions, key=int, default=None) if number == "latest" else str(number)
     if number not in versions:
         aliases = ", ".join(f"@{alias} ({version})" for alias, version in sorted(model.aliases.items())) or "none"
-        there = ", ".join(sorted(versions, key=int)) or "none"
-        raise InputError(f"run={uri}: no such alias or version. Aliases of {model.name}: {aliases}; versions: {there}")
+        numbers = ", ".join(sorted(versions, key=int)) or "none"
+        raise InputError(
+            f"run={uri}: no such alias or version. Aliases of {model.name}: {aliases}; versions: {numbers}"
+        )
     return versions[number]
 
 
@@ -190,5 +194,5 @@ def _model(client: "MlflowClient", name: str, uri: str, tracking_uri: str) -> "R
     except MlflowException:
         names = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none"
         raise InputError(
-            f"run={uri}: no model of that name is registered in {tracking_uri}. There are: {names}"
+            f"run={uri}: no model of that name is registered in {tracking_uri}. Registered models: {names}"
         ) from None

@@ -1,4 +1,4 @@
-"""MLflow's store: opened quietly, and the finished runs that it holds with what they left."""
+"""MLflow's store: open it, and read its finished runs with their files."""
 
 import logging
 import os
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-NEEDED = ("scores.csv", "results.csv", "run.json")  # artifacts that a run is compared by
+NEEDED = ("scores.csv", "results.csv", "run.json")  # artifacts that a comparison reads
 PARENT = "mlflow.parentRunId"
-OTHER_TAGS = ("run_dir", "selection", "version")  # beside the choices, a tag per group
+OTHER_TAGS = ("run_dir", "selection", "version")  # all others are choices, a tag per group
 BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
 def open_client(tracking_uri: str) -> "MlflowClient":
-    """MLflow's client of a store, which is made where it is missing; MLflow says nothing of itself.
+    """Open MLflow's client of a store, quietly; a missing store is created.
 
-    A SQLite database is opened by one process at a time: MLflow builds its tables unlocked, and two that do so at once
-    leave a database that neither can use.
+    A SQLite database is opened by one process at a time: MLflow creates its tables without a lock, and two processes
+    that do so at once leave an unusable database.
 
     Raises:
         InputError: the server does not answer.
     """
     if tracking_uri.startswith("http"):
-        _knock(tracking_uri)
+        _check_server(tracking_uri)
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     import mlflow
@@ -45,15 +45,15 @@ def open_client(tracking_uri: str) -> "MlflowClient":
         return mlflow.MlflowClient(tracking_uri)
 
 
-def _knock(server: str) -> None:
-    """See at once whether a server answers; MLflow itself would try for minutes."""
+def _check_server(server: str) -> None:
+    """Check that a server answers; MLflow itself would retry for minutes."""
     import urllib.error
     import urllib.request
 
     try:
         urllib.request.urlopen(f"{server.rstrip('/')}/health", timeout=10).close()
     except urllib.error.HTTPError:
-        pass  # it answers, if only to ask who is there
+        pass  # it answers, if only to ask for credentials
     except OSError as error:
         raise InputError(
             f"no answer from the MLflow server at {server}: {error}. "
@@ -64,40 +64,40 @@ def _knock(server: str) -> None:
 def finished_runs(
     tracking_uri: str, experiment_name: str, only: Mapping[str, Any] | None = None, sweep: str | None = None
 ) -> tuple[list[RecordedRun], list[tuple[str, str]]]:
-    """Finished runs of an experiment, newest first, and (run, reason) of those that cannot be compared.
+    """Read the finished runs of an experiment, newest first, and (run, reason) of those that cannot be compared.
 
     Args:
-        tracking_uri: of the store; nothing is made where there is none.
-        experiment_name: the experiment.
-        only: group -> the choices that are wanted, one or a list (`machine: fan`); None: all.
-        sweep: MLflow's id of the parent run whose children are wanted, or `latest`; None: all.
+        tracking_uri: of an existing store.
+        experiment_name: of the runs.
+        only: group -> choices to read, one or a list (`machine: fan`); None: all.
+        sweep: MLflow's ID of the parent run whose children to read, or `latest`; None: all.
 
     Raises:
-        InputError: there is no such store, experiment or sweep, or no run is left.
+        InputError: there is no such store, experiment or sweep, or no such run.
     """
     from rich.progress import track
 
     wanted = {group: _listed(choice) for group, choice in (only or {}).items() if choice is not None}
     client = existing(tracking_uri)
-    found = [run for run in search(client, tracking_uri, experiment_name) if _scores(run)]
+    candidates = [run for run in search(client, tracking_uri, experiment_name) if _has_scores(run)]
     if sweep is not None:
-        found = runs_of_sweep(found, sweep)
-    kept = [run for run in found if all(run.data.tags.get(group) in choices for group, choices in wanted.items())]
+        candidates = runs_of_sweep(candidates, sweep)
+    kept = [run for run in candidates if all(run.data.tags.get(group) in choices for group, choices in wanted.items())]
     if not kept:
-        raise InputError(f"no finished run of {experiment_name} in {tracking_uri}{_there(found, wanted)}")
-    runs, left_out = [], []
+        raise InputError(f"no finished run of {experiment_name} in {tracking_uri}{_alternatives(candidates, wanted)}")
+    runs, skipped = [], []
     with without_bars():
         for run in track(kept, "reading runs", transient=True):
             try:
                 runs.append(_read(client, run))
             except (InputError, ValueError, OSError) as error:
-                left_out.append((f"{run.info.run_name} {run.info.run_id[:8]}", str(error)))
-    return runs, left_out
+                skipped.append((f"{run.info.run_name} {run.info.run_id[:8]}", str(error)))
+    return runs, skipped
 
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """MLflow would draw a progress bar for every file."""
+    """Switch off MLflow's progress bar for every file."""
     before = os.environ.get(BARS)
     os.environ[BARS] = "false"
     try:
@@ -107,35 +107,41 @@ def without_bars() -> Iterator[None]:
         os.environ.update({BARS: before} if before is not None else {})
 
 
-def _scores(run: "Run") -> bool:
-    """Whether it is a run that gives anomaly scores: classifiers are ranked by the leaderboards of their sweeps."""
+def _has_scores(run: "Run") -> bool:
+    """Return whether a run gives anomaly scores; classifiers are ranked by the leaderboards of their sweeps."""
     return "model" in run.data.tags and run.data.tags.get("task", "anomaly") == "anomaly"
 
 
 def _listed(choice: Any) -> list[str]:
-    return [str(choice)] if isinstance(choice, str | int) else [str(one) for one in choice]
+    return [str(choice)] if isinstance(choice, str | int) else [str(item) for item in choice]
 
 
 def existing(tracking_uri: str) -> "MlflowClient":
-    """A client of a store that is there; nothing is made where there is none."""
+    """Open the client of an existing store; InputError if it is missing."""
     path = Path(tracking_uri.removeprefix("sqlite:///"))
     if tracking_uri.startswith("sqlite:///") and not path.is_file():
-        raise InputError(f"{path.resolve()} is missing: train something first, or set tracking_uri to where runs are")
+        raise InputError(
+            f"{path.resolve()} is missing: train something first, or set tracking_uri to the store of your runs"
+        )
     return open_client(tracking_uri)
 
 
 def search(client: "MlflowClient", tracking_uri: str, experiment_name: str) -> "Iterator[Run]":
-    """Finished runs, newest first, page by page."""
+    """Yield finished runs, newest first, page by page."""
     experiment = client.get_experiment_by_name(experiment_name)
     if experiment is None:
-        names = ", ".join(sorted(one.name for one in client.search_experiments()))
-        raise InputError(f"experiment_name={experiment_name}: no such experiment in {tracking_uri}. There are: {names}")
+        names = ", ".join(sorted(other.name for other in client.search_experiments()))
+        raise InputError(
+            f"experiment_name={experiment_name}: no such experiment in {tracking_uri}. Experiments: {names}"
+        )
     token = None
     while True:
         page = client.search_runs(
-            [experiment.experiment_id], "attributes.status = 'FINISHED'", order_by=["attributes.start_time DESC"],
+            [experiment.experiment_id],
+            "attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
             page_token=token,
-        )  # fmt: skip
+        )
         yield from page
         token = page.token
         if not token:
@@ -143,7 +149,7 @@ def search(client: "MlflowClient", tracking_uri: str, experiment_name: str) -> "
 
 
 def runs_of_sweep(runs: "Sequence[Run]", sweep: str, key: str = "sweep") -> "list[Run]":
-    """The children of a parent run, by its id, or of the `latest` one; `key` is the option that named it."""
+    """Return the children of a parent run, given by ID or as `latest`; `key`: the option to name in an error."""
     parents = list(dict.fromkeys(run.data.tags[PARENT] for run in runs if PARENT in run.data.tags))  # newest first
     if not parents or sweep not in ("latest", *parents):
         raise InputError(f"{key}={sweep}: no finished run belongs to it. Sweeps: {', '.join(parents) or 'none'}")
@@ -151,17 +157,17 @@ def runs_of_sweep(runs: "Sequence[Run]", sweep: str, key: str = "sweep") -> "lis
     return [run for run in runs if run.data.tags.get(PARENT) == chosen]
 
 
-def _there(runs: "Sequence[Run]", wanted: Mapping[str, Sequence[str]]) -> str:
-    """What there is instead of what was asked for."""
-    asked = " ".join(f"{group}={','.join(choices)}" for group, choices in wanted.items())
-    there = {group: sorted({run.data.tags.get(group, "") for run in runs} - {""}) for group in wanted}
-    offered = "; ".join(f"{group}: {', '.join(names) or 'none'}" for group, names in there.items())
-    return f" is {asked}. There are {offered}" if asked else ": train something first"
+def _alternatives(runs: "Sequence[Run]", wanted: Mapping[str, Sequence[str]]) -> str:
+    """Return the end of an error: the choices that were not found, and those that exist."""
+    request = " ".join(f"{group}={','.join(choices)}" for group, choices in wanted.items())
+    present = {group: sorted({run.data.tags.get(group, "") for run in runs} - {""}) for group in wanted}
+    offered = "; ".join(f"{group}: {', '.join(names) or 'none'}" for group, names in present.items())
+    return f" has {request}. Recorded are {offered}" if request else ": train something first"
 
 
 def _read(client: "MlflowClient", run: "Run") -> RecordedRun:
-    there = {item.path for item in client.list_artifacts(run.info.run_id)}
-    if missing := [name for name in NEEDED if name not in there]:
+    artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
+    if missing := [name for name in NEEDED if name not in artifacts]:
         raise InputError(f"it has no {', '.join(missing)}: recorded by an older version, or its files are gone")
     with tempfile.TemporaryDirectory() as folder:
         for name in NEEDED:

@@ -84,7 +84,7 @@ def test_constant_embeddings_give_finite_scores(backend):
 def test_so_few_clips_are_enough_or_explained(backend, clips):
     few = np.eye(3, dtype=np.float32)[:clips]
     if clips < backend.least:
-        with pytest.raises(InputError, match=rf"needs {backend.least} embeddings.*has {clips}.*per_id=false"):
+        with pytest.raises(InputError, match=rf"needs at least {backend.least} embeddings.*only {clips}.*per_id=false"):
             backend.fit(few, np.zeros(clips, int))
         return
     backend.fit(few, np.zeros(clips, int))

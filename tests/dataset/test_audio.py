@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from mimii_pl.dataset import _audio
 
@@ -150,3 +151,14 @@ def test_each_fault_has_its_reason(tmp_path, kind, reason):
     broken(kind, tmp_path / "a.wav")
     with pytest.raises(_audio.UnreadableClip, match=reason):
         read(tmp_path / "a.wav")
+
+
+def test_float_samples_are_int16_over_full_scale(tmp_path):
+    wave = np.random.default_rng(0).integers(-32768, 32768, (4, 100)).astype(np.int16)
+    read_only = np.memmap(tmp_path / "waves", np.int16, "w+", shape=wave.shape)
+    read_only[:] = wave
+    read_only.flags.writeable = False
+    for waves in (wave, read_only, wave[::-1][::-1], torch.from_numpy(wave)):
+        expected = torch.from_numpy(wave).float() / 32768
+        assert torch.equal(_audio.to_float(waves, "cpu"), expected)
+    assert torch.equal(_audio.to_float(wave[::-1], "cpu"), expected.flip(0))

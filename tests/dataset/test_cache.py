@@ -109,7 +109,7 @@ def test_no_usable_clip_is_an_error(files):
 def test_silence_in_every_clip_is_an_error(files):
     for path in files:
         soundfile.write(path, np.zeros(4000, np.int16), 16000)
-    with pytest.raises(InputError, match=r"none of 20 clips can be used; the first: .*00.wav: digital silence"):
+    with pytest.raises(InputError, match=r"none of 20 clips can be used; the first, .*00.wav: digital silence"):
         build(files)
     assert whole_caches(files) == []
 
@@ -224,7 +224,7 @@ def test_a_real_disk_that_fills_and_is_freed_again(files, small_disk, monkeypatc
         return fit(wave, samples)
 
     monkeypatch.setattr(_audio, "fit_length", beside_another_writer)
-    with pytest.raises(InputError, match=r"no room .*small/cache: it filled up"):
+    with pytest.raises(InputError, match=r"no room .*small/cache: the disk filled up"):
         _cache.build_cache(files, small_disk / "cache", **HOW)
     assert [path.suffix for path in (small_disk / "cache").iterdir()] == [".lock"]
     monkeypatch.setattr(_audio, "fit_length", fit)

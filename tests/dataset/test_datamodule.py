@@ -8,7 +8,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from support import world
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.process import quiet_lightning
+from mimii_pl.core.settings import quiet_lightning
 from mimii_pl.dataset._clip import Crop
 from mimii_pl.dataset._sampler import TrainSampler
 

@@ -11,7 +11,7 @@ import soundfile
 from support import imitation, world
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.dataset._dcase_names import parse, read_list
+from mimii_pl.dataset._dcase_names import parse_path, read_list
 
 
 def configured(name, root, machine, *overrides):
@@ -90,7 +90,7 @@ def test_without_a_list_evaluation_clips_have_no_label(name, tmp_path, caplog):
     assert {clip.condition for clip in data.clips if clip.split == "test"} == {""}
     assert set(data.anomalous[data.rows("test")]) == {-1}
     if data.ground_truth:
-        assert "are scored and not judged" in caplog.text
+        assert "are scored but not evaluated" in caplog.text
 
 
 def test_both_parts_at_once(tmp_path):
@@ -124,7 +124,7 @@ def test_attributes_come_from_the_table_else_from_the_name(tmp_path):
     ],
 )
 def test_attributes_of_a_name(tmp_path, name, attributes):
-    clip = parse(tmp_path / "fan" / "train" / f"{name}.wav", spelling={"strenght": "strength"})
+    clip = parse_path(tmp_path / "fan" / "train" / f"{name}.wav", spelling={"strenght": "strength"})
     assert clip.attributes == attributes
 
 
@@ -154,14 +154,14 @@ def test_a_list_that_does_not_fit_the_clips_is_named(tmp_path, caplog):
     cfg = with_labels(configured("dcase2020", root, "fan", "dataset.part=eval", "dataset.download=false"), fewer)
     with caplog.at_level(logging.WARNING):
         world.data_of(cfg)
-    assert "1 clips are not in the list, 1 of the list are not there" in caplog.text
+    assert "1 clips are not in the list, 1 listed clips are missing" in caplog.text
 
 
 def test_another_list_than_the_checked_one_is_refused(tmp_path):
     root, labels = placed("dcase2022", tmp_path)
     cfg = with_labels(configured("dcase2022", root, "bearing", "dataset.part=eval", "dataset.download=false"), labels)
     cfg.dataset.ground_truth[0].md5 = "f598f7578942f60c71b699af19309d11"
-    with pytest.raises(InputError, match=r"not the list of labels .*some published lists are wrong"):
+    with pytest.raises(InputError, match=r"not the label list .*some published lists are wrong"):
         world.data_of(cfg)
     cfg.dataset.ground_truth[0].md5 = None
     assert len(world.data_of(cfg).clips) == 15
@@ -206,7 +206,7 @@ def test_a_section_without_normal_clips_is_named(tmp_path, caplog):
 def test_one_recording_in_two_places_is_refused(tmp_path):
     root, _ = placed("dcase2022", tmp_path)
     placed("dcase2022", tmp_path, ".")
-    with pytest.raises(InputError, match="the same recording stands in two places"):
+    with pytest.raises(InputError, match="the same recording is in two folders"):
         world.data_of(configured("dcase2022", root, "bearing", "dataset.download=false"))
 
 

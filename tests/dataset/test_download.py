@@ -149,15 +149,15 @@ def test_mimii_goes_to_a_folder_per_snr(tmp_path):
 
 def test_verify_names_files_that_are_missing_or_changed(records, tmp_path, capsys):
     cfg = configured(records, tmp_path / "d")
-    assert [(s.word, s.files) for s in download(_download_config(cfg))] == [("fetched", 18)]
-    assert [(s.word, s.files) for s in download(_download_config(cfg, verify=True))] == [("whole", 18)]
+    assert [(s.state, s.files) for s in download(_download_config(cfg))] == [("fetched", 18)]
+    assert [(s.state, s.files) for s in download(_download_config(cfg, verify=True))] == [("complete", 18)]
     folder = tmp_path / "d" / "dev_data" / "fan" / "train"
     first, second = sorted(folder.iterdir())[:2]
     first.unlink()
     data = bytearray(second.read_bytes())
     data[-1] ^= 1
     second.write_bytes(data)
-    with pytest.raises(InputError, match=r"not whole: dev_data_fan.zip"):
+    with pytest.raises(InputError, match=r"incomplete: dev_data_fan.zip"):
         download(_download_config(cfg, verify=True))
     shown = capsys.readouterr().out
     assert re.search(rf"{first.name}: missing", shown)
@@ -186,7 +186,9 @@ def test_a_server_that_cannot_resume_starts_again(records, tmp_path):
 
 def test_a_connection_that_never_holds_is_explained_and_what_came_is_kept(records, tmp_path):
     records.cut[DEV], records.times[DEV] = 100, 99
-    with pytest.raises(InputError, match=r"dev_data_fan.zip cannot be had.*the connection was cut.*By hand: download"):
+    with pytest.raises(
+        InputError, match=r"dev_data_fan.zip cannot be downloaded.*the connection was cut.*By hand: download"
+    ):
         fetched(configured(records, tmp_path / "d"))
     assert (tmp_path / "d" / "archives" / "dev_data_fan.zip.partial").stat().st_size == 100 * _zenodo.TRIES
 
@@ -224,7 +226,7 @@ def test_a_server_in_trouble_is_asked_again(records, tmp_path):
 
 def test_a_server_that_stays_in_trouble_is_explained(records, tmp_path):
     records.status[DEV] = [500] * 99
-    with pytest.raises(InputError, match="the server is in trouble"):
+    with pytest.raises(InputError, match="the server has problems"):
         fetched(configured(records, tmp_path / "d"))
 
 
@@ -271,5 +273,5 @@ def test_a_disk_that_fills_up_on_the_way(records, tmp_path):
     store = tmp_path / "d" / "archives"
     store.mkdir(parents=True)
     os.symlink("/dev/full", store / "dev_data_fan.zip.partial")
-    with pytest.raises(InputError, match="it filled up"):
+    with pytest.raises(InputError, match="the disk filled up"):
         fetched(configured(records, tmp_path / "d"))

@@ -8,21 +8,21 @@ import pytest
 import soundfile
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.dataset._dcase_names import parse
+from mimii_pl.dataset._dcase_names import parse_path
 
 FEW = "protocol.validation=0"
 
 
 # --- DCASE 2020 ------------------------------------------------------------------------------------------------------
 def test_a_file_name_tells_everything(tmp_path):
-    clip = parse(tmp_path / "ToyCar" / "test" / "anomaly_id_03_00000007.wav")
+    clip = parse_path(tmp_path / "ToyCar" / "test" / "anomaly_id_03_00000007.wav")
     assert (clip.machine, clip.machine_id, clip.condition, clip.split) == ("ToyCar", "id_03", "anomaly", "test")
     assert clip.label == "ToyCar/id_03"
 
 
 @pytest.mark.parametrize("name", ["normal_id_3_00000000", "normal_00000000", "abnormal_id_00_00000000", "x"])
 def test_a_name_of_another_pattern_is_no_clip(tmp_path, name):
-    assert parse(tmp_path / "fan" / "train" / f"{name}.wav") is None
+    assert parse_path(tmp_path / "fan" / "train" / f"{name}.wav") is None
 
 
 def test_wav_and_flac_in_any_case_are_found(dcase_folder, open_data):

@@ -81,15 +81,15 @@ def test_columns_can_be_named(table):
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
-        ("name,label\na.wav,0\n", (), r"no column with the files: none of path, file, .* is among name, label"),
-        ("path,label\na.wav,2\n", (), r"line 2: '2' is no condition. Known: normal, ok"),
-        ("path,label,split\na.wav,0,dev\n", (), r"line 2: 'dev' is no split. Known: train"),
-        ("path,label\na.wav,0\nb.wav,0\na.wav,1\n", (), r"line 4: .*a.wav stands in line 2 already"),
-        ("path,label\n,0\n", (), "line 2: no file is named"),
+        ("name,label\na.wav,0\n", (), r"no column of file paths: none of path, file, .* is among name, label"),
+        ("path,label\na.wav,2\n", (), r"line 2: '2' is not a known condition. Known: normal, ok"),
+        ("path,label,split\na.wav,0,dev\n", (), r"line 2: 'dev' is not a known split. Known: train"),
+        ("path,label\na.wav,0\nb.wav,0\na.wav,1\n", (), r"line 4: .*a.wav is already in line 2"),
+        ("path,label\n,0\n", (), "line 2: the file path is empty"),
         ("path,label\n", (), "lists no recordings"),
         ("path,label\na.wav,0\n", (), "protocol=holdout"),
         ("path,label\na.wav,0\n", ("dataset.columns.condition=faulty",), r"no column 'faulty'; it has: path, label"),
-        ("path,label\na.wav,0\n", ("+dataset.columns.colour=label",), "a clip has no such part"),
+        ("path,label\na.wav,0\n", ("+dataset.columns.colour=label",), "a clip has no such field"),
         ("path,label,machine\na.wav,0,press\n", ("machine=fan",), "machine types found there: press"),
     ],
 )
@@ -198,7 +198,7 @@ def test_nothing_to_learn_from(tmp_path, names, message):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(InputError, match=r"is no folder: set dataset.root"):
+    with pytest.raises(InputError, match=r"is not a folder: set dataset.root"):
         of_folder(tmp_path / "nowhere")
 
 

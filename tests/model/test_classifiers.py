@@ -1,4 +1,4 @@
-"""What is particular to classifiers: sizes, weights of classes, probabilities, storage."""
+"""Classifiers: sizes, class weights, probabilities, storage."""
 
 import numpy as np
 import pytest
@@ -28,20 +28,19 @@ def batch(clips=4, seed=0, shift=0.0, target=None):
 
 
 def test_sizes_are_those_of_the_source_document():
-    """22,657 and 16,193 with one output there; two classes need one more."""
+    """The document has 22,657 and 16,193 with one output; two classes need one more."""
     assert size(SimpleClassifier(SHAPE, 2)) == 22_657 + 33
     assert size(SSClassifier(SHAPE, 2)) == 16_193 + 17
 
 
 def test_mobilenet_has_the_parameters_of_the_published_network():
-    """At width 1 for 1000 classes of 3-channel images 3,504,872; the first convolution has one channel here."""
+    """3,504,872 at width 1 for 1000 classes of 3-channel images; the first convolution has one channel here."""
     assert size(MobileNetV2((1, 128, 64), 1000, width=1.0)) == 3_504_872 - 2 * 32 * 9
 
 
-def test_rare_classes_weigh_as_much(tmp_path):
-    cfg = world.configured(
-        world.write(tmp_path / "world", train=10, test=5), "model=simple_classifier", "task=classification"
-    )
+def test_rare_classes_weigh_as_much_as_frequent_ones(tmp_path):
+    root = world.write(tmp_path / "world", train=10, test=5)
+    cfg = world.configured(root, "model=simple_classifier", "task=classification")
     data = world.data_of(cfg)
     counts = np.bincount(data.label[data.rows("train")])
     np.testing.assert_allclose(data.class_weights().numpy() * counts, counts.sum() / 2, rtol=1e-6)
@@ -71,19 +70,19 @@ def test_one_class_is_explained(name):
 @pytest.mark.parametrize("model", [RandomForest(SHAPE, 2, trees=10), SVM(SHAPE, 2, limit=200)], ids=["forest", "svm"])
 def test_estimators_learn_in_one_pass_and_are_stored_without_pickle(model, tmp_path):
     target = torch.eye(2)[[0, 1]].repeat(8, 1)
-    heard = batch(16, target=target)
-    heard = heard._replace(spec=heard.spec + 0.5 * target[:, 1, None, None, None])
-    model.observe(heard)
+    clips = batch(16, target=target)
+    clips = clips._replace(spec=clips.spec + 0.5 * target[:, 1, None, None, None])
+    model.observe(clips)
     model.finish_fit()
-    shares = model.classify(heard)
+    shares = model.classify(clips)
     assert (shares.argmax(dim=1) == target.argmax(dim=1)).float().mean() > 0.9
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     again = type(model)(SHAPE, 2)
     again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-    assert torch.equal(again.classify(heard), shares)
+    assert torch.equal(again.classify(clips), shares)
 
 
-def test_an_estimator_of_foreign_types_is_not_loaded(monkeypatch):
+def test_an_estimator_of_untrusted_types_is_not_loaded(monkeypatch):
     model = RandomForest(SHAPE, 2, trees=2)
     model.observe(batch(8))
     model.finish_fit()

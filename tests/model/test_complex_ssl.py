@@ -1,4 +1,4 @@
-"""The complex network: its algebra, its size, its windows, its refusals."""
+"""The complex network: algebra, size, windows, errors."""
 
 import pytest
 import torch
@@ -77,7 +77,7 @@ def test_scores_by_their_definitions():
         torch.testing.assert_close(model.score(batch(spec, [0, 1, 2])), value)
 
 
-def test_a_machine_never_heard_is_judged_against_the_most_likely_one():
+def test_an_unseen_machine_is_scored_against_the_most_likely_one():
     spec, model = torch.randn(1, 2, 65, 64), ComplexSSL((2, 65, 64), 3).eval()
     known = [model.score(batch(spec, [i])).item() for i in range(3)]
     assert model.score(batch(spec, [-1])).item() == pytest.approx(min(known))
@@ -90,11 +90,11 @@ def test_loss_takes_soft_targets():
     torch.testing.assert_close(model.loss(hard), model.loss(soft))
 
 
-def test_one_id_is_refused_with_the_way_out():
+def test_one_id_is_an_error_that_names_the_way_out():
     with pytest.raises(InputError, match=r"one ID only.*model=dense_ae"):
         ComplexSSL((2, 513, 313), 1)
 
 
-def test_features_without_phase_are_refused():
+def test_features_without_phase_are_an_error():
     with pytest.raises(InputError, match="complex_stft"):
         ComplexSSL((1, 128, 313), 4)

@@ -23,7 +23,7 @@ def test_a_convolution_keeps_the_size(kernel):
 
 @pytest.mark.parametrize("size", [(5, 64), (128, 313), (7, 9)])
 @pytest.mark.parametrize("skip", [False, True])
-def test_an_image_of_any_size_comes_back_at_that_size(size, skip):
+def test_an_image_of_any_size_keeps_that_size(size, skip):
     encoder, decoder = ConvEncoder([1, 4, 8], [3, 2]), ConvDecoder([1, 4, 8], [3, 2], skip=skip)
     *sizes, last = encoder.sizes(size)
     latent, before = encoder(torch.randn(2, 1, *size))
@@ -40,22 +40,22 @@ def test_the_latent_of_a_clip_is_its_last_level_or_a_posterior():
     for model in (plain, variational):
         torch.testing.assert_close(model.score(batch(spec)), model.score(batch(spec)))
     torch.testing.assert_close(plain.loss(batch(spec)), plain.score(batch(spec)).mean())
-    with pytest.raises(InputError, match="one kernel for each level"):
+    with pytest.raises(InputError, match="one kernel per level"):
         ConvAEImage((1, 128, 126), 2, kernels=[3])
 
 
 def test_a_skip_carries_details_past_the_bottleneck():
     torch.manual_seed(0)
     spec = torch.randn(2, 1, 64, 64)
-    rebuilt = {}
+    reconstructed = {}
     for skip in (False, True):
         model = SkipAE((1, 64, 64), 2, skip=skip).eval()
         model.expand.register_forward_hook(lambda module, given, made: 0 * made)
-        rebuilt[skip] = model.decoder(
+        reconstructed[skip] = model.decoder(
             model.expand(model.squeeze(model.encoder(spec)[0])), model.sizes, model.encoder(spec)[1]
         )
-    assert rebuilt[False][0].allclose(rebuilt[False][1])  # without its latent it knows nothing of the clip
-    assert not rebuilt[True][0].allclose(rebuilt[True][1])
+    assert reconstructed[False][0].allclose(reconstructed[False][1])  # no latent: same output for all
+    assert not reconstructed[True][0].allclose(reconstructed[True][1])
 
 
 def test_a_clip_is_scored_on_crops_that_cover_it():
@@ -76,9 +76,9 @@ def test_a_waveform_is_covered_by_excerpts_scaled_to_0_and_1():
     assert parts.max() == 1
 
 
-def test_a_wave_score_is_the_reconstruction_error_and_no_sum_of_the_output():
+def test_a_wave_score_is_the_reconstruction_error_not_a_sum_of_the_output():
     model, wave = WaveAE((1, 8, 8), 2, excerpt=4096).eval(), torch.randn(2, 8192)
-    model.rebuilt = lambda z: torch.full((len(z), 1, 4096), 0.25)
+    model.reconstruct = lambda z: torch.full((len(z), 1, 4096), 0.25)
     x = model.excerpts(batch(torch.zeros(2, 1), wave))
     torch.testing.assert_close(model.score(batch(torch.zeros(2, 1), wave)), (x - 0.25).square().mean(dim=(1, 2)))
 

@@ -1,4 +1,4 @@
-"""The official auto-encoder: published weights give published scores."""
+"""The official auto-encoder: published weights give the published scores."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from mimii_pl.model.dense_ae import DenseAE
 
 
 def with_published_weights(path) -> DenseAE:
-    """Layers of the file in order: dense kernels [in, out], each but the last followed by a batch norm."""
+    """Load the layers of the file in order: dense kernels [in, out], each but the last followed by a batch norm."""
     weights = np.load(path, allow_pickle=False)
     model = DenseAE((1, 128, 313), 1, frame_range=[50, 250])
     number = {"dense": 0, "batch_normalization": 0}
@@ -70,6 +70,6 @@ def test_the_frame_range_limits_scoring_and_training():
     assert model.crop.room(40) == (10, 20)
 
 
-def test_clips_shorter_than_a_window_are_refused():
+def test_clips_shorter_than_a_window_are_an_error():
     with pytest.raises(InputError, match="shorter than one window"):
         DenseAE((1, 128, 4), 1)

@@ -1,4 +1,4 @@
-"""Adversarial detectors: the search, its independence, both losses, the guard against collapse."""
+"""Adversarial detectors: the search, its independence, both losses, the check for mode collapse."""
 
 import logging
 
@@ -18,8 +18,8 @@ def anogan():
 
 
 @pytest.mark.slow
-def test_the_search_finds_what_the_generator_can_make(anogan):
-    own, strange = anogan.generated(3).detach(), 5 * torch.randn(3, 1, 32, 24)
+def test_the_search_finds_images_of_the_generator(anogan):
+    own, strange = anogan.generate(3).detach(), 5 * torch.randn(3, 1, 32, 24)
     found = anogan.search(own, 400)
     assert found.max() < 0.1 * anogan.search(own, 1).min()
     assert found.max() < 0.1 * anogan.search(strange, 400).min()
@@ -37,14 +37,14 @@ def test_a_flat_search_ends_early(anogan):
     anogan.distance = lambda *given: calls.append(1) or distance(*given)
     anogan.hparams.tolerance = 0.999  # nothing improves that much
     anogan.search(torch.randn(2, 1, 32, 24), 200)
-    assert len(calls) == 20  # the first look compares with infinity, the second ends it
+    assert len(calls) == 20  # the first check compares with infinity, the second ends it
 
 
 def test_the_distance_weighs_residual_and_features(anogan):
     x, z = torch.randn(2, 1, 32, 24), torch.randn(2, 8)
-    rebuilt = anogan.generator(z)
-    residual = (x - rebuilt).abs().mean(dim=(1, 2, 3))
-    features = (anogan.discriminator(x)[1] - anogan.discriminator(rebuilt)[1]).abs().mean(dim=1)
+    image = anogan.generator(z)
+    residual = (x - image).abs().mean(dim=(1, 2, 3))
+    features = (anogan.discriminator(x)[1] - anogan.discriminator(image)[1]).abs().mean(dim=1)
     for weight in (0.0, 0.1, 1.0):
         anogan.hparams.lambda_ = weight
         expected = (1 - weight) * residual + weight * features
@@ -64,8 +64,8 @@ def test_searching_leaves_the_networks_as_they_were(anogan):
 def test_images_of_any_size_are_generated():
     for size in ((64, 64), (33, 17), (128, 20)):
         model = FAnoGAN((1, *size), 2, latent=8, width=4, frames=size[1])
-        assert model.generated(2).shape == (2, 1, *size)
-        assert model.unexplained(torch.randn(2, 1, *size)).shape == (2,)
+        assert model.generate(2).shape == (2, 1, *size)
+        assert model.crop_scores(torch.randn(2, 1, *size)).shape == (2,)
 
 
 def fit(tmp_path, name, *overrides):
@@ -93,7 +93,7 @@ def test_the_losses_of_all_sides_are_logged_and_all_sides_learn(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*number of training batches")
 def test_a_collapsed_generator_is_reported(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(FAnoGAN, "generated", lambda self, count: self.generator(torch.zeros(count, 100)))
+    monkeypatch.setattr(FAnoGAN, "generate", lambda self, count: self.generator(torch.zeros(count, 100)))
     with caplog.at_level(logging.WARNING, logger="mimii_pl"):
         fit(tmp_path, "f_anogan")
     assert "the generator has collapsed" in caplog.text

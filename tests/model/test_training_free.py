@@ -1,4 +1,4 @@
-"""Detectors without weights: what they note is what they should."""
+"""Detectors without weights: the statistics they collect."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_level_is_the_distance_from_the_median_of_the_own_id_in_db():
     model.observe(batch(tone(-40), [1]))
     model.finish_fit()
     scores = model.score(batch(tone(-20, -20, -22), [0, 1, -1]))
-    np.testing.assert_allclose(scores, [2, 20, 2], atol=0.01)  # the median over all, -24, for an ID never heard
+    np.testing.assert_allclose(scores, [2, 20, 2], atol=0.01)  # for an unseen ID the median over all, -24
     assert model.uses_machine_id
 
 

@@ -1,4 +1,4 @@
-"""Auto-encoders over windows: their sizes, and what makes each of them what it is."""
+"""Auto-encoders over windows: sizes and the properties of each."""
 
 from itertools import pairwise
 
@@ -60,7 +60,7 @@ NAMES = ["simple_ae", "conv_ae", "lstm_ae", "attention_ae", "residual_ae", "ss_a
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_frame_of_a_window_is_rebuilt_from_the_input(name):
+def test_every_frame_of_a_window_is_reconstructed_from_the_input(name):
     torch.manual_seed(0)
     model, x = make(name), torch.randn(6, 320)
     frames = model.reconstruction(x).unflatten(1, (5, 64))
@@ -91,7 +91,7 @@ def test_lstm_reads_frames_in_their_order():
     assert model.encoder.lstm.input_size == 64
 
 
-def test_slices_of_ss_ae_share_their_weights():
+def test_slices_of_ss_ae_share_weights():
     model, x = make("ss_ae"), torch.randn(1, 5, 64)
     swapped = model.slice(x[:, [1, 0, 2, 3, 4]])
     torch.testing.assert_close(swapped, model.slice(x)[:, [1, 0, 2, 3, 4]])
@@ -104,7 +104,7 @@ def test_noise_is_for_training_only():
     assert not torch.allclose(model.reconstruction(x), model.reconstruction(x))
 
 
-def test_idnn_does_not_hear_the_frame_it_predicts():
+def test_idnn_does_not_see_the_frame_it_predicts():
     model = IDNN(SHAPE, 2)
     spec = torch.randn(1, 1, 64, 5)  # one window
     other = spec.clone()

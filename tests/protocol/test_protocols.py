@@ -171,12 +171,12 @@ def test_the_folds_are_the_training_clips_each_once_and_the_test_set_is_one():
 
 @pytest.mark.parametrize("options", [{"fold": 5}, {"fold": -1}, {"folds": 1}])
 def test_a_fold_that_is_not_there(options):
-    with pytest.raises(InputError, match="folds are counted from 0"):
+    with pytest.raises(InputError, match="at least 2 folds, counted from 0"):
         CrossValidation(**options)
 
 
 def test_too_few_recordings_for_the_folds():
-    with pytest.raises(InputError, match=r"fan/id_00 has 4 normal recordings to train on: too few for 5 folds"):
+    with pytest.raises(InputError, match=r"fan/id_00 has 4 normal recordings to train on, too few for 5 folds"):
         CrossValidation()(own(normal=5))
 
 

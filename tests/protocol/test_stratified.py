@@ -77,11 +77,11 @@ def test_folds_test_every_clip_once_and_a_seed_repeats():
 
 
 def test_too_few_clips_of_a_class_are_explained():
-    with pytest.raises(InputError, match=r"class 'anomaly' has 4 recordings to be divided by 5.*protocol.folds"):
+    with pytest.raises(InputError, match=r"class 'anomaly' has 4 recordings, too few for 5 parts.*protocol.folds"):
         Stratified()(clips(anomaly=1))
     with pytest.raises(InputError, match=r"class 'fan/id_00' has 1 machine IDs"):
         Stratified(target="machine_id", group="machine_id")(clips())
-    with pytest.raises(InputError, match=r"protocol.fold=5 of protocol.folds=5"):
+    with pytest.raises(InputError, match=r"protocol.fold=5, protocol.folds=5"):
         Stratified(fold=5)
 
 

@@ -36,7 +36,7 @@ def test_a_notebook_shows_it(root):
     assert "<audio" not in shown  # escaped
 
 
-@pytest.mark.parametrize(("split", "message"), [("eval", "split is one of: train"), ("validation", "no clip there")])
+@pytest.mark.parametrize(("split", "message"), [("eval", "Use one of: train"), ("validation", "no clips in it")])
 def test_mistakes_are_named(root, split, message):
     more = ["protocol.validation=0"] if split == "validation" else []
     with pytest.raises(InputError, match=message):

@@ -133,7 +133,7 @@ def test_constant_scores_and_infinities(tmp_path, score):
     make_run(tmp_path, ids=("id_00",), change=lambda _: score)
     assert ".500" in Page(write_report(tmp_path)).text
     make_run(tmp_path, ids=("id_00",), change=lambda one: score if one > 9.5 else one)
-    assert "undefined" not in Page(write_report(tmp_path)).text.replace("undefined values are left out", "")
+    assert "undefined" not in Page(write_report(tmp_path)).text.replace("undefined values are omitted", "")
 
 
 def test_without_config_history_labels(tmp_path):
@@ -173,7 +173,7 @@ def test_bad_scores_are_named_and_the_old_page_stays(tmp_path, row, message):
     assert (tmp_path / "report.html").read_text() == "old"
 
 
-def test_tables_of_terminal_and_markdown():
+def test_the_table_of_the_terminal():
     machine = ["fan"] * 8 + ["valve"] * 4
     ids = ["id_00"] * 4 + ["id_03"] * 4 + ["[red]|"] * 4
     results = per_machine_id(machine, ids, [0, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1], np.arange(12.0))
@@ -186,13 +186,7 @@ def test_tables_of_terminal_and_markdown():
     assert re.search(r"fan id_03 +- +- +- +4 +0", text)
     assert [name in text for name in ("fan mean", "fan harmonic mean", "fan minimum", "all types mean")] == [True] * 4
     assert "seed 7" in " ".join(text.split())
-    lines = tables.to_markdown(results, "seed 7").splitlines()
-    assert lines[0] == "| machine ID | AUC | pAUC | PR-AUC | level | normal | anomalous |"
-    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines[:12]}) == 1
-    assert r"| valve [red]\| | .750 |" in "\n".join(lines)
-    assert lines[4].startswith("| **fan mean** | **.750** |")
-    assert "pAUC" in lines[-1]
-    assert lines[-1].endswith("seed 7")
+    assert tables.table_columns(results) == ["machine ID", "AUC", "pAUC", "PR-AUC", "level", "normal", "anomalous"]
 
 
 def test_numbers():

@@ -136,7 +136,7 @@ def test_the_scorer_explains_what_it_cannot_do(finished, tmp_path):
     wave = np.random.default_rng(0).standard_normal(24000).astype(np.float32)
     with pytest.raises(InputError, match="fan/id_00, fan/id_02"):
         scorer.score(wave, rate=16000)
-    with pytest.raises(InputError, match="'id_09' was not heard in training"):
+    with pytest.raises(InputError, match="'id_09' was not seen in training"):
         scorer.score(wave, rate=16000, machine_id="id_09")
     with pytest.raises(InputError, match="rate=16000"):
         scorer.score(wave)

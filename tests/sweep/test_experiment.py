@@ -1,4 +1,4 @@
-"""A run as an experiment: composed again it is that run, and it can still be varied."""
+"""A run as an experiment: composing it gives the same run, and it can still be varied."""
 
 import pytest
 from omegaconf import OmegaConf

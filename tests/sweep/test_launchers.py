@@ -1,4 +1,4 @@
-"""Sweeps that run beside one another, and runs of a sweep that fail: what goes wrong in one is lost to it alone."""
+"""Launchers of sweeps, in sequence and in parallel; a run that fails does not affect the others."""
 
 import csv
 import json

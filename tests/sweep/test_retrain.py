@@ -1,4 +1,4 @@
-"""After a sweep: its winner trained over seeds, the best of them registered, found again under its alias."""
+"""After a sweep: train its winners over seeds, register the best of them, and load it by its alias."""
 
 import csv
 import json
@@ -184,7 +184,7 @@ def test_what_best_does_not_do_is_said(here):
             retrain.retraining([f"best={sweep_dir}", argument])
     told, _ = retrain.retraining([f"best={sweep_dir}", "logger=none"])
     assert not any(item.startswith("trainer.logger") for item in told)
-    with pytest.raises(InputError, match=r"it has winners for fan, pump, none for what is asked"):
+    with pytest.raises(InputError, match=r"it has winners for fan, pump, but none for machine=valve"):
         retrain.retraining([f"best={sweep_dir}", "machine=valve"])
 
 

@@ -1,4 +1,4 @@
-"""Searches: what they are called, what they try, what they go on with, what they maximise."""
+"""Searches: their names, spaces, interruptions, objectives and figures."""
 
 import math
 import os
@@ -48,7 +48,7 @@ def test_a_space_names_options_of_its_detector(model):
     cfg = world.composed(f"model={model}", "sweep=optuna")
     one = search(f"model={model}", "sweep=optuna")
     space, _ = one._build_search_space([])
-    one._refuse(space)
+    one._validate(space)
     assert len(space) > 1
     for name in space:
         OmegaConf.select(cfg, name, throw_on_missing=True)
@@ -75,15 +75,15 @@ def test_the_same_question_has_the_same_name():
     ("way", "space", "message"),
     [
         ("random", {}, "there is nothing to search"),
-        ("grid", {"model.lr": "interval(0, 1)"}, "a grid takes lists of values"),
-        ("random", {"seed": "choice(0, 1)"}, "one number, which says nothing across values of seed"),
+        ("grid", {"model.lr": "interval(0, 1)"}, "sweep=grid takes lists of values"),
+        ("random", {"seed": "choice(0, 1)"}, "one number, which is not comparable across values of seed"),
         ("random", {"machine": "choice(fan, pump)"}, "Start one search for each"),
     ],
 )
 def test_what_cannot_be_searched_is_said(way, space, message):
     one = search(f"sweep={way}", "sweep/space=none", space=space)
     with pytest.raises(InputError, match=message):
-        one._refuse(one._build_search_space([])[0])
+        one._validate(one._build_search_space([])[0])
 
 
 def test_a_grid_asks_for_what_has_no_result_and_goes_on_with_what_was_under_way():
@@ -189,7 +189,7 @@ def test_objectives_are_of_held_out_clips(root, tmp_path):
     assert loss == facts["objective"] == -facts["validation_loss"]
     other = run(world.configured(root, "model=spectrum", "objective=other_ids"), tmp_path / "other")
     assert other > 0.9  # chords of two machines differ in pitch
-    with pytest.raises(InputError, match="without asking which machine it is"):
+    with pytest.raises(InputError, match="without regard to their machine ID"):
         run(world.configured(root, *SMALL, "objective=other_ids"), tmp_path / "no")
 
 

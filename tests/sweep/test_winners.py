@@ -1,4 +1,4 @@
-"""Which run of a sweep won."""
+"""The winners of a sweep."""
 
 import os
 
@@ -88,12 +88,12 @@ def test_latest_is_the_newest_sweep_that_looked_for_something(tmp_path, child):
 
 
 def test_what_is_no_sweep_is_said(tmp_path, child):
-    with pytest.raises(InputError, match="best=nothing: neither a directory of a sweep, nor MLflow's id"):
+    with pytest.raises(InputError, match="best=nothing: neither the directory of a sweep, nor its MLflow ID"):
         find_sweep("nothing", "sqlite:///nowhere.db", "mimii_pl")
-    with pytest.raises(InputError, match="no finished run there"):
+    with pytest.raises(InputError, match="it has no finished run"):
         find_sweep(str(tmp_path), "sqlite:///nowhere.db", "mimii_pl")
     with pytest.raises(InputError, match=r"nowhere\.db is missing: train something first"):
         find_sweep("latest", f"sqlite:///{tmp_path}/nowhere.db", "mimii_pl", tmp_path)
     child(tmp_path / "0-fan", pseudo_auc=float("nan"))
-    with pytest.raises(InputError, match="no run on fan has a pseudo_auc to be chosen by"):
+    with pytest.raises(InputError, match="no run on fan has a defined pseudo_auc"):
         winners(directory_sweep(tmp_path))

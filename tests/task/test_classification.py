@@ -64,7 +64,7 @@ def test_the_scorer_says_what_the_run_said(finished):
     scorer = mimii_pl.load(finished["condition"], device="cpu")
     assert scorer.classes == predictions.classes
     np.testing.assert_allclose(scorer.classify(predictions.files), predictions.probability, rtol=1e-4, atol=1e-6)
-    with pytest.raises(InputError, match=r"classify\(\) says which"):
+    with pytest.raises(InputError, match=r"use classify\(\)"):
         scorer.score(predictions.files[0], machine_id="id_00")
 
 
@@ -130,12 +130,12 @@ def _without_test_labels(clips, target):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["task=classification", "model=dense_ae"], "model=dense_ae tells no classes apart"),
+        (["task=classification", "model=dense_ae"], "model=dense_ae is not a classifier"),
         (["task=classification", "target=machine", "model=simple_classifier"], "all 44 clips that have one are 'fan'"),
         (["task=classification", "target=colour", "model=simple_classifier"], "target=colour: no clip has one"),
         (["task=classification", "model=simple_classifier", "protocol.folds=20"], "class 'anomaly' has 12 recordings"),
         (["task=classification", "model=simple_classifier", "protocol=official"], "protocol=stratified divides every"),
-        (["task=classification", "model=simple_classifier", "backend=knn"], "backend=knn makes anomaly scores"),
+        (["task=classification", "model=simple_classifier", "backend=knn"], "backend=knn computes anomaly scores"),
         (["model=simple_classifier", "target=condition"], "task=classification target=condition learns from clips"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`python compare.py`: what is grouped, ranked, left out, and what is written; and a real MLflow store read back."""
+"""`mimii compare`: grouping, ranking, skipped runs and the files written; and a real MLflow store read back."""
 
 import csv
 import re
@@ -116,7 +116,7 @@ def test_every_file_says_the_same_and_published_figures_stand_apart(compared):
     for line in texts["tex"].splitlines():
         assert not re.search(r"(?<!\\)[%#_]", line) or line.startswith("%")
     assert not re.search(r"<script|<link|https?://(?!www\.w3\.org)", re.sub(r"base64,[^\"]*", "", texts["html"]))
-    assert "run again since, with the same options" in texts["html"]
+    assert "a later run with the same options" in texts["html"]
     assert "old: no scores" in texts["html"]
     assert texts["html"].count("Heat map of the AUC per machine ID") == 2
 
@@ -182,11 +182,11 @@ def test_runs_are_chosen_and_a_wrong_choice_is_answered(store, tmp_path):
     some = compare(tracking_uri=store, only={"machine": "fan", "model": ["dense_ae"]}, resamples=1, output=tmp_path)
     assert [(one.machine, len(one.entries)) for one in some] == [("fan", 1)]
     for wrong, message in (
-        ({"only": {"machine": "valve"}}, r"is machine=valve. There are machine: fan, pump"),
+        ({"only": {"machine": "valve"}}, r"has machine=valve. Recorded are machine: fan, pump"),
         ({"only": {"machine": "pump"}}, r"none of 1 runs can be compared; spectrum-pump .*: it has no scores.csv"),
         ({"only": {"sweep": "latest"}}, r"sweep=latest: no finished run belongs to it. Sweeps: none"),
         ({"published": ["kim"]}, r"published=kim: no such key"),
-        ({"experiment_name": "other"}, r"experiment_name=other: no such experiment in .* There are: .*mimii_pl"),
+        ({"experiment_name": "other"}, r"experiment_name=other: no such experiment in .* Experiments: .*mimii_pl"),
         ({"tracking_uri": f"sqlite:///{tmp_path}/none.db"}, r"none.db is missing"),
         ({"resamples": 0}, r"resamples=0"),
     ):

@@ -174,7 +174,7 @@ def test_a_server_that_does_not_answer_is_named_before_training(root, tmp_path):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def finished_child(sweep_dir, number, model, machine, criterion, auc):
+def finished_child(sweep_dir, number, model, machine, criterion, auc, task="anomaly"):
     """A child's directory, written with the project's own functions."""
     from omegaconf import OmegaConf
 
@@ -182,14 +182,14 @@ def finished_child(sweep_dir, number, model, machine, criterion, auc):
 
     child = sweep_dir / f"{number}-{model}-{machine}"
     child.mkdir(parents=True)
-    cfg = compose([f"model={model}", f"machine={machine}", f"seed={number}", f"run_dir={child}"])
+    cfg = compose([f"task={task}", f"model={model}", f"machine={machine}", f"seed={number}", f"run_dir={child}"])
     OmegaConf.resolve(cfg)
     (child / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
-    write_results(
-        child / "results.csv",
-        [Result(machine, id_, metric, auc) for id_ in ("id_00", "mean", "min") for metric in ("auc", "pauc", "pr_auc")],
-    )
-    write_facts(child, status="finished", pseudo_auc=criterion, epochs=2, parameters=1000 * (number + 1))
+    metrics = ("auc", "pauc", "pr_auc") if task == "anomaly" else ("precision", "recall", "f1", "auc", "n")
+    ids = ("id_00", "mean", "min") if task == "anomaly" else ("all", "id_00")
+    write_results(child / "results.csv", [Result(machine, id_, metric, auc) for id_ in ids for metric in metrics])
+    criteria = {"pseudo_auc": criterion} if task == "anomaly" else {"balanced_accuracy": criterion}
+    write_facts(child, status="finished", epochs=2, parameters=1000 * (number + 1), **criteria)
 
 
 def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
@@ -213,7 +213,7 @@ def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
         ("4-vae-fan", "pruned", "ended after 3 epochs"),
     ]
     assert rows[0]["overrides"] == "seed=1"
-    write_table(tmp_path / "leaderboard.csv", rows, leaderboard.LEADERBOARD_COLUMNS)
+    write_table(tmp_path / "leaderboard.csv", rows, leaderboard.leaderboard_columns())
     leaderboard.show_leaderboard(rows, others, tmp_path)
     shown = capsys.readouterr().out
     assert "failed 3-dense_ae-nosuch: no recordings" in shown
@@ -255,6 +255,22 @@ def test_repeated_runs_are_summed_up(tmp_path, capsys):
     leaderboard.show_leaderboard(rows, failed, tmp_path, repeated)
     assert ".700±.100" in capsys.readouterr().out
     assert repeats.summarise([row for row in rows if row["run"] in ("0-dense_ae-fan", "2-level-fan")]) == []
+
+
+def test_a_sweep_over_both_tasks_has_a_leaderboard_and_a_summary_for_each(tmp_path, capsys):
+    for number, auc in enumerate((0.6, 0.8)):
+        finished_child(tmp_path, number, "dense_ae", "fan", auc, auc=auc)
+    for number in (2, 3):
+        finished_child(tmp_path, number, "svm", "fan", 0.5, auc=0.5, task="classification")
+    rows, others = leaderboard.collect(tmp_path)
+    repeated = repeats.summarise(rows)
+    assert [(line["model"], line["runs"]) for line in repeated] == [("dense_ae", 2), ("svm", 2)]
+    leaderboard.show_leaderboard(rows, others, tmp_path, repeated)
+    shown = capsys.readouterr().out
+    assert (shown.count("Leaderboard"), shown.count("Over repeated runs")) == (2, 2)
+    write_table(tmp_path / "summary.csv", repeated, repeats.summary_columns(repeated))
+    with open(tmp_path / "summary.csv", newline="") as file:
+        assert [bool(row["val_balanced_accuracy"]) for row in csv.DictReader(file)] == [False, True]
 
 
 @pytest.mark.slow

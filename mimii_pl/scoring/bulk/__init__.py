@@ -1,1 +1,1 @@
-"""Scoring very many recordings."""
+"""Scoring of very many recordings, in shards, by threads or by Ray."""

@@ -1,4 +1,4 @@
-"""What a run says of recordings: scores and decisions, or classes. Decoded by threads, ahead of the detector."""
+"""Predictions for recordings: scores and decisions, or classes. Threads decode them ahead of the detector."""
 
 import math
 import os
@@ -17,62 +17,66 @@ from mimii_pl.scoring.bulk.recordings import Recording
 if TYPE_CHECKING:
     from mimii_pl.scoring.scorer import Scorer
 
-Prediction = tuple[str | float | int, ...]  # what `columns` names
-NOTHING = {"taken_for": "", "decision": -1}  # of a recording that was skipped; NaN in the other columns
-NOT_A_NUMBER = "the detector's score of it is not a number"
+Prediction = tuple[str | float | int, ...]  # a row, in the order of `Predictor.columns`
+NO_VALUES: dict[str, str | int] = {"taken_for": "", "decision": -1}  # for a skipped recording; NaN in other columns
+NOT_A_NUMBER = "the detector's score is not a number"
 
 
 class Decoded(NamedTuple):
-    """A recording, decoded."""
+    """A decoded recording, or the reason why it was skipped."""
 
     file: str
     machine_id: str
-    number: int  # of the machine ID, see Scorer.labels
+    number: int  # of the machine ID, its position in Scorer.labels
     wave: np.ndarray | None  # int16 [samples]; None: skipped
     skipped: str  # why
 
 
 class Predictor:
-    """Assesses recordings with a scorer.
+    """Predictor of scores or classes for decoded recordings, built on a scorer.
 
     Args:
-        machine_id: ID that all are judged against; None: the recording's own, or what its name tells.
-        folder: where relative paths start from; empty: where the process is.
+        machine_id: ID of all recordings; None: that of each recording, or else the one in its file name.
+        folder: base of relative paths; empty: the current folder of the process.
 
     Attributes:
-        columns: names of what it finds out, in the order of the CSV.
+        columns: names of the values of a row, in the order of the CSV.
     """
 
     def __init__(self, scorer: "Scorer", machine_id: str | None = None, folder: str = "") -> None:
         self.scorer, self.machine_id, self.folder = scorer, machine_id, folder
-        if scorer.classes is None:
-            self.about, verdict = ("file", "machine_id"), ("score", "higher_than", "decision")
-        else:
-            self.about, verdict = ("file",), ("taken_for", *(f"p({name})" for name in scorer.classes))
-        self.columns = (*self.about, *verdict, "skipped")
-        self.nothing = tuple(NOTHING.get(name, math.nan) for name in verdict)
+        self.keys: tuple[str, ...] = ("file", "machine_id")
+        values: tuple[str, ...] = ("score", "higher_than", "decision")
+        if scorer.classes is not None:
+            self.keys, values = ("file",), ("taken_for", *(f"p({name})" for name in scorer.classes))
+        self.columns = (*self.keys, *values, "skipped")
+        self.no_values = tuple(NO_VALUES.get(name, math.nan) for name in values)
 
     def stream(
         self, shards: Iterable[tuple[int, Iterable[Recording]]], threads: int | None = None
     ) -> Iterator[tuple[int, list[Prediction]]]:
-        """Number of a shard and some of its rows: batch after batch, in order.
+        """Yield (number of a shard, some of its rows), batch after batch, in order.
 
         Args:
-            threads: that decode; None: as many as there are cores.
+            threads: decoding threads; None: one per core.
         """
-        size, threads = self.scorer.batch_size, threads or os.cpu_count()
-        every = ((number, recording) for number, shard in shards for recording in shard)
-        heard = prefetch(
-            lambda item: (item[0], self.hear(item[1])), every, depth=2 * max(size, threads), threads=threads
-        )
-        for number, some in groupby(heard, key=lambda item: item[0]):
-            while batch := [one for _, one in islice(some, size)]:
-                yield number, self.assess(batch)
+        size, threads = self.scorer.batch_size, threads or os.cpu_count() or 1
+        numbered = ((number, recording) for number, shard in shards for recording in shard)
 
-    def hear(self, recording: Recording) -> Decoded:
-        """Decode a recording and find its machine ID; a reason where it cannot be used."""
+        def decode(item: tuple[int, Recording]) -> tuple[int, Decoded]:
+            return item[0], self.decode(item[1])
+
+        decoded = prefetch(decode, numbered, depth=2 * max(size, threads), threads=threads)
+        for number, group in groupby(decoded, key=lambda item: item[0]):
+            while batch := [item for _, item in islice(group, size)]:
+                yield number, self.predict(batch)
+
+    def decode(self, recording: Recording) -> Decoded:
+        """Decode a recording and find its machine ID, or the reason why it cannot be used."""
         scorer, path = self.scorer, Path(self.folder, recording.path)
-        name, number, skipped = "", -1, ""
+        name: str | None = ""
+        number, skipped = -1, ""
+        wave: np.ndarray | None
         try:
             wave = scorer.read(path)
             if scorer.classes is None:
@@ -81,49 +85,58 @@ class Predictor:
                 name = scorer.labels[number] if number >= 0 else ""
         except InputError as reason:
             wave, skipped = None, str(reason).removeprefix(f"{path}: ")
-        except (OSError, RuntimeError, MemoryError) as error:  # one recording must not cost the others
+        except (OSError, RuntimeError, MemoryError) as error:  # one bad recording must not stop the others
             wave, skipped = None, f"cannot be used: {type(error).__name__}: {error}"
         return Decoded(recording.path, name or "", number, wave, skipped)
 
-    def assess(self, heard: Sequence[Decoded]) -> list[Prediction]:
-        """Rows of some recordings, in their order."""
-        kept = [one for one in heard if one.wave is not None]
-        verdicts = iter(self._verdicts(kept) if kept else ())
-        rows = []
-        for one in heard:
-            verdict = next(verdicts) if one.wave is not None else self.nothing
-            lost = NOT_A_NUMBER if one.wave is not None and verdict is self.nothing else ""
-            rows.append((*one[: len(self.about)], *verdict, one.skipped or lost))
+    def predict(self, decoded: Sequence[Decoded]) -> list[Prediction]:
+        """Return the rows of decoded recordings, in their order."""
+        waves = [item.wave for item in decoded if item.wave is not None]
+        ids = np.array([item.number for item in decoded if item.wave is not None])
+        predictions = iter(self._predict(np.stack(waves), ids) if waves else ())
+        rows: list[Prediction] = []
+        for item in decoded:
+            values, reason = self.no_values, item.skipped
+            if item.wave is not None:
+                values = next(predictions)
+                reason = NOT_A_NUMBER if values is self.no_values else ""
+            rows.append((*(item.file, item.machine_id)[: len(self.keys)], *values, reason))
         return rows
 
-    def _verdicts(self, kept: Sequence[Decoded]) -> list[Prediction]:
+    def _predict(self, waves: np.ndarray, ids: np.ndarray) -> list[Prediction]:
+        """Predict the values of clips int16 [N, samples] with machine ID numbers [N]; `no_values` for NaN scores."""
         scorer = self.scorer
-        ids = np.array([one.number for one in kept])
-        values = scorer.predict_waves(np.stack([one.wave for one in kept]), ids)  # [N] or [N, K]
+        predicted = scorer.predict_waves(waves, ids)  # [N] or [N, K]
+        rows: list[Prediction]
         if scorer.classes is not None:
-            found = [(scorer.classes[shares.argmax()], *shares.tolist()) for shares in values]
+            rows = [(scorer.classes[shares.argmax()], *shares.tolist()) for shares in predicted]
         elif scorer.thresholds is None:
-            found = [(score, *self.nothing[1:]) for score in values.tolist()]
+            rows = [(score, *self.no_values[1:]) for score in predicted.tolist()]
         else:
-            limits = scorer.thresholds
-            columns = values, limits.rank(values, ids), limits.decide(values, ids)
-            found = list(zip(*(column.tolist() for column in columns), strict=True))
-        lost = np.isnan(values.reshape(len(kept), -1)).any(axis=1)
-        return [self.nothing if none else verdict for verdict, none in zip(found, lost, strict=True)]
+            thresholds = scorer.thresholds
+            columns = predicted, thresholds.rank(predicted, ids), thresholds.decide(predicted, ids)
+            rows = list(zip(*(column.tolist() for column in columns), strict=True))
+        undefined = np.isnan(predicted.reshape(len(waves), -1)).any(axis=1)
+        return [self.no_values if missing else row for row, missing in zip(rows, undefined, strict=True)]
 
     def cells(self, row: Prediction) -> list[str]:
-        """A row as the CSV has it."""
+        """Format a row for the CSV."""
         return [_cell(name, value) for name, value in zip(self.columns, row, strict=True)]
 
 
 def _cell(name: str, value: str | float | int) -> str:
-    if value != value or value == NOTHING.get(name):
+    if value != value or value == NO_VALUES.get(name):  # NaN, or skipped
         return ""
     return f"{value:.4g}" if name == "higher_than" else str(value)
 
 
 def id_in_name(path: Path, labels: Sequence[str]) -> str | None:
-    """`id_00` of normal_id_00_00000000.wav, or a folder above the file that is named like a known machine ID."""
-    found = re.findall(r"id_\d{2}|section_\d{2}", str(path))
+    """Find `id_00` in normal_id_00_00000000.wav, or a parent folder named like a known machine ID.
+
+    >>> id_in_name(Path("normal_id_02_00000000.wav"), ["fan/id_00", "fan/id_02"])
+    'id_02'
+    """
+    matches = re.findall(r"id_\d{2}|section_\d{2}", str(path))
     known = [label.split("/", 1)[1] for label in labels]
-    return next((name for name in (*found[::-1], *path.parts[::-1]) if name in known), found[-1] if found else None)
+    candidates = (*matches[::-1], *path.parts[::-1])
+    return next((name for name in candidates if name in known), matches[-1] if matches else None)

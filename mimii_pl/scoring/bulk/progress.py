@@ -1,4 +1,4 @@
-"""What `mimii score` shows: how far it is, and in the end the recordings that matter."""
+"""The terminal output of `mimii score`: a progress bar, then the recordings that matter."""
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-ROWS_SHOWN = 20  # rows on the screen
+ROWS_SHOWN = 20  # rows per table
 
 
 class Rate(ProgressColumn):
@@ -21,7 +21,7 @@ class Rate(ProgressColumn):
 
 @contextmanager
 def progress(total: int, finished: int) -> Iterator[Callable]:
-    """A bar with rate and time left; gives `advance(recordings, skipped=)`."""
+    """Show a bar with rate and time left; yield the function `advance(recordings, skipped=)`."""
     skips = TextColumn("{task.fields[skipped]} skipped")
     columns = [TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), skips]
     with Progress(*columns, transient=True) as bar:
@@ -37,22 +37,23 @@ class Summary:
     """The highest scores (of a classifier the first recordings) and the first skipped files of a CSV of any length.
 
     Args:
-        classified: whether the rows tell classes.
-        origin: of the thresholds.
+        classified: whether the rows are those of a classifier.
+        origin: of the thresholds, for the caption.
     """
 
     def __init__(self, *, classified: bool, origin: str = "") -> None:
         self.classified, self.origin = classified, origin
         self.top: list[tuple] = []  # a heap of (score, -position, row)
-        self.lost: list[Sequence[str]] = []
+        self.skipped: list[Sequence[str]] = []
         self.counts = {True: 0, False: 0}  # skipped, or not
 
     def note(self, row: Sequence[str]) -> None:
-        """Take notice of a row of the CSV."""
+        """Take a row of the CSV into account."""
         skipped = bool(row[-1])
         self.counts[skipped] += 1
         if skipped:
-            self.lost += [row] * (len(self.lost) < ROWS_SHOWN)
+            if len(self.skipped) < ROWS_SHOWN:
+                self.skipped.append(row)
             return
         item = (0.0 if self.classified else float(row[2]), -self.counts[False], row)
         heapq.heappush(self.top, item)
@@ -60,7 +61,7 @@ class Summary:
             heapq.heappop(self.top)
 
     def show(self, target: Path) -> None:
-        """Print the tables, and where the CSV is."""
+        """Print the tables and the path of the CSV."""
         from rich.console import Console
 
         console = Console()
@@ -71,7 +72,7 @@ class Summary:
         console.print(table)
         if self.counts[False] > ROWS_SHOWN:
             console.print(f"... and {self.counts[False] - ROWS_SHOWN} more")
-        for row in self.lost:
+        for row in self.skipped:
             console.print(f"skipped {_readable(row[0])}: {_readable(row[-1])}", soft_wrap=True, markup=False)
         if self.counts[True] > ROWS_SHOWN:
             console.print(f"... and {self.counts[True] - ROWS_SHOWN} more: {self.counts[True]} are skipped in all")
@@ -80,11 +81,11 @@ class Summary:
 
 
 def _scores(origin: str) -> Table:
-    return Table(
-        "file", "machine ID", "score", "higher than", "", title="Anomaly scores, highest first",
-        caption="higher: more anomalous; higher than: share of held-out normal clips of that machine"
-        + f"; threshold: {origin}" * bool(origin),
-    )  # fmt: skip
+    caption = "higher: more anomalous; higher than: share of held-out normal clips of that machine"
+    if origin:
+        caption += f"; threshold: {origin}"
+    heads = ("file", "machine ID", "score", "higher than", "")
+    return Table(*heads, title="Anomaly scores, highest first", caption=caption)
 
 
 def _score_cells(row: Sequence[str]) -> tuple[str, ...]:
@@ -104,5 +105,5 @@ def _class_cells(row: Sequence[str]) -> tuple[str, ...]:
 
 
 def _readable(name: str) -> str:
-    """A name of a file that can be printed, whatever its bytes are."""
+    """Make a file name printable, whatever its bytes are."""
     return name.encode(errors="surrogateescape").decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Scoring in Ray Data: a class for one's own pipelines, and the engine of `mimii score engine=ray`."""
+"""Scoring in Ray Data: a class for your own pipelines, and the engine of `mimii score engine=ray`."""
 
 import logging
 import os
@@ -18,24 +18,23 @@ if TYPE_CHECKING:
     import pyarrow
 
 Columns = dict[str, np.ndarray]  # column -> [N]
-DECODERS = {"CPU": 1, "GPU": 4}  # threads of an actor that decode while it scores
+DECODERS = {"CPU": 1, "GPU": 4}  # decoding threads of an actor
 
 
 class ScoreRecordings:
-    """Scores batches of recordings in actors of `ray.data.Dataset.map_batches`; each actor loads the run once.
+    """Function for `ray.data.Dataset.map_batches` that scores recordings in actors; each actor loads the run once.
 
-    Columns in: `path`, and `machine_id` where a recording is not judged against what its name tells; others pass
-    through. Columns out: `machine_id`, `score` (higher is more anomalous), `higher_than` (share of held-out normal
-    clips of that machine ID with a lower score), `decision` (1: above its threshold, 0: not, -1: neither is known),
-    `skipped` (why there is no score, which is NaN then; empty otherwise). Of a classifier's run: `taken_for`,
-    `p(class)` for every class, `skipped`.
+    Columns in: `path`, and `machine_id` if the ID is not in the file name; others pass through. Columns out:
+    `machine_id`, `score` (higher is more anomalous), `higher_than` (share of held-out normal clips of that machine ID
+    with a lower score), `decision` (1: above its threshold, 0: not, -1: unknown), `skipped` (the reason why the score
+    is NaN; empty otherwise). For a classifier: `taken_for`, `p(class)` for every class, `skipped`.
 
     Args:
         run: run directory, readable on every node.
-        machine_id: ID that all are judged against.
-        folder: where relative paths start from; empty: where the actor is.
-        device: `auto` takes the GPU that the actor has, if any.
-        threads: that decode while the detector scores.
+        machine_id: ID of all recordings; None: from the column, or from the file name.
+        folder: base of relative paths; empty: the current folder of the actor.
+        device: `auto` takes the GPU of the actor, if it has one.
+        threads: decoding threads.
     """
 
     def __init__(
@@ -43,16 +42,16 @@ class ScoreRecordings:
     ) -> None:
         from mimii_pl.scoring.scorer import load_run
 
-        self.assessor, self.threads = Predictor(load_run(run, device=device), machine_id, folder), threads
+        self.predictor, self.threads = Predictor(load_run(run, device=device), machine_id, folder), threads
 
     def __call__(self, batch: Columns) -> Columns:
         if "path" not in batch:
-            raise InputError(f"recordings need a column `path`; there is: {', '.join(batch) or 'nothing'}")
+            raise InputError(f"recordings need a column `path`; the columns are: {', '.join(batch) or 'none'}")
         ids = batch.get("machine_id", [""] * len(batch["path"]))
-        recordings = [Recording(os.fsdecode(path), one or "") for path, one in zip(batch["path"], ids, strict=True)]
-        rows = [row for _, some in self.assessor.stream([(0, recordings)], self.threads) for row in some]
-        found = zip(self.assessor.columns, zip(*rows, strict=True), strict=True)
-        return {**batch, **{name: np.array(column) for name, column in found if name != "file"}}
+        recordings = [Recording(os.fsdecode(path), id_ or "") for path, id_ in zip(batch["path"], ids, strict=True)]
+        rows = [row for _, part in self.predictor.stream([(0, recordings)], self.threads) for row in part]
+        columns = zip(self.predictor.columns, zip(*rows, strict=True), strict=True)
+        return {**batch, **{name: np.array(column) for name, column in columns if name != "file"}}
 
 
 def score_shards(
@@ -64,11 +63,11 @@ def score_shards(
     device: str = "auto",
     workers: int | None = None,
 ) -> Iterator[tuple[int, list[Prediction]]]:
-    """Number and rows of every shard, scored by actors on the cluster of RAY_ADDRESS, or else on this machine.
+    """Score shards by actors, on the cluster of RAY_ADDRESS or else on this machine; yield (number, rows) of each.
 
     Args:
-        columns: of the rows.
-        workers: actors; None: one for every GPU, or for every core where there is none (or device=cpu).
+        columns: names of the values of a row.
+        workers: actors; None: one per GPU, or one per core if there is no GPU (or device=cpu).
     """
     ray = require_ray()
     with _cluster(workers):
@@ -78,23 +77,27 @@ def score_shards(
             return
         options = {"machine_id": machine_id, "folder": os.getcwd(), "threads": DECODERS[kind]}
         scored = ray.data.from_arrow_refs(blocks).map_batches(
-            ScoreRecordings, fn_constructor_args=(str(run_dir.resolve()),), fn_constructor_kwargs=options,
-            batch_size=None, compute=ray.data.ActorPoolStrategy(size=min(size, len(blocks))),
-            num_cpus=1, num_gpus=1 if kind == "GPU" else None,
-        )  # fmt: skip
-        del blocks  # the store may let go of what has been scored
+            ScoreRecordings,
+            fn_constructor_args=(str(run_dir.resolve()),),
+            fn_constructor_kwargs=options,
+            batch_size=None,
+            compute=ray.data.ActorPoolStrategy(size=min(size, len(blocks))),
+            num_cpus=1,
+            num_gpus=1 if kind == "GPU" else None,
+        )
+        del blocks  # lets the object store free blocks that have been scored
         for batch in scored.iter_batches(batch_size=None):
             batch["file"] = list(map(os.fsdecode, batch["path"]))
             lines = zip(batch["shard"].tolist(), *(np.asarray(batch[name]).tolist() for name in columns), strict=True)
-            for number, some in groupby(lines, key=lambda line: line[0]):
-                yield number, [row for _, *row in some]
+            for number, group in groupby(lines, key=lambda line: line[0]):
+                yield number, [tuple(row) for _, *row in group]
 
 
 def require_ray() -> Any:
-    """Ray with Ray Data.
+    """Import and return Ray, with Ray Data.
 
     Raises:
-        InputError: it is not installed.
+        InputError: Ray is not installed.
     """
     try:
         import ray
@@ -106,7 +109,7 @@ def require_ray() -> Any:
 
 @contextmanager
 def _cluster(workers: int | None) -> Iterator[None]:
-    """The cluster that the process is in or RAY_ADDRESS names; else one on this machine, for as long as it takes."""
+    """Use the cluster of this process or of RAY_ADDRESS; otherwise start one on this machine and stop it at the end."""
     ray = require_ray()
     if ray.is_initialized():
         yield
@@ -116,7 +119,9 @@ def _cluster(workers: int | None) -> Iterator[None]:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
     else:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray warns of its own arguments to actors
+        os.environ.setdefault(
+            "RAY_BACKEND_LOG_LEVEL", "fatal"
+        )  # Ray warns about arguments that it passes to actors itself
         ray.init("local", num_cpus=max(workers or 0, os.cpu_count() or 1), include_dashboard=False, **quiet)
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -126,17 +131,17 @@ def _cluster(workers: int | None) -> Iterator[None]:
 
 
 def _actors(resources: dict[str, float], device: str, workers: int | None) -> tuple[str, int]:
-    """What actors run on, and how many of them."""
+    """Return the kind of device that actors run on, CPU or GPU, and the number of actors."""
     cores, gpus = (int(resources.get(kind, 0)) for kind in ("CPU", "GPU"))
     if device == "cuda" and not gpus:
         raise InputError("device=cuda: this Ray cluster has no GPU")
-    kind, most = ("GPU", gpus) if gpus and device != "cpu" else ("CPU", cores)
-    return kind, max(1, min(workers or most, most))
+    kind, limit = ("GPU", gpus) if gpus and device != "cpu" else ("CPU", cores)
+    return kind, max(1, min(workers or limit, limit))
 
 
 def _block(number: int, recordings: Sequence[Recording]) -> "pyarrow.Table":
     import pyarrow
 
     paths, ids = zip(*recordings, strict=True)
-    # as bytes: names of files need not be UTF-8
+    # as bytes: file names need not be UTF-8
     return pyarrow.table({"shard": [number] * len(paths), "path": list(map(os.fsencode, paths)), "machine_id": ids})

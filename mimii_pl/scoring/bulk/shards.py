@@ -1,10 +1,10 @@
-"""Finished shards beside the CSV they will become, so that a killed scoring goes on where it was.
+"""Finished shards, kept next to the CSV they will become, so that a killed scoring can be resumed.
 
 <output>.shards/
-    list.csv       what is to be scored, one recording a line
-    scoring.json   what the shards belong to
+    list.csv       the recordings to score, one per line
+    scoring.json   the inputs that the scores depend on
     00000012.csv   the rows of the thirteenth shard, written then renamed
-    lock           held by the process that scores; the operating system lets go of it if that is killed
+    lock           held by the process that scores; the operating system releases it if that process is killed
 """
 
 import csv
@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -28,32 +29,32 @@ CsvRow = Sequence[str]
 
 
 class Shards:
-    """Shards of a scoring into `output`.
+    """Shards of a scoring, which become the CSV `output`.
 
     Args:
-        output: the CSV that they become.
+        output: the CSV.
         size: recordings per shard.
-        part: (k, n): the k-th of n equal parts of the recordings alone, counted from 0.
+        part: (k, n): only the k-th of n equal parts of the recordings, counted from 0.
     """
 
     def __init__(self, output: Path, size: int, part: tuple[int, int] = (0, 1)) -> None:
         self.output, self.size, self.part = output, size, part
         self.folder = output.with_name(output.name + ".shards")
         self.list = self.folder / "list.csv"
-        self.first = self.stop = 0  # lines of the list that are ours
-        self._begun: dict[int, list[CsvRow]] = defaultdict(list)  # rows of shards that are not whole yet
+        self.first = self.stop = 0  # lines of the list that belong to the part
+        self._unfinished: dict[int, list[CsvRow]] = defaultdict(list)  # number of a shard -> its rows so far
 
     @contextmanager
-    def opened(self, source: Path, belongs: dict, *, restart: bool = False) -> Iterator["Shards"]:
-        """List what is to be scored and keep the shards that are there already; other processes are kept out.
+    def opened(self, source: Path, inputs: dict, *, restart: bool = False) -> Iterator["Shards"]:
+        """List the recordings to score, keep existing shards, and lock the folder against other processes.
 
         Args:
             source: recording, folder or list.
-            belongs: what the scores depend on, besides the list: what is called -> a value for JSON.
-            restart: leave shards that are there.
+            inputs: what the scores depend on besides the list: name -> JSON value.
+            restart: discard existing shards.
 
         Raises:
-            InputError: shards of another scoring are there, or another process works on these.
+            InputError: there are shards of a different scoring, or another process is working on these.
         """
         from filelock import FileLock, Timeout
 
@@ -64,40 +65,40 @@ class Shards:
         except Timeout:
             raise InputError(f"{self.output}: another process is scoring into it. Choose another output=") from None
         try:
-            self._open(source, belongs, restart)
+            self._open(source, inputs, restart)
             yield self
         finally:
             if not self._manifest():
                 self._remove()
             lock.release()
 
-    def _open(self, source: Path, belongs: dict, restart: bool) -> None:
-        fresh = self.folder / "list.fresh.csv"
-        count = write_recordings(source, fresh)
-        with open(fresh, "rb") as file:
+    def _open(self, source: Path, inputs: dict, restart: bool) -> None:
+        new_list = self.folder / "list.fresh.csv"
+        count = write_recordings(source, new_list)
+        with open(new_list, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         number, parts = self.part
         self.first, self.stop = count * number // parts, count * (number + 1) // parts
-        belongs = {**belongs, "list of recordings": digest, "shard_size": self.size, "part": [number, parts]}
-        known = self._manifest()
-        if restart or not known:
+        inputs = {**inputs, "list of recordings": digest, "shard_size": self.size, "part": [number, parts]}
+        stored = self._manifest()
+        if restart or not stored:
             self._clear()
-        other = [name for name, value in belongs.items() if known.get(name) != value]
-        if other and self._done():
-            fresh.unlink()
+        changed = [name for name, value in inputs.items() if stored.get(name) != value]
+        if changed and self._done():
+            new_list.unlink()
             raise InputError(
-                f"{self.folder} holds {len(self._done())} finished shards of another scoring (not the same: "
-                f"{', '.join(other)}). Choose another output=, or leave them and begin anew: restart=true"
+                f"{self.folder} holds {len(self._done())} finished shards of a different scoring (changed: "
+                f"{', '.join(changed)}). Choose another output=, or discard them: restart=true"
             )
-        os.replace(fresh, self.list)
-        write_text(self.folder / "scoring.json", json.dumps(belongs, indent=2))
+        os.replace(new_list, self.list)
+        write_text(self.folder / "scoring.json", json.dumps(inputs, indent=2))
         if done := len(self._done()):
-            log.info("%s: going on, %d of %d shards are finished", self.output, done, self.total)
+            log.info("%s: resumed, %d of %d shards are finished", self.output, done, self.total)
 
     @property
     def total(self) -> int:
         """Number of shards."""
-        return -(-len(self) // self.size)
+        return math.ceil(len(self) / self.size)
 
     def __len__(self) -> int:
         """Number of recordings."""
@@ -109,25 +110,25 @@ class Shards:
         return sum(map(self._length, self._done()))
 
     def missing(self) -> Iterator[tuple[int, list[Recording]]]:
-        """Number and recordings of every shard that is not finished; one at a time is in memory."""
+        """Yield (number, recordings) of every unfinished shard; one shard at a time is in memory."""
         done = self._done()
-        ours = islice(read_recordings(self.list), self.first, self.stop)
-        for number, lines in groupby(enumerate(ours), key=lambda line: line[0] // self.size):
+        recordings = islice(read_recordings(self.list), self.first, self.stop)
+        for number, lines in groupby(enumerate(recordings), key=lambda line: line[0] // self.size):
             if number not in done:
                 yield number, [recording for _, recording in lines]
 
     def add(self, number: int, rows: Sequence[CsvRow]) -> None:
-        """Some rows of a shard, in order; written with the last of them."""
-        self._begun[number].extend(rows)
-        if len(self._begun[number]) == self._length(number):
+        """Add rows of a shard, in order; the shard is written when its last row is added."""
+        self._unfinished[number].extend(rows)
+        if len(self._unfinished[number]) == self._length(number):
             with full_disk_says(_full(self.folder)):
-                _write(self._path(number), [self._begun.pop(number)])
+                _write(self._path(number), [self._unfinished.pop(number)])
 
     def join(self, header: CsvRow, note: Callable[[CsvRow], None]) -> None:
-        """Make the CSV from all shards, which then go.
+        """Join all shards into the CSV and remove them.
 
         Args:
-            note: is called with every row.
+            note: called with every row.
         """
         with full_disk_says(_full(self.output.parent)):
             _write(self.output, self._blocks(header, note))
@@ -136,7 +137,8 @@ class Shards:
     def _blocks(self, header: CsvRow, note: Callable[[CsvRow], None]) -> Iterator[list[CsvRow]]:
         yield [header]
         for number in range(self.total):
-            rows = list(csv.reader(io.StringIO(self._path(number).read_text(**TEXT_OPTIONS), newline="")))
+            text = self._path(number).read_text(**TEXT_OPTIONS)
+            rows: list[CsvRow] = list(csv.reader(io.StringIO(text, newline="")))
             if len(rows) != self._length(number):
                 self._path(number).unlink()
                 raise InputError(f"{self._path(number)} was damaged and is removed: the same command scores it again")
@@ -158,19 +160,19 @@ class Shards:
         return json.loads(path.read_text()) if path.is_file() else {}
 
     def _clear(self) -> None:
-        (self.folder / "scoring.json").unlink(missing_ok=True)  # first: without it no shard is believed
+        (self.folder / "scoring.json").unlink(missing_ok=True)  # first: without it, shards are ignored
         for path in [*self.folder.glob("[0-9]*.csv"), *self.folder.glob("*.partial")]:
             path.unlink()
 
     def _remove(self) -> None:
-        with suppress(OSError):  # Windows keeps a file that is held; or something there is not ours
+        with suppress(OSError):  # Windows cannot remove an open file, or the folder holds other files
             for path in (self.list, self.folder / "list.fresh.csv", self.folder / "lock"):
                 path.unlink(missing_ok=True)
             self.folder.rmdir()
 
 
 def _write(path: Path, blocks: Iterator[list[CsvRow]] | list[list[CsvRow]]) -> None:
-    """Rows as a CSV, on disk before it gets its name: a power cut must not leave a hole."""
+    """Write blocks of rows as csv, flushed to disk before it is renamed: a power cut must not leave a damaged file."""
     partial = path.with_name(path.name + ".partial")
     with open(partial, "w", newline="", **TEXT_OPTIONS) as file:
         table = csv.writer(file, lineterminator="\n")
@@ -182,4 +184,4 @@ def _write(path: Path, blocks: Iterator[list[CsvRow]] | list[list[CsvRow]]) -> N
 
 
 def _full(folder: Path) -> str:
-    return f"{folder}: no room left. Free some: the same command goes on where it was"
+    return f"{folder}: the disk is full. Free some space: the same command resumes after the last finished shard"

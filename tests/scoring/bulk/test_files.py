@@ -105,13 +105,13 @@ def test_lists_of_several_kinds_say_the_same(tmp_path, name, content):
     ("name", "content", "message"),
     [
         ("list.txt", None, "list.txt: there is no such file or folder"),
-        ("list.txt", b"\n \n", "no path in it"),
+        ("list.txt", b"\n \n", "it contains no path"),
         ("list.txt", b"a.wav\nRIFF\0\0\0\n", "line 2: this is not text"),
-        ("list.csv", b"", "no column `path` among nothing"),
-        ("list.csv", b"a.wav\nb.wav\n", "no column `path` among a.wav"),
-        ("list.csv", b"path,machine_id\n", "no path in it"),
-        ("list.csv", b"path,machine_id\na.wav,\n,id_00\n", "line 3: no file is named"),
-        ("folder", b"", "no wav or flac file there"),
+        ("list.csv", b"", "there is no column `path`; the columns are: none"),
+        ("list.csv", b"a.wav\nb.wav\n", "there is no column `path`; the columns are: a.wav"),
+        ("list.csv", b"path,machine_id\n", "it contains no path"),
+        ("list.csv", b"path,machine_id\na.wav,\n,id_00\n", "line 3: the path is empty"),
+        ("folder", b"", "it contains no wav or flac file"),
     ],
 )
 def test_a_list_that_is_none_is_explained_and_leaves_nothing(runs, tmp_path, name, content, message):
@@ -130,7 +130,7 @@ def test_the_machine_id_is_that_of_the_list_or_of_the_name(runs, root, tmp_path)
     (tmp_path / "list.csv").write_text("\n".join(["path,machine_id", *lines]))
     rows = rows_of(score(runs["scores"], tmp_path / "list.csv", tmp_path / "out.csv"))
     assert [row["machine_id"] for row in rows] == ["fan/id_00", "fan/id_02", "fan/id_00", "id_99"]
-    assert "'id_99' was not heard" in rows[3]["skipped"]
+    assert "'id_99' was not seen in training" in rows[3]["skipped"]
     rows = rows_of(score(runs["scores"], tmp_path / "list.csv", tmp_path / "out.csv", machine_id="id_02"))
     assert {row["machine_id"] for row in rows} == {"fan/id_02"}
 
@@ -182,7 +182,7 @@ def test_parts_are_scored_apart_and_make_the_whole(runs, many, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"part": "4/4"}, "part=4/4: of 4 parts"),
+        ({"part": "4/4"}, "part=4/4: give k/n"),
         ({"part": "half"}, "part=half"),
         ({"shard_size": 0}, "shard_size=0"),
         ({"engine": "spark"}, "threads, ray"),
@@ -315,7 +315,7 @@ def test_a_killed_scoring_goes_on(runs, many, tmp_path, caplog):
     pipe.symlink_to(file)
     with caplog.at_level("INFO"):
         score(runs["scores"], many, tmp_path / "out.csv", shard_size=10)
-    assert "going on, 4 of 6 shards are finished" in caplog.text
+    assert "resumed, 4 of 6 shards are finished" in caplog.text
     assert (tmp_path / "out.csv").read_bytes() == whole.read_bytes()
     assert not shards.exists()
 
@@ -336,7 +336,7 @@ def test_shards_of_another_scoring_are_kept_until_told(runs, many, tmp_path, int
         (runs["classes"], many, {}, "run"),
         (changed, many, {}, "run"),
     ):
-        with pytest.raises(InputError, match=rf"2 finished shards of another scoring \(not the same: {reason}\)"):
+        with pytest.raises(InputError, match=rf"2 finished shards of a different scoring \(changed: {reason}\)"):
             score(run_dir, source, tmp_path / "out.csv", **{"shard_size": 10, **options})
     assert len(list((tmp_path / "out.csv.shards").glob("0*.csv"))) == 2
     rows = rows_of(score(runs["scores"], shorter, tmp_path / "out.csv", shard_size=10, restart=True))
@@ -376,7 +376,7 @@ def test_a_full_disk_is_named(runs, many, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("mimii_pl.scoring.bulk.shards.os.fsync", full)
-        with pytest.raises(InputError, match=r"no room left.*the same command goes on"):
+        with pytest.raises(InputError, match=r"the disk is full.*the same command resumes"):
             score(runs["scores"], many, tmp_path / "out.csv", shard_size=10)
     assert len(rows_of(score(runs["scores"], many, tmp_path / "out.csv", shard_size=10))) == 60
 

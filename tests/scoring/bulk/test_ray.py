@@ -107,7 +107,7 @@ def _same(rows, plain):
 
 @pytest.mark.slow
 def test_a_batch_without_paths_is_explained(run_dir):
-    with pytest.raises(InputError, match=r"need a column `path`; there is: file"):
+    with pytest.raises(InputError, match=r"need a column `path`; the columns are: file"):
         ScoreRecordings(str(run_dir), device="cpu")({"file": np.array(["a.wav"])})
 
 

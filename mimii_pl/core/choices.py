@@ -1,0 +1,42 @@
+"""Choices that the file of a model makes in other groups of the configuration."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mimii_pl.core.config import CONF
+
+
+def brought_choices(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, str]:
+    """Return the choices that the chosen model changed: group -> choice, as the command line spells it.
+
+    Choices that are the defaults of `conf/train.yaml` anyway, or that something else has changed since, are skipped.
+
+    Args:
+        overrides: of the command line; the groups given there are skipped.
+    """
+    if "model" not in cfg.choices:
+        return {}
+    defaults = _changes("train")
+    given = {item.partition("=")[0].lstrip("+~").partition("@")[0] for item in overrides}
+    brought = {}
+    for group, choice in _changes(f"model/{cfg.choices.model}").items():
+        composed = cfg.choices[group] if group in cfg.choices else list(cfg.get(group) or ())  # Hydra records no lists
+        if group not in given and choice not in (defaults.get(group), None) and choice == composed:
+            brought[group] = f"[{','.join(choice)}]" if isinstance(choice, list) else str(choice)
+    return brought
+
+
+def _changes(name: str) -> dict[str, Any]:
+    """Read the choices in the defaults list of a file of `conf/`, those of the files it builds on first."""
+    path = CONF / f"{name}.yaml"
+    if not path.is_file():  # a model from the user's own configuration folder
+        return {}
+    changes: dict[str, Any] = {}
+    for entry in OmegaConf.to_container(OmegaConf.load(path)).get("defaults", []):  # type: ignore[union-attr]  # a dict
+        if isinstance(entry, dict):
+            changes |= {key.removeprefix("override ").removeprefix("/"): choice for key, choice in entry.items()}
+        elif entry != "_self_":
+            changes |= _changes(f"{path.parent.name}/{entry}")
+    return changes

@@ -1,0 +1,42 @@
+"""Freeze a configuration: checked, resolved, and written into the run directory."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from mimii_pl.core.check import check
+from mimii_pl.core.config import read_config
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import write_text
+from mimii_pl.core.options import flatten, split_options
+from mimii_pl.core.run_dir import read_facts
+
+
+def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
+    """Check and resolve a configuration and write `config.yaml`; the run works with the returned copy.
+
+    Raises:
+        InputError: a wrong option, or the directory holds a finished run of another configuration.
+    """
+    cfg = cfg.copy()
+    cfg.run_dir = str(run_dir)
+    check(cfg)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    OmegaConf.resolve(cfg)
+    _keep_finished(cfg, run_dir)
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
+    return cfg
+
+
+def _keep_finished(cfg: DictConfig, run_dir: Path) -> None:
+    """Raise InputError if the directory holds a finished run of another configuration."""
+    if read_facts(run_dir).get("status") != "finished":
+        return
+    stored, new = (split_options({**flatten(c), **c.choices}) for c in (read_config(run_dir), cfg))
+    if stored != new:
+        pairs = zip(stored, new, strict=True)  # options that identify a run, and those that repeat it
+        changed = {name for old_options, options in pairs for name, _ in old_options.items() ^ options.items()}
+        raise InputError(
+            f"{run_dir} holds a finished run with another {', '.join(sorted(changed))}: it is kept. Choose another "
+            "directory (hydra.run.dir, for sweeps hydra.sweep.dir), or delete this one"
+        )

@@ -1,0 +1,50 @@
+"""Settings of the process that a run works in: messages, threads, memory, random numbers."""
+
+import logging
+import warnings
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.memory import keep_freed_memory, reset_peak
+
+IGNORED_WARNINGS = (
+    r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 on torch 2.11
+    r".*does not have many workers",  # batches are gathered from a memory map: workers would cost more
+    r".*Checkpoint directory .* exists",  # a resumed run writes where the interrupted one did
+    r".*number of training batches",  # small training sets are fine
+)
+
+
+def prepare_process(cfg: DictConfig) -> None:
+    """Apply the settings of a run: quiet Lightning, thread limit, memory, random seed."""
+    quiet_lightning()
+    limit_threads(cfg.get("threads"))
+    keep_freed_memory()
+    if cfg.efficiency.seconds > 0:
+        reset_peak()
+    pl.seed_everything(cfg.seed, verbose=False)
+
+
+def limit_threads(threads: int | None) -> None:
+    """Limit the threads of torch and of numpy's libraries; None keeps them as they are.
+
+    Raises:
+        InputError: fewer than one.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise InputError(f"threads={threads} must be 1 or more, or null for the default of the process")
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's banners and the warnings that do not apply here."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
