@@ -20,9 +20,6 @@ CHOICES = {  # without presets: a yaml with a name of its own differs from the c
     ]
     for group in GROUPS
 }
-DIFFERENT = pytest.mark.xfail(
-    strict=False, reason="dataset.official: dcase2022 in the yaml, dcase2020 in the signature"
-)
 TABLES = ("archives", "ground_truth")  # files of a data set, no defaults of a class
 
 
@@ -54,7 +51,7 @@ def plain(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("group", "number"),
     [
-        pytest.param(group, number, id=f"{group}-{name}", marks=DIFFERENT if name == "dcase" else ())
+        pytest.param(group, number, id=f"{group}-{name}")
         for group, names in CHOICES.items()
         for number, name in enumerate(names)
     ],

@@ -5,8 +5,6 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
 from mimii_pl.core.config import CONF
 
 PACKAGE = CONF.parent / "mimii_pl"
@@ -30,7 +28,6 @@ def chosen() -> set[str]:
     return {target.rpartition(".")[2] for text in texts for target in re.findall(r"_target_: (mimii_pl\.\S+)", text)}
 
 
-@pytest.mark.xfail(strict=False, reason="four names are still defined twice")
 def test_no_public_name_is_defined_in_two_modules():
     places = defaultdict(list)
     for path in sorted(PACKAGE.rglob("*.py")):

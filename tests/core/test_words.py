@@ -14,7 +14,6 @@ QUESTION = re.compile(r"(what|where|whether|how|which|who|whose|why|when)\b", re
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@pytest.mark.xfail(strict=False, reason="the pass over the words is under way")
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_docstring_begins_like_a_question(path: Path):
     nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, DOCUMENTED)]
@@ -22,7 +21,6 @@ def test_no_docstring_begins_like_a_question(path: Path):
     assert [text.splitlines()[0] for text in docstrings if QUESTION.match(text)] == []
 
 
-@pytest.mark.xfail(strict=False, reason="the pass over the words is under way")
 @pytest.mark.parametrize("folder", ["mimii_pl", "tests", "benchmarks"])
 def test_the_formatter_breaks_the_lines(folder):
     marker = "# fmt: " + "skip"

@@ -151,7 +151,6 @@ class Lesson(NamedTuple):
     """A detector after a short training: as it was in memory, and what its run left on disk."""
 
     name: str
-    trainer: pl.Trainer
     detector: Detector
     data: MachineSounds
     run_dir: Path
@@ -169,7 +168,7 @@ def learned(run_dir, name, root, *options, **model):
 
     def train_and_keep(trainer, detector, data, *others):
         train(trainer, detector, data, *others)
-        kept.update(trainer=trainer, detector=detector, data=data)
+        kept.update(detector=detector, data=data)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mimii_pl.run.train", train_and_keep)
