@@ -90,6 +90,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     api = (tmp_path / "site" / "api.html").read_text()
     assert "mimii_pl.backend._backend.BackEnd.fit_one" in api
+    assert not [page.name for page in (tmp_path / "site").glob("*.html") if "--8" in page.read_text()]  # not included
 
 
 def test_every_link_and_picture_is_there():
