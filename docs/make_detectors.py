@@ -20,7 +20,7 @@ from mimii_pl.report.published import PublishedFigure, published
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "detectors.md"
-FAMILIES = {  # heading -> detectors, as the README's table groups them
+FAMILIES = {  # heading -> detectors, as the README's table groups them; others come last
     "Classifiers of machine IDs": ["complex_ssl"],
     "Auto-encoders over windows of frames": [
         "dense_ae",
@@ -98,9 +98,16 @@ NAMES = {"auc": "AUC", "f1": "F1"}
 def page() -> str:
     """Compose the whole page as markdown."""
     parts = [INTRO, _zoo(), ZOO_NOTE]
-    for family, detectors in FAMILIES.items():
+    for family, detectors in families().items():
         parts += [f"## {family}\n", *map(_section, detectors)]
     return "\n".join(parts)
+
+
+def families() -> dict[str, list[str]]:
+    """Group every detector of conf/model: the families above, then what is in none of them."""
+    listed = {name for family in FAMILIES.values() for name in family}
+    others = sorted(path.stem for path in CONF.glob("model/[!_]*.yaml") if path.stem not in listed)
+    return FAMILIES | ({"Others": others} if others else {})
 
 
 def _zoo() -> str:
