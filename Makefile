@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint fast check format ui bench smoke zoo paper clean
+.PHONY: help install demo test lint fast check format docs ui bench smoke zoo paper clean
 
 help:  ## What there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## Train on synthetic fans and show the table per machine ID (minutes)
+demo: $(STAMP)  ## Train on synthetic fans and show the table per machine ID (a minute and a half)
 	$(BIN)/python train.py model=complex_ssl machine=fan dataset=synthetic experiment=demo
 
 test: $(STAMP)  ## The whole test suite
@@ -33,6 +33,10 @@ check: $(STAMP)  ## Lint and the fast tests beside one another (a minute)
 format: $(STAMP)  ## Rewrite the code in the house style
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
+docs: $(STAMP)  ## Build the site into site/, warnings as errors
+	$(BIN)/python docs/make_detectors.py
+	$(BIN)/zensical build --clean --strict
+
 ui: $(STAMP)  ## MLflow on all runs: http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlruns/mlflow.db}
 
@@ -49,4 +53,4 @@ paper: zoo  ## The zoo's table for a paper: LaTeX, PDF, HTML in outputs/compare
 	$(BIN)/mimii compare sweep=latest
 
 clean:  ## Remove what is not in git except outputs and mlruns
-	rm -rf $(VENV) data/synthetic data/cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site data/synthetic data/cache .mypy_cache .pytest_cache .ruff_cache

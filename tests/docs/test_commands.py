@@ -28,8 +28,8 @@ SHOWN = re.compile(r"(?:python3? (train)\.py|\bmimii (\w+))((?: [^\s`#]+)*)")
 def shown() -> list[tuple[str, str]]:
     """Commands of the documents, with their arguments up to a comment or the end of the line."""
     text = "\n".join(path.read_text() for path in DOCUMENTS)
-    found = {(train or command, arguments.strip()) for train, command, arguments in SHOWN.findall(text)}
-    return sorted(one for one in found if "--" not in one[1] and "<" not in one[1] and not one[1].startswith("..."))
+    lines = {(train or command, arguments.strip()) for train, command, arguments in SHOWN.findall(text)}
+    return sorted(line for line in lines if not re.search(r"--|<|^\.\.\.", line[1]))
 
 
 def runs(arguments: list[str]) -> list[list[str]]:

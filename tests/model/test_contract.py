@@ -15,7 +15,7 @@ from mimii_pl.model import Detector
 from mimii_pl.model._estimator_classifier import EstimatorClassifier
 from mimii_pl.model._training_free import TrainingFree
 from mimii_pl.report.localize import localize
-from mimii_pl.run import run, train
+from mimii_pl.run import run, train_detector
 from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scorer import Scorer
 
@@ -167,11 +167,11 @@ def learned(run_dir, name, root, *options, **model):
     kept = {}
 
     def train_and_keep(trainer, detector, data, *others):
-        train(trainer, detector, data, *others)
+        train_detector(trainer, detector, data, *others)
         kept.update(detector=detector, data=data)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mimii_pl.run.train", train_and_keep)
+        patch.setattr("mimii_pl.run.train_detector", train_and_keep)
         run(cfg, run_dir)
     return Lesson(name, **kept, run_dir=run_dir)
 

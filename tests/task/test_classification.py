@@ -134,7 +134,7 @@ def _without_test_labels(clips, target):
         (["task=classification", "target=machine", "model=simple_classifier"], "all 44 clips that have one are 'fan'"),
         (["task=classification", "target=colour", "model=simple_classifier"], "target=colour: no clip has one"),
         (["task=classification", "model=simple_classifier", "protocol.folds=20"], "class 'anomaly' has 12 recordings"),
-        (["task=classification", "model=simple_classifier", "protocol=official"], "protocol=stratified divides every"),
+        (["task=classification", "model=simple_classifier", "protocol=official"], "set protocol=stratified"),
         (["task=classification", "model=simple_classifier", "backend=knn"], "backend=knn computes anomaly scores"),
         (["model=simple_classifier", "target=condition"], "task=classification target=condition learns from clips"),
     ],

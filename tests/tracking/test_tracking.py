@@ -237,7 +237,7 @@ def test_a_leaderboard_is_ranked_by_the_objective_that_was_asked_for(tmp_path, c
     rows, others = leaderboard.collect(tmp_path)
     assert [row["run"] for row in rows] == ["1-dense_ae-fan", "0-dense_ae-fan"]
     leaderboard.show_leaderboard(rows, others, tmp_path)
-    assert "by the validation loss on held-out clips" in " ".join(capsys.readouterr().out.split())
+    assert "by the negative validation loss on held-out clips" in " ".join(capsys.readouterr().out.split())
 
 
 def test_repeated_runs_are_summed_up(tmp_path, capsys):
