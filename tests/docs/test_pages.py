@@ -16,12 +16,12 @@ import yaml
 from mimii_pl.__main__ import commands
 from mimii_pl.core.config import CONF
 from mimii_pl.dataset import Batch
+from mimii_pl.report.boards import anomaly_board
 from mimii_pl.report.class_leaderboard import CLASS_HEADS
 from mimii_pl.report.class_tables import EACH, OVERALL
 from mimii_pl.report.cost import COSTS
 from mimii_pl.report.published import everything
-from mimii_pl.report.ranking_tables import RANKING_HEADS
-from mimii_pl.report.repeats import AVERAGED, HEADS
+from mimii_pl.report.ranking import ranking_heads
 from mimii_pl.report.tables import DECISIONS, RANKING, table_columns
 from mimii_pl.scoring.results import Result
 
@@ -183,9 +183,9 @@ def test_every_notebook_is_a_notebook():
 def test_the_pages_explain_the_columns_of_the_screens():
     sheets = [name for sheet in (RANKING, DECISIONS) for name in table_columns(_results(sheet), sheet)[1:]]
     costs = [cost.head for cost in COSTS.values()]
-    leaderboard = [HEADS[name] for name in ("rank", *AVERAGED)]
+    leaderboard = ["#", *anomaly_board().heads.values()]
     for page, heads in (
-        ("results", [*sheets, *RANKING_HEADS.values()]),
+        ("results", [*sheets, *ranking_heads().values()]),
         ("search", leaderboard),
         ("classify", [*CLASS_HEADS.values(), *OVERALL.values(), *EACH.values()]),
         ("cost", costs),

@@ -87,7 +87,7 @@ def test_files_are_classified_and_bad_ones_named(finished, tmp_path):
 @pytest.mark.slow
 def test_the_page_shows_classes_calibration_and_cost(finished):
     page = (finished["condition"] / "report.html").read_text()
-    for words in ("What is taken for what", "Reliability diagram", "Training curve", "multiply-accumulates", "anomaly"):
+    for words in ("Confusion matrix", "Reliability diagram", "Training curve", "multiply-accumulates", "anomaly"):
         assert words in page
 
 
