@@ -22,7 +22,7 @@ from mimii_pl.core import config
 from mimii_pl.core.choices import brought_choices
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.hydra_hooks import missing_extra
-from mimii_pl.core.run_dir import find_run
+from mimii_pl.core.run_dir import find_run, read_facts
 
 log = logging.getLogger(__name__)
 HINTS = {  # how to continue after Ctrl-C
@@ -73,7 +73,7 @@ def split_command(argv: Sequence[str]) -> tuple[str | None, list[str]]:
         print(f"mimii_pl {__version__}")
         sys.exit()
     first = argv[0]
-    if first.startswith("-") or "=" in first:
+    if first[0] in "-+~" or "=" in first:
         return "train", list(argv)
     known = list(commands())
     if first not in known:
@@ -120,10 +120,10 @@ def _as_train(options: DictConfig, arguments: list[str]) -> list[str]:
     key = next(name for name in ("run", "sweep") if name in options)
     value = str(options[key])
     others = []
-    for item in arguments:
+    for position, item in enumerate(arguments):
         if item.startswith(f"{key}="):
             value = item.partition("=")[2]
-        elif "=" not in item and not item.startswith("-"):
+        elif position == 0 and "=" not in item and item[0] not in "-+~":
             value = item  # `mimii resume outputs/...`
         else:
             others.append(item)
@@ -219,11 +219,11 @@ def call_run(
 
 
 def _end_failed(cfg: DictConfig, run_dir: Path) -> None:
-    logger = OmegaConf.select(cfg, "trainer.logger")
-    if logger:
+    tracking_uri = OmegaConf.select(cfg, "trainer.logger.tracking_uri", throw_on_resolution_failure=False)
+    if tracking_uri and "mlflow_run_id" in read_facts(run_dir):  # else it is not recorded, or by another logger
         from mimii_pl.tracking.logger import end_run
 
-        end_run(run_dir, logger.tracking_uri, "FAILED")
+        end_run(run_dir, tracking_uri, "FAILED")
 
 
 @contextmanager

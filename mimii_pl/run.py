@@ -18,7 +18,7 @@ from rich.console import Console
 
 from mimii_pl import __version__
 from mimii_pl.core.callbacks import Stopwatch
-from mimii_pl.core.config import build, build_data, class_of, read_config
+from mimii_pl.core.config import build, build_data, read_config, task_class
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_arrays, write_csv, write_text
 from mimii_pl.core.freeze import freeze_config
@@ -169,7 +169,7 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
     data = build_data(cfg)
     data.prepare_data()
     data.setup()
-    write_csv(run_dir / "skipped.csv", ("path", "reason"), data.skipped)
+    write_csv(run_dir / "skipped.csv", ("file", "reason"), data.skipped)
     for path, reason in data.skipped:
         log.warning("skipped %s: %s", path, reason)
     count = {split: len(data.rows(split)) for split in ("train", "validation", "test")}
@@ -187,7 +187,11 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
 
 def build_task(cfg: DictConfig) -> Task:
     """Build the task, with its back end and threshold."""
-    options = {"target": cfg.get("target", "machine_id"), "objective": cfg.get("objective", "criterion")}
+    options: dict[str, Any] = {
+        "target": cfg.get("target", "machine_id"),
+        "objective": cfg.get("objective", "criterion"),
+        "names": {group: str(cfg.choices[group]) for group in ("model", "backend") if group in cfg.choices},
+    }
     return build(cfg.task, backend=build(cfg.backend), threshold=build(cfg.threshold), **options)
 
 
@@ -197,7 +201,7 @@ def describe_run(cfg: DictConfig, run_dir: Path, sweep_dir: Path | None = None) 
     name = f"{cfg.choices.model}-{cfg.machine.name}" + ("" if trial is None else f"-{trial}")
     tags = {
         "machine": cfg.machine.name,
-        "selection": class_of(cfg.task).checkpoint_rule,
+        "selection": task_class(cfg).checkpoint_rule,
         "run_dir": str(run_dir),
         "version": __version__,
         **{str(group): str(choice) for group, choice in cfg.choices.items() if group != "machine"},

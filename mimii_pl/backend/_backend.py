@@ -38,7 +38,7 @@ class BackEnd:
     @property
     def name(self) -> str:
         """Name on the command line, which is the name of the module."""
-        return type(self).__module__.rsplit(".", 1)[1]
+        return type(self).__module__.rpartition(".")[2]
 
     def fit_one(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Fit a part, arrays by name, to normal embeddings [n, D]."""

@@ -99,9 +99,15 @@ def build_data(cfg: DictConfig) -> Any:
         machine=cfg.machine.name,
         protocol=build(cfg.protocol),
         features=build(cfg.features),
-        target=cfg.target if "task" in cfg and class_of(cfg.task).is_classification else None,
+        target=cfg.target if "task" in cfg and task_class(cfg).is_classification else None,
         augmentation=list(build(cfg.augmentation).values()),
     )
+
+
+def task_class(cfg: DictConfig) -> Any:
+    """The class of a configuration's task, which must be one of ours: the configuration may be a stranger's."""
+    refuse_strangers(cfg.task, ("mimii_pl",))
+    return class_of(cfg.task)
 
 
 def class_of(node: DictConfig) -> Any:
@@ -133,7 +139,7 @@ def explain(error: Exception) -> str:
     key, parent = getattr(cause, "key", None), getattr(cause, "parent_node", None)
     if key is not None and isinstance(parent, DictConfig):
         section = str(getattr(cause, "full_key", key) or key).rpartition(".")[0]
-        names = [str(name) for name in parent if not str(name).startswith("_")]
+        names = [str(name) for name in parent if not str(name).startswith("_") and name != "command"]
         name, owner = (f"{section}.{key}", section) if section else (key, "the configuration")
         return f"{name}: no such key. {owner} has: {', '.join(names)}.{closest(str(key), names)}"
     return str(error).split("\nfull_key")[0].strip()

@@ -5,7 +5,6 @@ a changed, added or removed file makes a new one. It is written atomically. A lo
 same clips; the operating system releases it if its holder is killed.
 """
 
-import csv
 import hashlib
 import json
 import os
@@ -167,9 +166,3 @@ def _check_space(cache_dir: Path, needed: int) -> None:
 def _no_space(cache_dir: Path, reason: str) -> str:
     way_out = "Free some space, or set dataset.cache_dir=<another disk>"
     return f"no room for the audio cache in {cache_dir}: {reason}. {way_out}"
-
-
-def write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
-    """Write every skipped clip and its reason as `skipped.csv` (columns: file, reason)."""
-    with open(path, "w", newline="") as file:
-        csv.writer(file).writerows([("file", "reason"), *skipped])

@@ -57,7 +57,7 @@ class Detector(pl.LightningModule):
     @property
     def name(self) -> str:
         """Name on the command line, which is the name of its module."""
-        return type(self).__module__.rsplit(".", 1)[1]
+        return type(self).__module__.rpartition(".")[2]
 
     @property
     def has_embedding(self) -> bool:

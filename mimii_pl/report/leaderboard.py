@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from mimii_pl.core.config import class_of, read_config
+from mimii_pl.core.config import read_config, task_class
 from mimii_pl.core.docs import SEARCH_GUIDE
 from mimii_pl.core.grouping import group_by
 from mimii_pl.core.options import differences, flatten, identity
@@ -142,7 +142,7 @@ def _cell(column: str, value: Any) -> str:
 
 def _row(child: Path) -> dict:
     cfg, facts = read_config(child), read_facts(child)
-    task: type[Task] = class_of(cfg.task)
+    task: type[Task] = task_class(cfg)
     row: dict[str, Any] = {
         "task": task,
         "machine": cfg.machine.name,

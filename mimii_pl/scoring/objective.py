@@ -18,19 +18,22 @@ RANKED_BY = {  # objective -> its description on the leaderboard
 }
 
 
-def validate_objective(name: Objective, detector: Detector, labels: list[str], has_backend: bool) -> None:
+def validate_objective(
+    objective: Objective, detector: Detector, model: str, labels: list[str], has_backend: bool
+) -> None:
     """Raise InputError if the objective is meaningless for this detector.
 
     Args:
+        model: name of the detector, for the message.
         labels: machine IDs of the training clips.
     """
-    if name != "other_ids":
+    if objective != "other_ids":
         return
     if len(labels) < 2:
         raise InputError(f"objective=other_ids needs at least two machine IDs, and there is only {labels[0]}")
     if not (detector.uses_machine_id or has_backend):
         raise InputError(
-            f"objective=other_ids: model={detector.name} scores clips without regard to their machine ID, so a clip of "
+            f"objective=other_ids: model={model} scores clips without regard to their machine ID, so a clip of "
             "another machine is no anomaly to it. Use objective=criterion or loss, or a back end, which scores per "
             "machine ID"
         )

@@ -11,7 +11,7 @@ import optuna
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
-from mimii_pl.core.files import write_bytes, write_table
+from mimii_pl.core.files import write_bytes, write_csv
 from mimii_pl.report.figures import BLUE, BROWN, GREY
 
 STYLES = {  # marker, colour and label of a trial by its state
@@ -85,8 +85,9 @@ def _save(figure: Figure, path: Path) -> None:
 def _write_trials(study: optuna.Study, path: Path) -> None:
     trials = study.trials
     names = sorted({name for trial in trials for name in trial.params})
-    columns = ("trial", "state", "objective", "last_look", "seconds", *names)
-    write_table(path, [_row(trial) | trial.params for trial in trials], columns)
+    columns = ("trial", "state", "objective", "last_look", "seconds")
+    rows = [[*_row(trial).values(), *(trial.params.get(name, "") for name in names)] for trial in trials]
+    write_csv(path, (*columns, *names), rows)
 
 
 def _is_done(trial: FrozenTrial) -> bool:

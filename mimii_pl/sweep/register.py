@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimii_pl import __version__
-from mimii_pl.core.config import class_of, read_config
+from mimii_pl.core.config import read_config, task_class
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import find_run, parent_run_id, read_facts
 from mimii_pl.sweep.winners import Sweep, Trial, best_runs, criterion, directory_sweep
@@ -51,7 +51,7 @@ def version_tags(sweep: Sweep, trial: Trial) -> dict[str, str]:
     clips = "clips of every class" if trial.target else "normal clips"
     rule = f"highest {name} on held-out {clips} of {len(peers)} runs" if len(peers) > 1 else "by hand"
     choices = {group: str(cfg.choices.get(group)) for group in ("model", "backend", "dataset", "protocol")}
-    task: type[Task] = class_of(cfg.task)
+    task: type[Task] = task_class(cfg)
     return {
         **choices,
         "machine": trial.machine,

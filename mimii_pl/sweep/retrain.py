@@ -83,7 +83,7 @@ def _chosen(sweep: Sweep, request: dict[str, str]) -> list[Trial]:
     if not chosen:
         names = ", ".join(trial.model_name for trial in all_winners)
         asked = " ".join(f"{key}={request[key]}" for key in wanted)
-        raise InputError(f"best={request['best']}: it has winners for {names}, but none for {asked}")
+        raise InputError(f"{request['best']} has winners for {names}, but none for {asked}")
     return chosen
 
 

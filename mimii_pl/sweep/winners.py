@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from omegaconf import DictConfig
 
-from mimii_pl.core.config import class_of, read_config
+from mimii_pl.core.config import read_config, task_class
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.grouping import group_by
 from mimii_pl.core.options import identity, split_options
@@ -132,7 +132,7 @@ def find_sweep(place: str, tracking_uri: str, experiment_name: str, outputs: Pat
     elif Path(place).is_dir():
         return directory_sweep(Path(place))
     elif not re.fullmatch(r"[0-9a-f]{32}", place):
-        raise InputError(f"best={place}: neither the directory of a sweep, nor its MLflow ID, nor `latest`")
+        raise InputError(f"{place}: neither the directory of a sweep, nor its MLflow ID, nor `latest`")
     return _mlflow_sweep(place, tracking_uri, experiment_name)
 
 
@@ -151,7 +151,7 @@ def _finished(folder: Path, children: Sequence[Path] | None = None) -> list[Tria
         facts = read_facts(child)
         if facts.get("status") == "finished":
             cfg = read_config(child)
-            task: type[Task] = class_of(cfg.task)
+            task: type[Task] = task_class(cfg)
             target = cfg.target if task.is_classification else ""
             figures = _figures(facts, cfg.get("objective"))
             trials.append(Trial(child.name, cfg.machine.name, target, figures, identity(cfg), child))
@@ -196,6 +196,6 @@ def _experiment_of(client: "MlflowClient", run_id: str, tracking_uri: str) -> st
         return client.get_experiment(client.get_run(run_id).info.experiment_id).name
     except MlflowException:
         raise InputError(
-            f"best={run_id}: no such run in {tracking_uri}; set trainer.logger.tracking_uri or MLFLOW_TRACKING_URI to "
+            f"{run_id}: no such run in {tracking_uri}; set trainer.logger.tracking_uri or MLFLOW_TRACKING_URI to "
             "its store"
         ) from None

@@ -1,6 +1,7 @@
 """Base of the tasks: fit what follows training, evaluate the test clips, compute the objective."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,6 +28,7 @@ class Task:
         threshold: rule for the score above which a clip is called anomalous.
         target: what the classes are, such as `machine_id`.
         objective: what searches maximize, see `scoring.objective`.
+        names: `model` and `backend` as the user chose them, for messages; None: those of their modules.
 
     Attributes:
         criterion: name of the figure, computed from held-out clips, that runs are compared by; higher is better.
@@ -45,12 +47,15 @@ class Task:
         threshold: Threshold | None = None,
         target: str = "machine_id",
         objective: Objective = "criterion",
+        names: Mapping[str, str] | None = None,
     ) -> None:
         self.backend, self.threshold, self.target, self.objective = backend, threshold, target, objective
+        self.names = dict(names or {})
 
     def validate(self, detector: Detector, data: MachineSounds) -> None:
         """Raise InputError if the detector, the data or an option does not fit this task."""
-        validate_objective(self.objective, detector, data.labels, self.backend is not None)
+        name = self.names.get("model", detector.name)
+        validate_objective(self.objective, detector, name, data.labels, self.backend is not None)
 
     def fit(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> float:
         """Fit what follows training, on training and held-out clips, and return the criterion."""
@@ -77,21 +82,24 @@ class Task:
         """Compute the objective during training, from the current weights; back ends are not fitted yet."""
         data: MachineSounds = trainer.datamodule  # type: ignore[attr-defined]  # Lightning does not declare it
         assert isinstance(detector, Detector)
-        scorer = Scorer(
-            detector,
-            data.features,
-            labels=data.labels,
-            classes=data.classes if data.target else None,
-            sample_rate=data.sample_rate,
-            samples=data.samples,
-            batch_size=data.batch_size,
-            device=detector.device,
-        )
+
+        def scorer() -> Scorer:  # made only where it is needed: it moves the detector's weights to float32
+            return Scorer(
+                detector,
+                data.features,
+                labels=data.labels,
+                classes=data.classes if data.target else None,
+                sample_rate=data.sample_rate,
+                samples=data.samples,
+                batch_size=data.batch_size,
+                device=detector.device,
+            )
+
         return objective_value(
             self.objective,
             loss=lambda: float(trainer.callback_metrics["val/loss"]),
-            other_ids=lambda: other_ids_auc(scorer, *interim_clips(data)),
-            criterion=lambda: self.interim(scorer, data),
+            other_ids=lambda: other_ids_auc(scorer(), *interim_clips(data)),
+            criterion=lambda: self.interim(scorer(), data),
         )
 
 

@@ -38,11 +38,15 @@ class Anomaly(Task):
                 f"target={self.target}: task=anomaly learns from normal clips, whose only classes are machine IDs. "
                 f"task=classification target={self.target} learns from clips of every class"
             )
-        if self.backend is not None and not detector.has_embedding:
-            raise InputError(f"model={detector.name} has no embedding for backend={self.backend.name}")
+        self._require_embedding(detector)
 
     def fit(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> float:
-        """Fit the back end on training clips and the thresholds on held-out ones; return the pseudo-anomaly AUC."""
+        """Fit the back end on training clips and the thresholds on held-out ones; return the pseudo-anomaly AUC.
+
+        Raises:
+            InputError: there is a back end, and the detector has no embedding.
+        """
+        self._require_embedding(scorer.detector)  # a run that is rescored has not been validated
         embeddings = write_embeddings(scorer, data, run_dir) if scorer.detector.has_embedding else None
         if self.backend is not None and embeddings is not None:
             self._fit_backend(scorer, data, embeddings)
@@ -54,6 +58,11 @@ class Anomaly(Task):
         scorer.thresholds = Thresholds.hold(normal, ids, data.labels)
         self._choose_thresholds(scorer, scorer.thresholds, data, normal, ids)
         return faults_auc(scorer, clips, ids, normal)
+
+    def _require_embedding(self, detector: Detector) -> None:
+        if self.backend is not None and not detector.has_embedding:
+            names = {"model": detector.name, "backend": self.backend.name} | self.names
+            raise InputError(f"model={names['model']} has no embedding for backend={names['backend']}")
 
     def _fit_backend(self, scorer: Scorer, data: MachineSounds, means: np.ndarray) -> None:
         """Fit the back end on embeddings of the training clips; `means` [N, D] are their means over windows."""

@@ -31,8 +31,9 @@ class Classification(Task):
         if self.objective == "other_ids":
             raise InputError("objective=other_ids needs anomaly scores: with task=classification use criterion or loss")
         if not detector.supports("classify"):
+            name = self.names.get("model", detector.name)
             raise InputError(
-                f"model={detector.name} is not a classifier: task=classification needs one, such as "
+                f"model={name} is not a classifier: task=classification needs one, such as "
                 "model=simple_classifier. task=anomaly detects deviations from normal clips"
             )
         if self.backend is not None:

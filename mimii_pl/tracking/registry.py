@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,8 +56,9 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
     files = [name for name in (*MODEL_FILES, facts["checkpoint"]) if (run_dir / name).is_file()]
     content = run_fingerprint(run_dir)[:16]
     _make_model(client, name)
+    known = content, _digest_of_earlier_versions(run_dir, files)
     for version in client.search_model_versions(f"name = '{name}'"):
-        if (version.run_id, version.tags.get("content")) == (run_id, content):
+        if version.run_id == run_id and version.tags.get("content") in known:
             return client, version
     place = f"registered/{content}"
     with tempfile.TemporaryDirectory() as folder, without_bars():
@@ -66,6 +67,14 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
             shutil.copy2(run_dir / file, Path(folder, file))
         client.log_artifacts(run_id, folder, place)
     return client, client.create_model_version(name, f"{artifacts}/{place}", run_id, tags={**tags, "content": content})
+
+
+def _digest_of_earlier_versions(run_dir: Path, files: Sequence[str]) -> str:
+    """Return what `content` was before it was a run's fingerprint, so that a run is not registered twice."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\n".encode() + hashlib.sha256((run_dir / name).read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def _artifacts(client: "MlflowClient", run_id: str, run_dir: Path, tracking_uri: str) -> str:

@@ -44,7 +44,7 @@ def test_an_unknown_command_gets_one_line_with_the_closest(word, meant):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("arguments", ["model=vae", "-m model=vae,idnn", "--cfg job", "best=latest"])
+@pytest.mark.parametrize("arguments", ["model=vae", "-m model=vae,idnn", "--cfg job", "best=latest", "~logger"])
 def test_options_without_a_command_are_those_of_train(arguments):
     assert split_command(arguments.split()) == ("train", arguments.split())
     assert split_command(["train", *arguments.split()]) == ("train", arguments.split())

@@ -1,4 +1,4 @@
-"""Judging a finished run again by other back ends."""
+"""A finished run scored again by other back ends."""
 
 import json
 import shutil
@@ -70,6 +70,13 @@ def test_latest_is_the_newest_run_that_was_trained(trained, tmp_path, monkeypatc
     monkeypatch.chdir(trained.parents[1])
     assert find_run("latest").name == "rescored"
     assert find_run("latest", trained=True).name == "trained"
+
+
+def test_a_detector_without_embeddings_has_no_use_for_a_back_end(trained, tmp_path):
+    root = trained.parents[1] / "world"
+    run(world.configured(root, "model=anogan", "model.steps=1", "trainer=smoke"), tmp_path / "anogan")
+    with pytest.raises(InputError, match="model=anogan has no embedding for backend=lof"):
+        again(tmp_path / "anogan", tmp_path / "again", "backend=lof")
 
 
 def test_an_unfinished_run_is_explained(trained, tmp_path):

@@ -184,7 +184,7 @@ def test_what_best_does_not_do_is_said(here):
             retrain.retraining([f"best={sweep_dir}", argument])
     told, _ = retrain.retraining([f"best={sweep_dir}", "logger=none"])
     assert not any(item.startswith("trainer.logger") for item in told)
-    with pytest.raises(InputError, match=r"it has winners for fan, pump, but none for machine=valve"):
+    with pytest.raises(InputError, match=r"has winners for fan, pump, but none for machine=valve"):
         retrain.retraining([f"best={sweep_dir}", "machine=valve"])
 
 
@@ -278,7 +278,7 @@ def test_a_run_that_is_not_in_mlflow_cannot_be_registered(here, tmp_path):
     known = next(iter(retrained(here).values()))
     shutil.copytree(known, tmp_path / "lost")
     write_facts(tmp_path / "lost", mlflow_run_id="0" * 32)
-    with pytest.raises(InputError, match="is not .or no longer. in"):
+    with pytest.raises(InputError, match=r"is not \(or no longer\) in"):
         register(run=str(tmp_path / "lost"))
     (sweep_dir,) = here.glob("outputs/*/*-sweep")
     with pytest.raises(InputError, match="name=one: the sweep has a best run for each of fan, pump"):

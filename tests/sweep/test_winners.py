@@ -88,7 +88,7 @@ def test_latest_is_the_newest_sweep_that_looked_for_something(tmp_path, child):
 
 
 def test_what_is_no_sweep_is_said(tmp_path, child):
-    with pytest.raises(InputError, match="best=nothing: neither the directory of a sweep, nor its MLflow ID"):
+    with pytest.raises(InputError, match="nothing: neither the directory of a sweep, nor its MLflow ID"):
         find_sweep("nothing", "sqlite:///nowhere.db", "mimii_pl")
     with pytest.raises(InputError, match="it has no finished run"):
         find_sweep(str(tmp_path), "sqlite:///nowhere.db", "mimii_pl")
