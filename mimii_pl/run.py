@@ -29,11 +29,11 @@ from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.model import Detector
 from mimii_pl.report.published import published
-from mimii_pl.report.show import show_run
+from mimii_pl.report.show import show_run, write_page
 from mimii_pl.scoring.cost import write_cost
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.results import LEVEL, Result, read_results
-from mimii_pl.scoring.scorer import Scorer, load_run
+from mimii_pl.scoring.scorer import load_run
 from mimii_pl.scoring.scores import read_scores
 from mimii_pl.sweep.pruning import TrialPruned, pruning
 from mimii_pl.task import Task
@@ -132,15 +132,10 @@ def decide(cfg: DictConfig) -> None:
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(stored))
     task = build_task(stored)
     criterion = facts[task.criterion]
-    _show(stored, task, load_run(run_dir, trust=_trusted(stored)), results, criterion, run_dir)
-    if "mlflow_run_id" not in facts:
-        return
-    try:
-        recorder = Recorder(build(stored.trainer.logger), run_dir)
-        recorder.resume(facts["mlflow_run_id"])
-        recorder.finish(results, {task.criterion: criterion})
-    except InputError as error:
-        log.warning("the run directory is updated, MLflow is not: %s", error)
+    _write_page(stored, task, load_run(run_dir, trust=_trusted(stored)), run_dir)
+    if "mlflow_run_id" in facts:
+        _record_again(stored, run_dir, facts["mlflow_run_id"], results, {task.criterion: criterion})
+    _show(stored, task, results, criterion, run_dir)
 
 
 def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorder, run_dir: Path) -> float:
@@ -152,10 +147,11 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
     objective = task.final_objective(scorer, data, criterion, run_dir)
     results = task.evaluate(scorer, data, run_dir)  # all test clips are scored before any of their labels is read
     write_cost(scorer, *data.of("validation"), run_dir, cfg.efficiency.seconds)
-    _show(cfg, task, scorer, results, criterion, run_dir)
+    _write_page(cfg, task, scorer, run_dir)
     criteria = {task.criterion: criterion, "objective": objective}
     write_facts(run_dir, status="finished", **criteria)
     recorder.finish(results, criteria)
+    _show(cfg, task, results, criterion, run_dir)  # last: a closed pipe on the screen costs nothing
     return objective
 
 
@@ -275,10 +271,20 @@ def _write_training_facts(trainer: pl.Trainer, detector: Detector, watch: Stopwa
     )
 
 
-def _show(cfg: DictConfig, task: Task, scorer: Scorer, results: list[Result], criterion: float, run_dir: Path) -> None:
+def _titles(cfg: DictConfig, task: Task) -> tuple[str, str]:
+    """Return title and caption of a run's page and tables."""
     title = f"{cfg.choices.get('model', '')} on {cfg.machine.name} ({cfg.choices.get('dataset', '')})"
-    caption = f"checkpoint with the {task.checkpoint_rule}; seed {cfg.seed}"
-    show_run(task, scorer, results, criterion, run_dir, title=title, caption=caption, **cfg.report)
+    return title, f"checkpoint with the {task.checkpoint_rule}; seed {cfg.seed}"
+
+
+def _write_page(cfg: DictConfig, task: Task, scorer: Scorer, run_dir: Path) -> None:
+    title, caption = _titles(cfg, task)
+    write_page(task, run_dir, scorer, title=title, caption=caption, **cfg.report)
+
+
+def _show(cfg: DictConfig, task: Task, results: list[Result], criterion: float, run_dir: Path) -> None:
+    title, caption = _titles(cfg, task)
+    show_run(task, results, criterion, run_dir, title=title, caption=caption)
     if cfg.trainer.get("logger"):
         Console().print(" MLflow: make ui", soft_wrap=True)
 
@@ -346,6 +352,18 @@ def _copy_training(source: Path, run_dir: Path) -> None:
             shutil.copy2(source / name, run_dir / name)
     kept = {name: facts[name] for name in TRAINING_FACTS if name in facts}
     write_facts(run_dir, status="running", rescored_from=str(source), **kept)
+
+
+def _record_again(
+    cfg: DictConfig, run_dir: Path, run_id: str, results: list[Result], criteria: dict[str, float]
+) -> None:
+    """Replace what MLflow holds of a finished run; the run directory is right even if MLflow cannot be reached."""
+    try:
+        recorder = Recorder(build(cfg.trainer.logger), run_dir)
+        recorder.resume(run_id)
+        recorder.finish(results, criteria)
+    except InputError as error:
+        log.warning("the run directory is updated, MLflow is not: %s", error)
 
 
 def _stored_thresholds(run_dir: Path, facts: dict[str, Any]) -> Thresholds:

@@ -1,4 +1,4 @@
-"""Print the end of a run: its tables, its costs, and the paths of its files."""
+"""End a run: write its page, then print its tables, its costs and the paths of its files."""
 
 from collections.abc import Sequence
 from functools import singledispatch
@@ -23,47 +23,47 @@ from mimii_pl.task.classification import Classification
 
 
 @singledispatch
-def show_run(
-    task: Task,
-    scorer: Scorer,
-    results: Sequence[Result],
-    criterion: float,
-    run_dir: Path,
-    *,
-    title: str,
-    caption: str,
-    clips: int,
-    seconds: float,
+def write_page(
+    task: Task, run_dir: Path, scorer: Scorer, *, title: str, caption: str, clips: int, seconds: float
 ) -> None:
-    """Write the page of a run and show its tables.
+    """Write `report.html`, the page of a run.
 
     Args:
-        task: the run's task; each has its own tables.
+        task: the run's task; each has its own page and tables.
         scorer: loads clips and explains scores.
-        results: of the test clips.
-        criterion: computed from held-out clips, to compare runs by.
         title: names the run.
         caption: selection rule of the checkpoint, and the seed.
         clips: clips to show per list and machine ID.
         seconds: length of each clip that can be played, at most.
     """
+    raise NotImplementedError(f"no page for {type(task).__name__}")
+
+
+@singledispatch
+def show_run(
+    task: Task, results: Sequence[Result], criterion: float, run_dir: Path, *, title: str, caption: str
+) -> None:
+    """Print the tables of a run, its costs and the paths of its files.
+
+    Args:
+        task, title, caption: as for `write_page`.
+        results: of the test clips.
+        criterion: computed from held-out clips, to compare runs by.
+    """
     raise NotImplementedError(f"no tables for {type(task).__name__}")
+
+
+@write_page.register
+def _write_anomaly(
+    task: Anomaly, run_dir: Path, scorer: Scorer, *, title: str, caption: str, clips: int, seconds: float
+) -> None:
+    write_report(run_dir, title=title, caption=caption, scorer=scorer, clips=clips, seconds=seconds)
 
 
 @show_run.register
 def _show_anomaly(
-    task: Anomaly,
-    scorer: Scorer,
-    results: Sequence[Result],
-    criterion: float,
-    run_dir: Path,
-    *,
-    title: str,
-    caption: str,
-    clips: int,
-    seconds: float,
+    task: Anomaly, results: Sequence[Result], criterion: float, run_dir: Path, *, title: str, caption: str
 ) -> None:
-    page = write_report(run_dir, title=title, caption=caption, scorer=scorer, clips=clips, seconds=seconds)
     console, facts = Console(), read_facts(run_dir)
     console.print(results_table(results, title=title, caption=caption))
     origin = f"Threshold per ID: {facts['threshold']}."
@@ -74,32 +74,37 @@ def _show_anomaly(
     (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
     counts = f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
     console.print(counts, soft_wrap=True)
-    _show_files(console, run_dir, {"report": page, "scores": run_dir / "scores.csv"}, RESULTS_GUIDE)
+    _show_files(console, run_dir, {"scores": run_dir / "scores.csv"}, RESULTS_GUIDE)
+
+
+@write_page.register
+def _write_classification(
+    task: Classification, run_dir: Path, scorer: Scorer, *, title: str, caption: str, clips: int, seconds: float
+) -> None:
+    write_class_report(run_dir, title=_class_title(task, title), caption=_sentence(caption))
 
 
 @show_run.register
 def _show_classification(
-    task: Classification,
-    scorer: Scorer,
-    results: Sequence[Result],
-    criterion: float,
-    run_dir: Path,
-    *,
-    title: str,
-    caption: str,
-    clips: int,
-    seconds: float,
+    task: Classification, results: Sequence[Result], criterion: float, run_dir: Path, *, title: str, caption: str
 ) -> None:
-    title, caption = f"{title}, target={task.target}", f"{caption[:1].upper()}{caption[1:]}."
-    page = write_class_report(run_dir, title=title, caption=caption)
     console = Console()
-    for grid in (class_tables.all_classes(results, title, caption), class_tables.each_class(results)):
+    overall = class_tables.all_classes(results, _class_title(task, title), _sentence(caption))
+    for grid in (overall, class_tables.each_class(results)):
         console.print(to_rich(grid))
     console.print(f"balanced accuracy on held-out clips: {criterion:.3f}")
-    _show_files(console, run_dir, {"report": page, "clips": run_dir / "predictions.csv"}, CLASSIFY_GUIDE)
+    _show_files(console, run_dir, {"clips": run_dir / "predictions.csv"}, CLASSIFY_GUIDE)
+
+
+def _class_title(task: Classification, title: str) -> str:
+    return f"{title}, target={task.target}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _show_files(console: Console, run_dir: Path, files: dict[str, Path], guide: str) -> None:
     console.print(cost_lines(read_facts(run_dir)), highlight=False, soft_wrap=True)
-    for name, path in {**files, "run": run_dir, "guide": guide}.items():
+    for name, path in {"report": run_dir / "report.html", **files, "run": run_dir, "guide": guide}.items():
         console.print(f"{name:>7}: {path}", soft_wrap=True)
