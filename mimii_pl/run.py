@@ -33,7 +33,7 @@ from mimii_pl.report.show import show_run, write_page
 from mimii_pl.scoring.cost import write_cost
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.results import LEVEL, Result, read_results
-from mimii_pl.scoring.scorer import load_run
+from mimii_pl.scoring.scorer import Scorer, load_run
 from mimii_pl.scoring.scores import read_scores
 from mimii_pl.sweep.pruning import TrialPruned, pruning
 from mimii_pl.task import Task

@@ -53,7 +53,7 @@ FRESH = [  # each in an interpreter of its own, as a user starts it
         "best: trial",
     ),
 ]
-FORKED = [  # beside one another in processes forked from one that has the installed package imported
+FORKED = [  # each in a process forked from one that has imported the installed package
     (["train", *SMALL, "model=dense_ae", "training.epochs=1", "hydra.run.dir=outputs/longer"], "dense_ae on fan"),
     (["resume", "run=outputs/longer", "trainer.max_epochs=3"], "dense_ae on fan"),
     (["train", "-m", *SMALL, "backend=knn,lof", "hydra.sweep.dir=outputs/grid"], "leaderboard"),
