@@ -24,6 +24,7 @@ CLASSIFIERS = [name for name in NAMES if "_classifier" in CONF.joinpath(f"model/
 EPOCHS = {"complex_ssl": 8, "wave_ae": 25} | dict.fromkeys(
     ("anogan", "attention_ae", "conv_ae", "conv_ae_image", "conv_vae_image", "f_anogan", "lstm_ae", "skip_ae"), 15
 )  # of slow ones: twice as many as it takes; of others 40
+LEARNS_BETTER = {"mobilenet_v2": ["dataset.batch_size=4"], "wave_ae": ["model.channels=[16,32,64]", "model.lr=3e-3"]}
 CLIPS = 6
 
 
@@ -160,10 +161,9 @@ class Lesson(NamedTuple):
         return {(r.id, r.metric): r.value for r in rows if r.metric in metrics}
 
 
-def learned(run_dir, name, root, *options, **model):
+def learned(run_dir, name, root, *options):
     """Train a detector as `mimii train` does; keep it in memory as well."""
     cfg = quick(world.configured(root, f"model={name}", "dataset.batch_size=8", *options))
-    cfg.model.update({key: value for key, value in model.items() if key in cfg.model})
     kept = {}
 
     def train_and_keep(trainer, detector, data, *others):
@@ -183,14 +183,16 @@ def short(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def lesson(request, root, short, tmp_path_factory):
+def lesson(request, short, tmp_path_factory):
     """Each detector after a short training; a classifier has learned to recognise anomalies."""
     name, run_dir = request.param, tmp_path_factory.mktemp(request.param)
+    epochs = 20 if name in CLASSIFIERS else EPOCHS.get(name, 40)
+    options = [f"training.epochs={epochs}", f"training.patience={epochs}"]
     if name in CLASSIFIERS:
-        clips = root if name == "mobilenet_v2" else short  # it pools over frequency, and learns late
-        return learned(run_dir, name, clips, "task=classification", "target=condition", "training.epochs=20")
-    epochs = EPOCHS.get(name, 40)
-    return learned(run_dir, name, short, f"training.epochs={epochs}", f"training.patience={epochs}", lr=1e-3)
+        options += ["task=classification", "target=condition"]
+    elif "lr" in world.composed(f"model={name}").model:
+        options += ["model.lr=1e-3"]
+    return learned(run_dir, name, short, *options, *LEARNS_BETTER.get(name, []))
 
 
 @pytest.mark.slow
