@@ -100,6 +100,7 @@ def _show_classification(
 
 
 def _show_files(console: Console, run_dir: Path, files: dict[str, Path], guide: str) -> None:
-    console.print(cost_lines(read_facts(run_dir)), highlight=False, soft_wrap=True)
+    if costs := cost_lines(read_facts(run_dir)):
+        console.print(costs, highlight=False, soft_wrap=True)
     for name, path in {**files, "run": run_dir, "guide": guide}.items():
         console.print(f"{name:>7}: {path}", soft_wrap=True)
