@@ -152,7 +152,7 @@ def results_table(results: Iterable[Result], title: str, caption: str = "", shee
     text = escape(table_note(results, caption, sheet))
     table = Table(title=escape(title), caption=text, box=SIMPLE_HEAD, caption_justify="left")
     for position, column in enumerate(table_columns(results, sheet)):
-        table.add_column(column, justify="right" if position else "left", no_wrap=not position)
+        table.add_column(column, justify="right" if position else "left", no_wrap=not position, overflow="fold")
     for row in table_rows(results, sheet):
         bold = "bold" if row.is_summary else None
         cells = ("-" if cell == UNDEFINED_TEXT else cell for cell in row.cells)  # the terminal may be narrow

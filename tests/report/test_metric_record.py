@@ -154,3 +154,29 @@ def test_by_default_only_the_run_itself_shows_a_metric(tmp_path, monkeypatch):
     assert _test_metrics(run.results)["test/d_prime/mean"] == 1.5
     assert "d'" in tables.table_columns(run.results)
     assert leaderboard.leaderboard_columns() == columns
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_leaderboard_fits_the_screen(tmp_path, monkeypatch, capsys, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    added = [
+        metrics.Metric(f"extra_{n}", f"extra {n}", d_prime, note="of the values", shown_in=("leaderboard",), worst=True)
+        for n in range(3)
+    ]
+    monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, *added))
+    sweep(tmp_path, lambda seed, label, scale: float(scale * label))
+    rows, others = leaderboard.collect(tmp_path)
+    for row in rows:
+        row["overrides"] = f"seed={row['run'][0]} model.window.frames=5"
+        row["run"] = f"{row['run'][0]}1-{row['run'][2:]}"
+        (tmp_path / row["run"]).symlink_to(f"{row['run'][0]}-{row['run'][3:]}")
+    leaderboard.show_leaderboard(rows, others, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    board = lines[lines.index(next(line for line in lines if "Leaderboard" in line)) :]
+    board = board[: board.index(next(line for line in board if "Cost of training" in line))]
+    assert max(map(len, board)) <= width
+    assert [line.split()[-1] for line in board if line.split()[:1] == ["fan"]] == ["01", "11"]
+    legend = " ".join(" ".join(board).split())
+    assert legend.endswith("." if width == 120 else "min extra 2, level.")
+    assert ("Omitted here, but in leaderboard.csv:" in legend) == (width == 80)
+    assert "…" not in legend
