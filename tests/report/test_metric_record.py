@@ -45,7 +45,7 @@ def runs(tmp_path, monkeypatch):
 
 
 def sweep(folder, score):
-    """Write a sweep of two seeds; return its runs as MLflow has them. `score`: (seed, label, 1 or 2 + seed) -> score."""
+    """Write a sweep of two seeds and return its runs; `score`: (seed, label, 1 or 2 + seed) -> score of a clip."""
     recorded = []
     for seed in (0, 1):
         child = folder / f"{seed}-dense_ae-fan"
@@ -106,7 +106,7 @@ def test_it_is_in_a_comparison(runs, tmp_path):
     assert "| DIST | min AUC | min DIST | MISS |" in (tmp_path / "out" / "compare.md").read_text()
 
 
-# --- a metric that can be negative and depends on the values of the scores ---------------------------------------------
+# --- a metric that can be negative and depends on the values of the scores --------------------------------------------
 def d_prime(labels, scores):
     labels, scores = metrics.checked(labels, scores)
     normal, anomalous = scores[labels == 0], scores[labels == 1]
