@@ -1,8 +1,8 @@
-"""Metrics per machine ID, and `METRICS`, the one list of them: add a record there, and every table and file has it.
+"""Metrics per machine ID, and `METRICS`, the list of their records, from which every file and table takes its columns.
 
 Scores are higher for more anomalous clips; label 1 is anomalous, 0 normal. A metric is NaN ("undefined") where only one
-class is present. Those of this module depend on the ranks of scores alone, so infinite scores are fine; the record of
-another says so.
+class is present. The metrics of this module depend only on the ranks of scores, so infinite scores are fine; for any
+other metric, set `of_ranks=False` in its record.
 """
 
 import sys
