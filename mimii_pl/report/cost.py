@@ -75,9 +75,11 @@ def cost_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def cost_lines(facts: Mapping[str, Any]) -> str:
-    """Format the costs of one run in two lines, for the terminal."""
-    text = cost_cells(facts)
-    training, scoring = (
-        ", ".join(f"{COSTS[name].head} {text[name]}" for name in names) for names in (TRAINING_FIGURES, SCORING_FIGURES)
-    )
-    return f"training: {training}\n scoring: {scoring}, on {facts.get('device', MISSING)}"
+    """Format the costs of one run that were measured, for the terminal: a line for training, a line for scoring."""
+    texts = {name: text for name, text in cost_cells(facts).items() if text != MISSING}
+    lines = []
+    for head, names in (("training", TRAINING_FIGURES), (" scoring", SCORING_FIGURES)):
+        if measured := [f"{COSTS[name].head} {texts[name]}" for name in names if name in texts]:
+            lines.append(f"{head}: {', '.join(measured)}")
+    device = f", on {facts['device']}" if lines and facts.get("device") else ""
+    return "\n".join(lines) + device

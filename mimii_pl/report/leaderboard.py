@@ -15,6 +15,7 @@ from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report import cost
 from mimii_pl.report.boards import Board, anomaly_board, board_of, by_board, class_board
 from mimii_pl.report.repeats import TEXT_COLUMNS, summary_table
+from mimii_pl.report.screen import fit_columns
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,23 +112,25 @@ def _print_rows(
     rows: Iterable[dict],
     heads: Mapping[str, str],
 ) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, caption=caption, caption_justify="left", box=None, padding=(0, 1))
-    for column in columns:
-        head, wraps = heads.get(column, column), column == "overrides"
-        table.add_column(
-            head,
-            justify="left" if column in TEXT_COLUMNS else "right",
-            overflow="fold" if wraps else "ellipsis",
-            no_wrap=not wraps,
-            min_width=None if column in (*TEXT_COLUMNS, "rank", "run") else max(5, len(head)),
-        )
-    for row in rows:
-        style = "bold" if row["rank"] == 1 else None
-        table.add_row(*(_cell(column, row[column]) for column in columns), style=style)
-    if table.row_count:
-        console.print(table)
+    rows = list(rows)
+    if not rows:
+        return
+    cells = {name: [heads.get(name, name), *(_cell(name, row[name]) for row in rows)] for name in columns}
+    widths = fit_columns(cells, TEXT_COLUMNS, (*TEXT_COLUMNS, "rank", "run"), console.width)
+    table = Table(title=title, box=None, padding=(0, 1))
+    for name, width in widths.items():
+        justify: Any = "left" if name in TEXT_COLUMNS else "right"
+        table.add_column(escape(cells[name][0]), justify=justify, overflow="fold", width=width)
+    for place, row in enumerate(rows, start=1):
+        table.add_row(*(escape(cells[name][place]) for name in widths), style="bold" if row["rank"] == 1 else None)
+    console.print(table)
+    if omitted := [cells[name][0] for name in columns if name not in widths]:
+        caption = f"{caption} Omitted here, but in leaderboard.csv: {', '.join(omitted)}.".strip()
+    if caption:
+        console.print(escape(caption), style="table.caption", highlight=False)
 
 
 def _cell(column: str, value: Any) -> str:
@@ -137,6 +140,8 @@ def _cell(column: str, value: Any) -> str:
         return cost.cost_cell(column, value)
     if not isinstance(value, float):
         return str(value)
+    if math.isnan(value):
+        return cost.MISSING
     return f"{value:.0f}" if value >= 10 else f"{value:.3f}"
 
 

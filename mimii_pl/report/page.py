@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
+from mimii_pl.core.bars import with_bar
 from mimii_pl.core.files import write_text
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.cost import COST_NOTE, cost_rows
@@ -58,7 +58,7 @@ def write_report(
     thresholds = Thresholds(**json.loads(kept.read_text())) if kept.is_file() else None
     embedding_maps = maps(run_dir / "embeddings.npz", scored)
     machines = []
-    for key in track(sorted({clip[:2] for clip in scored}), "drawing the report", transient=True):
+    for key in with_bar(sorted({clip[:2] for clip in scored}), "drawing the report"):
         own = sorted((clip for clip in scored if clip[:2] == key), key=lambda clip: -clip.score)
         machine = _machine(*key, results, own, thresholds, clips or CLIPS_LISTED)
         machine["map"] = embedding_maps.get(key)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mimii_pl.core.bars import with_bar
 from mimii_pl.core.grouping import group_by
 from mimii_pl.core.options import differences, split_options
 from mimii_pl.report.boards import PSEUDO_AUC
@@ -97,8 +98,6 @@ def rankings(runs: Sequence[RecordedRun], resamples: int, seed: int) -> list[Ran
         runs: finished runs; those that differ only in seed, fold or left-out ID are one entry.
         resamples, seed: of the bootstrap.
     """
-    from rich.progress import track
-
     parts = [_split_by_role(run.options) for run in runs]
     data = _names([on_data for on_data, _ in parts], ("dataset", "protocol"), "official")
     detectors = [""] * len(runs)
@@ -110,7 +109,7 @@ def rankings(runs: Sequence[RecordedRun], resamples: int, seed: int) -> list[Ran
     named = sorted(zip(data, detectors, runs, strict=True), key=lambda entry: entry[:2])
     groups = group_by(named, lambda entry: (entry[0], entry[2].options["machine"]))
     ranked = []
-    for (data_name, machine), group in track(sorted(groups.items()), "comparing", transient=True):
+    for (data_name, machine), group in with_bar(sorted(groups.items()), "comparing"):
         by_detector = group_by(group, lambda entry: entry[1])
         entries = [_entry(name, [run for *_, run in repeats]) for name, repeats in by_detector.items()]
         entries.sort(key=_by_criterion)

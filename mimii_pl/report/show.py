@@ -105,6 +105,7 @@ def _sentence(text: str) -> str:
 
 
 def _show_files(console: Console, run_dir: Path, files: dict[str, Path], guide: str) -> None:
-    console.print(cost_lines(read_facts(run_dir)), highlight=False, soft_wrap=True)
+    if costs := cost_lines(read_facts(run_dir)):
+        console.print(costs, highlight=False, soft_wrap=True)
     for name, path in {"report": run_dir / "report.html", **files, "run": run_dir, "guide": guide}.items():
         console.print(f"{name:>7}: {path}", soft_wrap=True)

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from mimii_pl.scoring.metrics import SUMMARIES, Kind, metrics_of
+from mimii_pl.scoring.metrics import SUMMARIES, Kind, metrics_of, summaries_of
 from mimii_pl.scoring.results import Result
 
 SUMMARY_NAMES = {"mean": "mean", "hmean": "harmonic mean", "min": "minimum"}
@@ -103,8 +103,11 @@ def headlines(results: Iterable[Result]) -> list[dict]:
 
 
 def number(value: float) -> str:
-    """Return a metric as text with three decimals and no leading zero, `.744`; `undefined` for NaN."""
-    return UNDEFINED_TEXT if math.isnan(value) else f"{value:.3f}".removeprefix("0")
+    """Return a metric as text with three decimals and no leading zero, `.744`, `-.744`; `undefined` for NaN."""
+    if math.isnan(value):
+        return UNDEFINED_TEXT
+    text = f"{value:.3f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
 def table_columns(results: Iterable[Result], sheet: Sheet = RANKING) -> list[str]:
@@ -149,7 +152,7 @@ def results_table(results: Iterable[Result], title: str, caption: str = "", shee
     text = escape(table_note(results, caption, sheet))
     table = Table(title=escape(title), caption=text, box=SIMPLE_HEAD, caption_justify="left")
     for position, column in enumerate(table_columns(results, sheet)):
-        table.add_column(column, justify="right" if position else "left", no_wrap=not position)
+        table.add_column(column, justify="right" if position else "left", no_wrap=not position, overflow="fold")
     for row in table_rows(results, sheet):
         bold = "bold" if row.is_summary else None
         cells = ("-" if cell == UNDEFINED_TEXT else cell for cell in row.cells)  # the terminal may be narrow
@@ -158,12 +161,13 @@ def results_table(results: Iterable[Result], title: str, caption: str = "", shee
 
 
 def _cells(machine: str, name: str, values: dict[str, float], metrics: Iterable[str], sheet: Sheet) -> tuple[str, ...]:
-    """Format a row; a metric that it lacks is undefined, except for those that only some results have."""
+    """Format a row; a metric that it lacks is undefined, except for those that only some results or summaries have."""
     label = "all types" if name in SUMMARIES and machine == "all" else machine
     level = [metric.name for metric in metrics_of("level")]
     cells = []
     for metric in metrics:
-        expected = metric in values or (metric in sheet.metrics and metric not in level)
+        summarized = name not in SUMMARIES or name in summaries_of(metric)
+        expected = metric in values or (metric in sheet.metrics and metric not in level and summarized)
         cells.append(number(values.get(metric, math.nan)) if expected else "")
     counts = (f"{values[count]:.0f}" if count in values else "" for count in sheet.counts)
     return f"{label} {SUMMARY_NAMES.get(name, name)}", *cells, *counts

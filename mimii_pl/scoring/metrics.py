@@ -1,7 +1,8 @@
-"""Metrics per machine ID, and `METRICS`, the one list of them: add a record there, and every table and file has it.
+"""Metrics per machine ID, and `METRICS`, the list of their records, from which every file and table takes its columns.
 
 Scores are higher for more anomalous clips; label 1 is anomalous, 0 normal. A metric is NaN ("undefined") where only one
-class is present. Only the ranks of scores count, so infinite scores are fine.
+class is present. The metrics of this module depend only on the ranks of scores, so infinite scores are fine; for any
+other metric, set `of_ranks=False` in its record.
 """
 
 import sys
@@ -181,11 +182,13 @@ class Metric(NamedTuple):
     Attributes:
         name: in files, `pr_auc`.
         head: of its column in tables, `PR-AUC`.
-        function: (labels [N], scores [N] or decisions [N]) -> value, NaN if undefined.
+        function: (labels [N], scores [N] or decisions [N]) -> value, NaN if undefined. It validates both by `checked`.
         kind: `scores`, `decisions`, or `level`: scores that are the levels of the clips, for reference.
         note: explains the head below a run's table; empty: it explains itself.
-        shown_in: tables of many runs that have a column with its mean over machine IDs.
+        shown_in: tables of many runs that have a column with its mean over machine IDs, in csv files too.
         worst: whether a column `min_<name>` with its minimum over machine IDs follows in those tables.
+        of_ranks: whether only the order of the scores counts. False: it is undefined where a score is infinite.
+        signed: whether it can be negative, so that its harmonic mean over machine IDs is meaningless and is omitted.
     """
 
     name: str
@@ -193,13 +196,27 @@ class Metric(NamedTuple):
     function: Callable[[ArrayLike, ArrayLike], float]
     kind: Kind = "scores"
     note: str = ""
-    shown_in: tuple[RunsTable, ...] = ("leaderboard", "repeats", "comparison")
+    shown_in: tuple[RunsTable, ...] = ()
     worst: bool = False
+    of_ranks: bool = True
+    signed: bool = False
+
+    @property
+    def summaries(self) -> tuple[str, ...]:
+        """Names of its summaries over machine IDs, of those in `SUMMARIES`."""
+        return tuple(name for name in SUMMARIES if not (self.signed and name == "hmean"))
+
+    def compute(self, labels: ArrayLike, values: ArrayLike) -> float:
+        """Return its value for scores or decisions [N], NaN if undefined."""
+        if not self.of_ranks and np.isinf(np.asarray(values, dtype=float)).any():
+            return UNDEFINED
+        return self.function(labels, values)
 
 
+EVERY_RUNS_TABLE: tuple[RunsTable, ...] = ("leaderboard", "repeats", "comparison")
 METRICS: tuple[Metric, ...] = (
-    Metric("auc", "AUC", auc, worst=True),
-    Metric("pauc", "pAUC", pauc, note="false-positive rate up to .1, chance .5"),
+    Metric("auc", "AUC", auc, shown_in=EVERY_RUNS_TABLE, worst=True),
+    Metric("pauc", "pAUC", pauc, note="false-positive rate up to .1, chance .5", shown_in=EVERY_RUNS_TABLE),
     Metric("pr_auc", "PR-AUC", pr_auc, shown_in=("comparison",)),
     Metric(
         LEVEL,
@@ -209,19 +226,18 @@ METRICS: tuple[Metric, ...] = (
         note="AUC of the clip's level alone, to be beaten",
         shown_in=("leaderboard",),
     ),
-    Metric("accuracy", "acc.", accuracy, kind="decisions", note="accuracy", shown_in=()),
+    Metric("accuracy", "acc.", accuracy, kind="decisions", note="accuracy"),
     Metric(
         "balanced_accuracy",
         "bal.",
         balanced_accuracy,
         kind="decisions",
         note="balanced accuracy, the mean of recall and specificity",
-        shown_in=(),
     ),
-    Metric("precision", "prec.", precision, kind="decisions", note="precision", shown_in=()),
-    Metric("recall", "rec.", recall, kind="decisions", shown_in=()),
-    Metric("f1", "F1", f1, kind="decisions", shown_in=()),
-    Metric("specificity", "spec.", specificity, kind="decisions", shown_in=()),
+    Metric("precision", "prec.", precision, kind="decisions", note="precision"),
+    Metric("recall", "rec.", recall, kind="decisions"),
+    Metric("f1", "F1", f1, kind="decisions"),
+    Metric("specificity", "spec.", specificity, kind="decisions"),
 )
 
 
@@ -232,7 +248,7 @@ def metrics_of(*kinds: Kind) -> list[Metric]:
 
 def compute_metrics(kind: Kind, labels: ArrayLike, values: ArrayLike) -> dict[str, float]:
     """Compute every metric of a kind, by name; `values` [N] are scores or decisions."""
-    return {metric.name: metric.function(labels, values) for metric in metrics_of(kind)}
+    return {metric.name: metric.compute(labels, values) for metric in metrics_of(kind)}
 
 
 class Measure(NamedTuple):
@@ -246,6 +262,11 @@ class Measure(NamedTuple):
     metric: str
     summary: str
     note: str = ""
+
+
+def summaries_of(metric: str) -> tuple[str, ...]:
+    """Return the summaries over machine IDs of a metric, by name: all of them for a name that has no record."""
+    return next((record.summaries for record in METRICS if record.name == metric), tuple(SUMMARIES))
 
 
 def measures_of(table: RunsTable) -> list[Measure]:

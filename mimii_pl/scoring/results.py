@@ -22,6 +22,7 @@ from mimii_pl.scoring.metrics import (
     metrics_of,
     of_decisions,
     pauc,
+    summaries_of,
 )
 
 OFFICIAL_SCORES = {  # challenge -> metrics per machine ID that its score is the mean of; which mean
@@ -111,12 +112,17 @@ def _of_scores(labels: NDArray, scores: NDArray) -> dict[str, float]:
 
 
 def _summary(machine: str, ids: list[Result]) -> list[Result]:
-    """Compute mean, harmonic mean and minimum over machine IDs."""
+    """Compute mean, harmonic mean and minimum over machine IDs; no harmonic mean of a metric that can be negative."""
     values: dict[str, list[float]] = {}
     for r in ids:
         values.setdefault(r.metric, []).append(r.value)
     kept = {metric: of_ids for metric, of_ids in values.items() if not metric.startswith("n_")}
-    return [Result(machine, name, metric, over(x)) for name, over in SUMMARIES.items() for metric, x in kept.items()]
+    return [
+        Result(machine, name, metric, over(of_ids))
+        for name, over in SUMMARIES.items()
+        for metric, of_ids in kept.items()
+        if name in summaries_of(metric)
+    ]
 
 
 def _official(machine: str, results: list[Result], official: str | None) -> list[Result]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from mimii_pl.backend._backend import BackEnd, pool
+from mimii_pl.core.bars import with_bar
 from mimii_pl.core.config import build, class_of, read_config, refuse_strangers
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import read_arrays
@@ -196,11 +197,8 @@ class Scorer:
         self, function: Callable[[Batch], Tensor], waves: Clips, ids: np.ndarray, description: str | None
     ) -> np.ndarray:
         """Apply a function of the detector to every batch; the values of all clips, [N, ...]."""
-        starts: Iterable[int] = range(0, len(waves), self.batch_size)
-        if description:
-            from rich.progress import track
-
-            starts = track(starts, description, transient=True)
+        batches = range(0, len(waves), self.batch_size)
+        starts = with_bar(batches, description) if description else batches
         values: np.ndarray | None = None  # allocated once: small arrays kept from every batch would fragment the heap
         with torch.inference_mode():
             for start in starts:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimii_pl.core.bars import with_bar
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.ranking import RecordedRun
@@ -75,8 +76,6 @@ def finished_runs(
     Raises:
         InputError: there is no such store, experiment or sweep, or no such run.
     """
-    from rich.progress import track
-
     wanted = {group: _listed(choice) for group, choice in (only or {}).items() if choice is not None}
     client = existing(tracking_uri)
     candidates = [run for run in search(client, tracking_uri, experiment_name) if _has_scores(run)]
@@ -87,7 +86,7 @@ def finished_runs(
         raise InputError(f"no finished run of {experiment_name} in {tracking_uri}{_alternatives(candidates, wanted)}")
     runs, skipped = [], []
     with without_bars():
-        for run in track(kept, "reading runs", transient=True):
+        for run in with_bar(kept, "reading runs"):
             try:
                 runs.append(_read(client, run))
             except (InputError, ValueError, OSError) as error:

@@ -5,6 +5,7 @@ import io
 import math
 import re
 from base64 import b64decode
+from html import unescape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -15,7 +16,8 @@ from rich.console import Console
 from mimii_pl.core.errors import InputError
 from mimii_pl.report import tables
 from mimii_pl.report.page import write_report
-from mimii_pl.scoring.results import Result, per_machine_id, write_results
+from mimii_pl.scoring import metrics
+from mimii_pl.scoring.results import Result, per_machine_id, read_results, write_results
 
 
 class Page(HTMLParser):
@@ -108,7 +110,8 @@ def test_one_class_is_undefined_and_nothing_fails(tmp_path):
     section = page.html.split('<h2 id="machine-3">')[1].split("</section>")[0]
     assert "fan id_03" in section
     assert "<strong>undefined</strong>" in section
-    assert "AUC undefined, pAUC undefined, PR-AUC undefined, normal 30, anomalous 0" in section
+    undefined = ", ".join(f"{metric.head} undefined" for metric in metrics.metrics_of("scores"))
+    assert f"{undefined}, normal 30, anomalous 0" in unescape(section)
     assert "ROC" not in section
     assert "undefined for 1 more" in page.text
 
@@ -133,7 +136,11 @@ def test_constant_scores_and_infinities(tmp_path, score):
     make_run(tmp_path, ids=("id_00",), change=lambda _: score)
     assert ".500" in Page(write_report(tmp_path)).text
     make_run(tmp_path, ids=("id_00",), change=lambda one: score if one > 9.5 else one)
-    assert "undefined" not in Page(write_report(tmp_path)).text.replace("undefined values are omitted", "")
+    write_report(tmp_path)
+    results = {(result.id, result.metric): result.value for result in read_results(tmp_path / "results.csv")}
+    for metric in metrics.metrics_of("scores"):
+        finite = metric.of_ranks or math.isfinite(score)
+        assert math.isnan(results["id_00", metric.name]) == (not finite)
 
 
 def test_without_config_history_labels(tmp_path):
@@ -182,16 +189,23 @@ def test_the_table_of_the_terminal():
     text = console.file.getvalue()
     assert "auto_encoder [v2]" in text
     assert "valve [red]|" in text
-    assert re.search(r"fan id_00 +\.750 +\.\d{3} +\.\d{3} +2 +2", text)
-    assert re.search(r"fan id_03 +- +- +- +4 +0", text)
+    of_scores = metrics.metrics_of("scores")
+    numbers = r" +-?\d?\.\d{3}" * (len(of_scores) - 1)
+    assert re.search(rf"fan id_00 +\.750{numbers} +2 +2", text)
+    assert re.search(rf"fan id_03{' +-' * len(of_scores)} +4 +0", text)
     assert [name in text for name in ("fan mean", "fan harmonic mean", "fan minimum", "all types mean")] == [True] * 4
     assert "seed 7" in " ".join(text.split())
-    assert tables.table_columns(results) == ["machine ID", "AUC", "pAUC", "PR-AUC", "level", "normal", "anomalous"]
+    heads = [metric.head for metric in metrics.metrics_of("scores", "level")]
+    assert tables.table_columns(results) == ["machine ID", *heads, "normal", "anomalous"]
+    assert heads[:3] == ["AUC", "pAUC", "PR-AUC"]
 
 
 def test_numbers():
-    assert [tables.number(value) for value in (0.7444, 1.0, 0.9999, 0.0, math.nan)] == [
+    assert [tables.number(value) for value in (0.7444, -0.7444, -1.5, 10.0, 1.0, 0.9999, 0.0, math.nan)] == [
         ".744",
+        "-.744",
+        "-1.500",
+        "10.000",
         "1.000",
         "1.000",
         ".000",

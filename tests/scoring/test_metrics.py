@@ -15,6 +15,7 @@ from mimii_pl.scoring import metrics
 from mimii_pl.scoring.results import per_machine_id
 
 INF = math.inf
+OF_RANKS = [metric.function for metric in metrics.metrics_of("scores") if metric.of_ranks]
 OF_SCORES = [metric.function for metric in metrics.metrics_of("scores")]
 OF_DECISIONS = [metric.function for metric in metrics.metrics_of("decisions")]
 
@@ -98,8 +99,9 @@ def test_order_of_clips_and_monotone_maps_do_not_matter():
     for metric in OF_SCORES:
         value = metric(labels, scores)
         assert metric(labels[order], scores[order]) == pytest.approx(value, abs=1e-12)
-        assert metric(labels, np.exp(scores) * 1e6) == value
         assert metric(labels.astype(bool).tolist(), scores.tolist()) == value
+    for metric in OF_RANKS:
+        assert metric(labels, np.exp(scores) * 1e6) == metric(labels, scores)
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1], []])

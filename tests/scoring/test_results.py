@@ -20,7 +20,9 @@ def test_every_id_then_its_type():
     machine, ids, labels, scores = scored(("fan", ["id_02", "id_00"]))
     results = per_machine_id(machine, ids, labels, scores)
     value = {result[:3]: result.value for result in results}
-    assert len(value) == len(results) == 2 * 5 + 3 * 3 + 1
+    of_scores = metrics.metrics_of("scores")
+    summaries = sum(len(metric.summaries) for metric in of_scores)
+    assert len(value) == len(results) == 2 * (len(of_scores) + len(("n_normal", "n_anomalous"))) + summaries + 1
     assert list(dict.fromkeys(result.id for result in results)) == ["id_00", "id_02", "mean", "hmean", "min"]
     first = np.array(ids) == "id_00"
     assert value["fan", "id_00", "pauc"] == metrics.pauc(labels[first], scores[first])
