@@ -16,11 +16,12 @@ import yaml
 from hydra.utils import get_class
 
 from mimii_pl.core.config import CONF
+from mimii_pl.model import GAN, Classifier, TrainingFree, WindowAE
 from mimii_pl.report.published import PublishedFigure, published
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "detectors.md"
-FAMILIES = {  # heading -> detectors, as the README's table groups them; others come last
+FAMILIES = {  # heading -> detectors, as the README's table groups them; others join the family of their base class
     "Classifiers of machine IDs": ["complex_ssl"],
     "Auto-encoders over windows of frames": [
         "dense_ae",
@@ -55,6 +56,12 @@ FAMILIES = {  # heading -> detectors, as the README's table groups them; others 
         "audio_transformer",
         "resnet1d",
     ],
+}
+BASES = {  # base class -> its family; the first that fits
+    Classifier: "Classifiers",
+    WindowAE: "Auto-encoders over windows of frames",
+    GAN: "Adversarial networks",
+    TrainingFree: "Without training",
 }
 PAPERS = {  # detector -> keys of published figures made with it
     "complex_ssl": ["kim2021", "mimimi"],
@@ -104,10 +111,15 @@ def page() -> str:
 
 
 def families() -> dict[str, list[str]]:
-    """Group every detector of conf/model: the families above, then what is in none of them."""
-    listed = {name for family in FAMILIES.values() for name in family}
-    others = sorted(path.stem for path in CONF.glob("model/[!_]*.yaml") if path.stem not in listed)
-    return FAMILIES | ({"Others": others} if others else {})
+    """Group every detector of conf/model: as listed above, else by its base class."""
+    groups = {family: list(names) for family, names in FAMILIES.items()}
+    listed = {name for names in FAMILIES.values() for name in names}
+    for name in sorted(path.stem for path in CONF.glob("model/[!_]*.yaml")):
+        if name not in listed:
+            cls = get_class(configuration(name)[0]["model"]["_target_"])
+            family = next((family for base, family in BASES.items() if issubclass(cls, base)), "Others")
+            groups.setdefault(family, []).append(name)
+    return groups
 
 
 def _zoo() -> str:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mimii_pl.dataset._cache import ClipRows
-    from mimii_pl.dataset._clip import Batch, Clip, Crop
+    from mimii_pl.dataset._clip import Batch, Clip, Condition, Crop
     from mimii_pl.dataset._datamodule import MachineSounds
     from mimii_pl.dataset._downloadable import Downloadable
 
-__all__ = ["Batch", "Clip", "ClipRows", "Crop", "Downloadable", "MachineSounds"]
+__all__ = ["Batch", "Clip", "ClipRows", "Condition", "Crop", "Downloadable", "MachineSounds"]
 _HOMES = {"ClipRows": "_cache", "MachineSounds": "_datamodule", "Downloadable": "_downloadable"}
 
 

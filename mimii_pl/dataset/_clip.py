@@ -95,7 +95,7 @@ class Crop(NamedTuple):
 
 
 def restrict(clips: list[Clip], machine: str, root: Path) -> list[Clip]:
-    """Keep the clips of one machine type (or of `all`), sorted by path.
+    """Keep the clips of one machine type (or of `all`), in the given order.
 
     Raises:
         InputError: no clip is left; the message names the types that were found.
@@ -103,7 +103,7 @@ def restrict(clips: list[Clip], machine: str, root: Path) -> list[Clip]:
     kept = [clip for clip in clips if machine in ("all", clip.machine)]
     if not kept:
         raise no_machine(machine, root, (clip.machine for clip in clips))
-    return sorted(kept, key=lambda clip: str(clip.path))
+    return kept
 
 
 def no_machine(machine: str, root: Path, machines: Iterable[str]) -> InputError:

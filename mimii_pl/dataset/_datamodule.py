@@ -17,7 +17,7 @@ from mimii_pl.dataset import _cache
 from mimii_pl.dataset._audio import to_float
 from mimii_pl.dataset._batches import ClipBatches
 from mimii_pl.dataset._classes import class_shares, inverse_shares, labelled, numbered
-from mimii_pl.dataset._clip import Batch, Clip, Crop
+from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
 from mimii_pl.dataset._sampler import TrainSampler
 from mimii_pl.dataset._statistics import per_clip, unnormalized_specs
 from mimii_pl.features._spectral import Spectral, Statistics
@@ -81,10 +81,10 @@ class MachineSounds(pl.LightningDataModule):
         self._clip_statistics: Statistics | None = None  # of every clip, [n_clips, C, 1, 1]
 
     def discover(self) -> list[Clip]:
-        """List every recording of the chosen machine, sorted by path.
+        """List every recording, sorted by path; `setup` keeps those of the chosen machine.
 
         Raises:
-            InputError: the folder or the machine does not exist.
+            InputError: no recording is found.
         """
         raise NotImplementedError
 
@@ -95,11 +95,11 @@ class MachineSounds(pl.LightningDataModule):
         A missing cache is built first, by one process while the others wait. A second call changes nothing.
 
         Raises:
-            InputError: no usable clip to train on.
+            InputError: no clip of the chosen machine, or no usable clip to train on.
         """
         if self.clips:
             return
-        clips = self.discover()
+        clips = restrict(self.discover(), self.machine, self.root)
         clips = self.protocol(labelled(clips, self.target) if self.target else clips)
         cache = self._open(clips)
         self.waves, self.skipped = cache.waves, cache.skipped

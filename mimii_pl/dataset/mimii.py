@@ -6,7 +6,7 @@ from typing import Any, Literal
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._archives import Archive
 from mimii_pl.dataset._audio import SUFFIXES
-from mimii_pl.dataset._clip import Clip, Condition, baseline_split, restrict
+from mimii_pl.dataset._clip import Clip, Condition, baseline_split
 from mimii_pl.dataset._downloadable import Downloadable
 
 FOLDER_CONDITIONS: dict[str, Condition] = {"normal": "normal", "abnormal": "anomaly"}
@@ -53,7 +53,7 @@ class MIMII(Downloadable):
             )
             for path in files
         ]
-        return baseline_split(restrict(clips, self.machine, self.root))
+        return baseline_split(clips)
 
     def _files(self, pattern: str) -> list[Path]:
         return [

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._audio import SUFFIXES
-from mimii_pl.dataset._clip import Clip, restrict
+from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.dataset._spellings import CONDITIONS, SPLITS
 
@@ -83,7 +83,7 @@ class Table(MachineSounds):
                 raise InputError(
                     f"{len(missing)} files in {self.table} are missing: set dataset.strict=false to skip them"
                 )
-        return restrict(kept, self.machine, self.root)
+        return sorted(kept, key=lambda clip: str(clip.path))
 
     def _find_columns(self, header: Iterable[str]) -> dict[str, str]:
         """Find the column of each field of a clip."""

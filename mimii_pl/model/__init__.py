@@ -3,11 +3,12 @@
 Bases to subclass: `Detector` for any detector, `TrainingFree` for one pass over the training clips, `WindowAE` for
 auto-encoders of short windows, `GAN` for adversarial ones. Classifiers: `WindowClassifier` (short windows),
 `ImageClassifier` (longer ones), `NetworkClassifier` (other inputs), `EstimatorClassifier` (scikit-learn), `Classifier`.
+A detector reads `Batch`, mostly by `spec_of`, and requests a `Crop`.
 """
 
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.model._classifier import Classifier, NetworkClassifier
-from mimii_pl.model._detector import Detector
+from mimii_pl.model._detector import Detector, spec_of
 from mimii_pl.model._estimator_classifier import EstimatorClassifier
 from mimii_pl.model._gan import GAN
 from mimii_pl.model._image_classifier import ImageClassifier
@@ -27,4 +28,5 @@ __all__ = [
     "TrainingFree",
     "WindowAE",
     "WindowClassifier",
+    "spec_of",
 ]

@@ -1,4 +1,7 @@
-"""An option has one default: the yaml's value is the signature's, so a notebook builds what the command line builds."""
+"""An option has one default: the yaml's value is the signature's, so a notebook builds what the command line builds.
+
+The composed configuration has every option of a class, those that it passes on to its bases included.
+"""
 
 import inspect
 from functools import cache
@@ -8,6 +11,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from mimii_pl.core.check import parameters
 from mimii_pl.core.config import CONF, compose
 
 PACKAGE = CONF.parent / "mimii_pl"
@@ -21,6 +25,12 @@ CHOICES = {  # without presets: a yaml with a name of its own differs from the c
     for group in GROUPS
 }
 TABLES = ("archives", "ground_truth")  # files of a data set, no defaults of a class
+GIVEN = {  # options that a run passes, and those that are only for code
+    "dataset": {"machine", "protocol", "features", "target", "augmentation"},
+    "model": {"in_shape", "n_ids", "n_classes"},
+    "features": {"eps"},
+    "task": {"names", "backend", "threshold", "target", "objective"},
+}
 
 
 def composed(group: str, number: int) -> DictConfig:
@@ -48,7 +58,13 @@ def plain(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize(
+def target(group: str, number: int) -> DictConfig:
+    """The node that names the class of a choice."""
+    node = composed(group, number)
+    return node if "_target_" in node else node[CHOICES[group][number]]
+
+
+every_choice = pytest.mark.parametrize(
     ("group", "number"),
     [
         pytest.param(group, number, id=f"{group}-{name}")
@@ -56,9 +72,11 @@ def plain(value: Any) -> Any:
         for number, name in enumerate(names)
     ],
 )
+
+
+@every_choice
 def test_the_yaml_and_the_signature_have_the_same_default(group, number):
-    node = composed(group, number)
-    node = node if "_target_" in node else node[CHOICES[group][number]]
+    node = target(group, number)
     differences = {}
     for name, parameter in inspect.signature(get_object(node._target_)).parameters.items():
         if name in TABLES or name not in node or parameter.default is parameter.empty:
@@ -66,6 +84,14 @@ def test_the_yaml_and_the_signature_have_the_same_default(group, number):
         if not OmegaConf.is_interpolation(node, name) and plain(node[name]) != plain(parameter.default):
             differences[name] = node[name], parameter.default
     assert differences == {}
+
+
+@every_choice
+def test_the_composed_configuration_has_every_option(group, number):
+    if CHOICES[group][number] == "synthetic":
+        pytest.skip("it sets the options of the DCASE layout itself")
+    node = target(group, number)
+    assert parameters(node._target_).keys() - set(node) - GIVEN.get(group, set()) == set()
 
 
 def test_there_are_defaults_to_compare():

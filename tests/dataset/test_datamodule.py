@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+import soundfile
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 from support import world
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.settings import quiet_lightning
+from mimii_pl.dataset import Clip, MachineSounds
 from mimii_pl.dataset._clip import Crop
 from mimii_pl.dataset._sampler import TrainSampler
+from mimii_pl.features.log_mel import LogMel
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,28 @@ def test_training_set_normalisation_is_that_of_the_training_clips(root):
     spec = data.features(torch.from_numpy(data.waves[rows]).float() / 32768)
     torch.testing.assert_close(spec.mean(dim=(0, 3)), torch.zeros(1, 128), atol=1e-3, rtol=0)
     torch.testing.assert_close(spec.std(dim=(0, 3)), torch.ones(1, 128), atol=1e-3, rtol=0)
+
+
+def test_only_clips_of_the_chosen_machine_are_kept(tmp_path):
+    """`discover` may list the clips of every machine."""
+
+    class Everything(MachineSounds):
+        def discover(self):
+            return [
+                Clip(tmp_path / f"{machine}_{n}.wav", machine, "01", condition="normal", split="train")
+                for machine in ("lathe", "mill")
+                for n in range(2)
+            ]
+
+    for clip in Everything.discover(None):
+        soundfile.write(clip.path, np.random.default_rng(0).standard_normal(8000) / 10, 16000)
+    options = {"root": tmp_path, "protocol": lambda clips: clips, "features": LogMel(), "cache_dir": tmp_path / "cache"}
+    with pytest.raises(InputError, match=r"no recordings of machine 'fan' in .*found there: lathe, mill$"):
+        Everything(machine="fan", **options).setup()
+    for machine, labels in (("mill", ["mill/01"]), ("all", ["lathe/01", "mill/01"])):
+        data = Everything(machine=machine, **options)
+        data.setup()
+        assert data.labels == labels
 
 
 def test_machine_ids_are_keyed_by_type(tmp_path):

@@ -118,6 +118,15 @@ def test_every_detector_has_a_section(make_detectors):
     assert {key for keys in make_detectors.PAPERS.values() for key in keys} <= known
 
 
+def test_a_detector_in_no_family_joins_that_of_its_base_class(make_detectors, monkeypatch):
+    before = make_detectors.families()
+    monkeypatch.setattr(make_detectors, "FAMILIES", {})
+    after = make_detectors.families()
+    for family in make_detectors.BASES.values():
+        assert set(after[family]) <= {*before[family], "complex_ssl"}
+    assert "conv_ae_image" in after["Others"]
+
+
 # --- examples --------------------------------------------------------------------------------------------------------
 def test_the_example_detector_trains_and_scores(extend):
     batch = Batch(torch.zeros(3, 512), *torch.zeros(3, 3, dtype=torch.long), spec=torch.randn(3, 1, 16, 20))
@@ -126,6 +135,16 @@ def test_the_example_detector_trains_and_scores(extend):
     assert detector.score(batch).shape == (3,)
     assert detector.embed(batch).shape == (3, 16, 4)
     assert "bottleneck" in detector.hparams
+
+
+def test_the_example_without_training_keeps_the_mean_spectrum(extend):
+    batch = Batch(torch.zeros(3, 512), *torch.zeros(3, 3, dtype=torch.long), spec=torch.randn(3, 1, 16, 20))
+    detector = extend["MeanSpectrum"].MeanSpectrum((1, 16, 20), 2)
+    detector.observe(batch)
+    detector.finish_fit()
+    torch.testing.assert_close(detector.state_dict()["mean"], batch.spec.mean(dim=(0, 1, 3)))
+    louder = batch._replace(spec=batch.spec + 10)
+    assert (detector.score(louder) > detector.score(batch)).all()
 
 
 def test_the_example_back_end_finds_what_is_far(extend):
@@ -139,14 +158,17 @@ def test_the_example_back_end_finds_what_is_far(extend):
     assert again.score(normal, np.zeros(50, int)) == pytest.approx(backend.score(normal, np.zeros(50, int)))
 
 
-def test_the_example_data_set_reads_names(extend, tmp_path):
+def test_the_example_data_set_reads_names(extend, tmp_path, caplog):
     presses = extend["Presses"].Presses.__new__(extend["Presses"].Presses)
     presses.root = tmp_path
-    with pytest.raises(extend["Presses"].InputError, match="no wav file"):
+    with pytest.raises(extend["Presses"].InputError, match="no recording of a press"):
         presses.discover()
-    (tmp_path / "press_02_bad_0001.wav").touch()
+    for name in ("press_02_bad_0001", "press_02_worn_0001", "notes"):
+        (tmp_path / f"{name}.wav").touch()
     (clip,) = presses.discover()
     assert (clip.machine, clip.machine_id, clip.condition) == ("press", "02", "anomaly")
+    assert "notes.wav is not named" in caplog.text
+    assert "press_02_worn_0001.wav is not named" in caplog.text
 
 
 def test_the_example_command_prints_the_highest_scores(extend, tmp_path, capsys):
@@ -161,8 +183,50 @@ def test_the_example_yamls_are_what_the_folders_hold():
     for block in blocks(DOCS / "extend.md", "yaml"):
         given = yaml.safe_load(block)
         assert "_self_" in given["defaults"]
-        for base in given["defaults"]:
-            assert base == "_self_" or any((CONF / group / f"{base}.yaml").is_file() for group in ("model", "command"))
+        for base in (base for base in given["defaults"] if base != "_self_"):
+            if isinstance(base, dict):
+                ((override, choice),) = base.items()
+                group = re.fullmatch(r"override /(\w+)(@_global_\.\1)?", override)[1]
+                assert (CONF / group / f"{choice}.yaml").is_file()
+            else:
+                assert (CONF / place(block)[0] / f"{base}.yaml").is_file()
+
+
+def place(block: str) -> tuple[str, str]:
+    """Group and module that an example's yaml names, `("model", "mimii_pl.model.linear_ae")`."""
+    node = yaml.safe_load(block)
+    if "command" in node:
+        return "command", node["command"].rpartition(".")[0]
+    module = re.search(r"_target_: (\S+)\.\w+", block)[1]
+    return module.split(".")[1], module
+
+
+@pytest.mark.slow
+def test_the_examples_pass_the_checks_of_the_project(tmp_path):
+    """Written into a copy of the tree: style, types, imports, and the same defaults in yaml and signature."""
+    for folder in ("mimii_pl", "conf", "tests/core"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    sources, yamls = blocks(DOCS / "extend.md", "python"), blocks(DOCS / "extend.md", "yaml")
+    modules = []
+    for source, block in zip(sources, yamls, strict=True):
+        group, module = place(block)
+        modules.append(f"{module.replace('.', '/')}.py")
+        (tmp_path / modules[-1]).write_text(source)
+        (tmp_path / "conf" / group / f"{Path(modules[-1]).stem}.yaml").write_text(block)
+    bin_ = Path(sys.executable).parent
+    names = " or ".join(Path(module).stem for module in modules)
+    tests = ["-q", "-p", "no:cacheprovider", "-k", names, "tests/core/test_defaults.py"]
+    for command in (
+        [bin_ / "ruff", "check", "--no-cache", *modules],
+        [bin_ / "ruff", "format", "--no-cache", "--check", *modules],
+        [bin_ / "lint-imports", "--no-cache"],
+        [bin_ / "mypy", "--cache-dir", tmp_path / "mypy", *modules],
+        [sys.executable, "-m", "pytest", *tests],
+    ):
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
