@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core import config
 
@@ -58,6 +58,20 @@ def show_help(command: str, overrides: Sequence[str]) -> None:
         cfg = hydra.compose(name, overrides=list(overrides), return_hydra_config=True)
         loader = GlobalHydra.instance().config_loader()  # it knows the user's own configuration folder too
         choices = {group: loader.get_group_options(group, None, name, list(overrides)) for group in groups(command)}
+    rows, comments = _group_rows(command, cfg, choices)
+    comments |= _comments(config.CONF / f"{name}.yaml")
+    print(cfg.hydra.help.template.rstrip() or f"{summary(command)}.")
+    _print_table("Groups (group=choice)", rows)
+    values: Any = OmegaConf.to_container(cfg)
+    for key in INTERNAL:
+        values.pop(key, None)
+    _print_table("Values (key=value)", list(_rows(values, "", comments)))
+
+
+def _group_rows(
+    command: str, cfg: DictConfig, choices: dict[str, list[str]]
+) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Return a row for each group, and the comments of the chosen files: dotted key -> comment."""
     chosen = {str(group).partition("@")[0]: choice for group, choice in cfg.hydra.runtime.choices.items()}
     comments: dict[str, str] = {}
     rows = []
@@ -67,13 +81,7 @@ def show_help(command: str, overrides: Sequence[str]) -> None:
             comments |= _comments(config.CONF / group / f"{file_name}.yaml", group)
         lines = [comment, ", ".join(option for option in choices[group] if not option.startswith("_"))]
         rows.append((f"{group}={_spell(choice)}", "\n".join(filter(None, lines))))
-    comments |= _comments(config.CONF / f"{name}.yaml")
-    print(cfg.hydra.help.template.rstrip() or f"{summary(command)}.")
-    _print_table("Groups (group=choice)", rows)
-    values: Any = OmegaConf.to_container(cfg)
-    for key in INTERNAL:
-        values.pop(key, None)
-    _print_table("Values (key=value)", list(_rows(values, "", comments)))
+    return rows, comments
 
 
 def _rows(node: dict, prefix: str, comments: dict[str, str]) -> Iterator[tuple[str, str]]:

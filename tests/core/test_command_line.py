@@ -156,12 +156,18 @@ def test_help_shows_the_values_that_overrides_lead_to(capsys):
 
 def test_a_command_without_a_template_shows_its_summary(tmp_path, capsys, monkeypatch):
     shutil.copytree(CONF, tmp_path / "conf")
-    text = "# @package _global_\n# Count clips.\ndefaults: [_command, _self_]\ncommand: a.b\nrows: 10   # clips to count\n"
-    (tmp_path / "conf/command/count.yaml").write_text(text)
+    lines = [
+        "# @package _global_",
+        "# Count clips.",
+        "defaults: [_command, _self_]",
+        "command: a.b",
+        "rows: 10   # to count",
+    ]
+    (tmp_path / "conf/command/count.yaml").write_text("\n".join(lines))
     monkeypatch.setattr("mimii_pl.core.config.CONF", tmp_path / "conf")
     assert commands()["count"] == "Count clips"
     main(["count", "--help"])
-    assert capsys.readouterr().out == "Count clips.\n\nValues (key=value)\n  rows=10  clips to count\n"
+    assert capsys.readouterr().out == "Count clips.\n\nValues (key=value)\n  rows=10  to count\n"
 
 
 @pytest.mark.parametrize(
