@@ -26,3 +26,8 @@ def __getattr__(name: str) -> Any:
 
         return InputError
     raise AttributeError(f"module 'mimii_pl' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """List the lazily imported names too."""
+    return sorted({*globals(), *__all__})

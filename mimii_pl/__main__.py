@@ -21,7 +21,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mimii_pl.core import config
 from mimii_pl.core.choices import brought_choices
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.help import config_name, show_help, summary
 from mimii_pl.core.hydra_hooks import missing_extra
+from mimii_pl.core.mistakes import explain_option, refuse_machinery
 from mimii_pl.core.run_dir import find_run, read_facts
 
 log = logging.getLogger(__name__)
@@ -37,9 +39,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name; without arguments, or with --help alone, list the commands."""
     command, arguments = split_command(sys.argv[1:] if argv is None else argv)
     if command is None:
-        _list_commands()
+        with _closed_pipe():
+            _list_commands()
+        return
+    if {"--help", "-h"} & set(arguments):
+        _help(command, arguments)
         return
     with _one_line_errors():
+        refuse_machinery(arguments)
         command, arguments, finish = translate(command, arguments)
     sys.argv[1:] = arguments
     _run_hydra(command)
@@ -56,7 +63,7 @@ def train() -> None:
 def commands() -> dict[str, str]:
     """Return the commands with their summaries, read from the first comment of their files."""
     files = [config.CONF / "train.yaml", *sorted(config.CONF.glob("command/[!_]*.yaml"))]
-    return {path.stem: _summary(path) for path in files}
+    return {path.stem: summary(path.stem) for path in files}
 
 
 def split_command(argv: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -67,7 +74,7 @@ def split_command(argv: Sequence[str]) -> tuple[str | None, list[str]]:
     """
     if not argv or list(argv) in (["--help"], ["-h"], ["help"]):
         return None, []
-    if list(argv) == ["--version"]:
+    if "--version" in argv:
         from mimii_pl import __version__
 
         print(f"mimii_pl {__version__}")
@@ -135,15 +142,14 @@ def _run_hydra(command: str) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    name = command if command == "train" else f"command/{command}"
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that we can explain them
     try:
-        hydra.main(version_base="1.3", config_path=str(config.CONF), config_name=name)(_call)()
+        hydra.main(version_base="1.3", config_path=str(config.CONF), config_name=config_name(command))(_call)()
     except (InputError, HydraException, OmegaConfBaseException) as error:
         if full_error:
             raise
-        _fail(str(error) if isinstance(error, InputError) else config.explain(error))
+        _fail(str(error) if isinstance(error, InputError) else explain_option(error, command))
     except RuntimeError as error:
         if message := missing_extra(error):
             _fail(message)
@@ -239,10 +245,34 @@ def _fail(message: str) -> NoReturn:
     sys.exit(f"error: {message}")
 
 
-def _summary(path: Path) -> str:
-    comments = (line.removeprefix("# ") for line in path.read_text().splitlines() if line.startswith("# "))
-    line = next(line for line in comments if not line.startswith("@package"))
-    return line.partition(": `")[0]
+@contextmanager
+def _closed_pipe() -> Iterator[None]:
+    """Exit silently if the reader of the output has gone, as in `mimii | head -1`."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        sys.exit(1)
+
+
+def _help(command: str, arguments: list[str]) -> None:
+    """Print the help of a command; overrides beside --help change the values that it shows."""
+    from hydra._internal.utils import get_args_parser
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if command != "train":
+        _, arguments, _ = translate(command, arguments)
+    options = get_args_parser().parse_args(arguments)
+    overrides = [item for item in options.overrides if "=" in item or item.startswith("~")]
+    if options.config_dir:
+        overrides.append(f"hydra.searchpath=[machine://any,'file://{Path(options.config_dir).resolve()}']")
+    try:
+        with _closed_pipe():
+            show_help(command, overrides)
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        _fail(explain_option(error, command))
 
 
 def _list_commands() -> None:
@@ -250,8 +280,8 @@ def _list_commands() -> None:
     print("Usage: mimii <command> [key=value ...]\n\nCommands")
     summaries = commands()
     width = max(map(len, summaries))
-    for name, summary in summaries.items():
-        print(f"  {name:<{width}}  {summary}")
+    for name, text in summaries.items():
+        print(f"  {name:<{width}}  {text}")
     print("\nOptions and examples of a command: mimii <command> --help")
     print("Without a command, the options are those of train: mimii machine=fan")
 

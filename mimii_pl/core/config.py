@@ -135,7 +135,7 @@ def explain(error: Exception) -> str:
     if options is not None:
         group, _, name = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
         names = [option for option in options if not option.startswith("_")]
-        return f"{group}={name}: no such choice. {group} is one of: {', '.join(names)}.{closest(name, names)}"
+        return no_such_choice(group, name, names)
     key, parent = getattr(cause, "key", None), getattr(cause, "parent_node", None)
     if key is not None and isinstance(parent, DictConfig):
         section = str(getattr(cause, "full_key", key) or key).rpartition(".")[0]
@@ -143,6 +143,11 @@ def explain(error: Exception) -> str:
         name, owner = (f"{section}.{key}", section) if section else (key, "the configuration")
         return f"{name}: no such key. {owner} has: {', '.join(names)}.{closest(str(key), names)}"
     return str(error).split("\nfull_key")[0].strip()
+
+
+def no_such_choice(group: str, name: str, names: list[str]) -> str:
+    """Return the message for a choice that a group does not have."""
+    return f"{group}={name}: no such choice. {group} is one of: {', '.join(names)}.{closest(name, names)}"
 
 
 def closest(name: str, names: list[str]) -> str:

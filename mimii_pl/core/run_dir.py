@@ -92,4 +92,7 @@ def find_run(run: str | Path, *, finished: bool = True, trained: bool = False, o
         if facts["status"] == ("finished" if finished else "running") and not (trained and "rescored_from" in facts):
             return path.parent
     wanted = "finished run" if finished else "interrupted run"
-    raise InputError(f"there is no {wanted} under {outputs.resolve()}: give a run directory instead of `latest`")
+    way_out = ", or train one: mimii train dataset=synthetic machine=fan" if finished else ""
+    raise InputError(
+        f"there is no {wanted} under {outputs.resolve()}: give a run directory instead of `latest`{way_out}"
+    )

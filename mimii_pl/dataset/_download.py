@@ -37,6 +37,8 @@ def download(cfg: DictConfig) -> list[ArchiveState]:
         InputError: the data set has no archive for this machine, or files are missing or damaged.
     """
     check(cfg)
+    if cfg.choices.dataset == "synthetic":
+        raise InputError("dataset=synthetic is made by the first run: there is nothing to download")
     data = build(cfg.dataset, machine=cfg.machine.name, protocol=None, features=None)
     if not isinstance(data, Downloadable) or not data.wanted():
         machines = sorted({archive.machine for archive in _all_archives(cfg)})

@@ -2,7 +2,9 @@
 
 import ast
 import logging
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from mimii_pl import __version__
 from mimii_pl.__main__ import call_run, commands, main, split_command, translate
 from mimii_pl.core.choices import brought_choices
 from mimii_pl.core.config import CONF, compose
+from mimii_pl.core.help import groups
 from mimii_pl.core.run_dir import write_facts
 
 
@@ -27,9 +30,10 @@ def test_the_commands_are_listed_within_80_columns(capsys, arguments):
     assert set(commands()) == {"train", *(path.stem for path in CONF.glob("command/[!_]*.yaml"))}
 
 
-def test_the_version(capsys):
+@pytest.mark.parametrize("arguments", ["--version", "train --version", "score run=latest --version"])
+def test_the_version(capsys, arguments):
     with pytest.raises(SystemExit) as end:
-        main(["--version"])
+        main(arguments.split())
     assert not end.value.code
     assert capsys.readouterr().out == f"mimii_pl {__version__}\n"
 
@@ -126,6 +130,75 @@ def test_a_run_logs_the_choices_that_its_model_brings(tmp_path, caplog):
     cfg = compose(["backend=lof"], "command/rescore")  # it has no model
     call_run(lambda cfg, run_dir, sweep_dir: 0.5, cfg, tmp_path, None, ["backend=lof"])
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("command", commands())
+def test_help_shows_groups_values_and_comments(command, capsys):
+    main([command, "--help"])
+    screen = capsys.readouterr().out
+    assert "Examples" in screen
+    tables = screen.partition("\nGroups (")[2] or screen.partition("\nValues (")[2]
+    assert max(map(len, tables.splitlines())) <= 80
+    assert not re.search(
+        r"_target_|ground_truth|\brun_dir=|^  (command|choices|train)\b|\b_[a-z]+,", tables, re.MULTILINE
+    )
+    for group in groups(command):
+        assert f"\n  {group}=" in tables
+
+
+def test_help_shows_the_values_that_overrides_lead_to(capsys):
+    main(["rescore", "backend=lof", "--help"])
+    screen = capsys.readouterr().out
+    assert re.search(r"backend=lof +turns the embeddings", screen)
+    assert re.search(r"backend\.k=\d+ +\w", screen)
+    assert "sweep" not in screen
+
+
+def test_a_command_without_a_template_shows_its_summary(tmp_path, capsys, monkeypatch):
+    shutil.copytree(CONF, tmp_path / "conf")
+    lines = [
+        "# @package _global_",
+        "# Count clips.",
+        "defaults: [_command, _self_]",
+        "command: a.b",
+        "rows: 10   # to count",
+    ]
+    (tmp_path / "conf/command/count.yaml").write_text("\n".join(lines))
+    monkeypatch.setattr("mimii_pl.core.config.CONF", tmp_path / "conf")
+    assert commands()["count"] == "Count clips"
+    main(["count", "--help"])
+    assert capsys.readouterr().out == "Count clips.\n\nValues (key=value)\n  rows=10  to count\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("score machine=fan", "machine: no such option. score has: run, input, machine_id, "),
+        ("rescore model=vae", "model: no such option. rescore has: backend, threshold, report, "),
+        ("train datset=mimii", "Did you mean dataset?"),
+        ("train seed", "seed: write seed=<value>"),
+        ("train model=dense_ae,vae", "model=dense_ae,vae: several values: add -m for one run each"),
+        ("train model=_gan", "model=_gan: no such choice. model is one of: anogan, "),
+        ("download dataset=synthetic", "there is nothing to download"),
+        ("decide", "or train one: mimii train dataset=synthetic machine=fan"),
+    ],
+)
+def test_a_mistake_gets_one_line_with_the_way_out(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mimii"])
+    with pytest.raises(SystemExit) as end:
+        main(arguments.split())
+    assert message in str(end.value.code)
+    assert "\n" not in str(end.value.code)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", ["", "score --help"])
+def test_a_closed_pipe_ends_without_a_stack_trace(arguments):
+    words = [sys.executable, "-m", "mimii_pl", *arguments.split()]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
 
 
 HELP_AND_ERRORS = """

@@ -33,6 +33,8 @@ def recordings(source: Path) -> Iterator[Recording]:
         InputError: the source does not exist, is not a list, or names no recording.
     """
     items: Iterator[Recording]
+    if str(source) == "???":
+        raise InputError("input is missing: set input=<file, folder or list>")
     if source.is_dir():
         items = map(Recording, _audio_files("" if source == Path() else str(source)))
     elif not source.is_file():

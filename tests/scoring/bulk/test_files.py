@@ -101,6 +101,11 @@ def test_lists_of_several_kinds_say_the_same(tmp_path, name, content):
     ]
 
 
+def test_a_missing_input_is_asked_for():
+    with pytest.raises(InputError, match="input is missing: set input="):
+        list(recordings(Path("???")))  # as OmegaConf writes a value that is missing
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
