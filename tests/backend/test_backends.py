@@ -14,6 +14,7 @@ from mimii_pl.core.config import CONF, build
 from mimii_pl.core.errors import InputError
 
 NAMES = sorted(file.stem for file in CONF.joinpath("backend").glob("[!_]*.yaml") if file.stem != "none")
+LONG = ("isolation_forest", "pyod")  # a second of every test
 
 
 # What a back end needs to see the hole in a ring; those that model one heap cannot, and get outliers outside it.
@@ -30,7 +31,7 @@ def make(name, *options):
     return build(world.composed(f"backend={name}", *(f"backend.{option}" for option in options)).backend)
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in NAMES])
 def backend(request):
     return make(request.param)
 

@@ -193,6 +193,7 @@ def test_a_mistake_gets_one_line_with_the_way_out(arguments, message, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["", "score --help"])
 def test_a_closed_pipe_ends_without_a_stack_trace(arguments):
     words = [sys.executable, "-m", "mimii_pl", *arguments.split()]

@@ -13,6 +13,8 @@ from support import imitation, world
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._dcase_names import parse_path, read_list
 
+pytestmark = pytest.mark.slow
+
 
 def configured(name, root, machine, *overrides):
     """The configuration of a data set on disk."""

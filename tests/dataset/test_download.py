@@ -16,6 +16,8 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _zenodo
 from mimii_pl.dataset._download import download
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = {"dev_data_fan.zip": 3678171, "eval_data_train_fan.zip": 3727685, "eval_data_test_fan.zip": 3841772}
 DEV = "/records/3678171/files/dev_data_fan.zip"

@@ -10,6 +10,8 @@ import soundfile
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._dcase_names import parse_path
 
+pytestmark = pytest.mark.slow
+
 FEW = "protocol.validation=0"
 
 

@@ -9,6 +9,8 @@ from support import imitation, world
 
 from mimii_pl.core.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 FEW = ("protocol.validation=0",)
 
 

@@ -26,6 +26,7 @@ EPOCHS = {"complex_ssl": 8, "wave_ae": 25} | dict.fromkeys(
 )  # of slow ones: twice as many as it takes; of others 40
 LEARNS_BETTER = {"mobilenet_v2": ["dataset.batch_size=4"], "wave_ae": ["model.channels=[16,32,64]", "model.lr=3e-3"]}
 CLIPS = 6
+LONG = ("complex_ssl", "wave_ae")  # a second of every test
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +41,9 @@ def quick(cfg):
     return cfg
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in NAMES]
+)
 def built(request, root):
     """Return configuration, data module and an untrained detector in evaluation mode."""
     torch.manual_seed(0)

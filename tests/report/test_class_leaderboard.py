@@ -11,6 +11,8 @@ from mimii_pl.report.cost import COSTS
 from mimii_pl.report.grid import to_latex, to_markdown
 from mimii_pl.scoring.results import Result, write_results
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def sweep(tmp_path):

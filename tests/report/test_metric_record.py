@@ -20,6 +20,8 @@ from mimii_pl.scoring.scores import ClipScore, score_results, write_scores
 from mimii_pl.tracking.compare import side_by_side
 from mimii_pl.tracking.logger import _test_metrics
 
+pytestmark = pytest.mark.slow
+
 
 def distance(labels, scores):
     """Difference of the means of anomalous and normal scores."""

@@ -19,6 +19,8 @@ from mimii_pl.report.page import write_report
 from mimii_pl.scoring import metrics
 from mimii_pl.scoring.results import Result, per_machine_id, read_results, write_results
 
+pytestmark = pytest.mark.slow
+
 
 class Page(HTMLParser):
     """Elements with their attributes, and all text."""

@@ -7,6 +7,8 @@ from mimii_pl.core.config import compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.sweep.experiment import as_experiment
 
+pytestmark = pytest.mark.slow
+
 
 def finished(folder, *overrides):
     """The resolved configuration that a run with these overrides leaves."""

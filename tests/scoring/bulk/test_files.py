@@ -27,6 +27,8 @@ from mimii_pl.scoring.bulk.recordings import Recording, recordings
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.tracking.load import score as score_files
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
