@@ -208,6 +208,7 @@ def test_the_examples_pass_the_checks_of_the_project(tmp_path):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     sources, yamls = blocks(DOCS / "extend.md", "python"), blocks(DOCS / "extend.md", "yaml")
+    sources = [source for source in sources if "Metric(" not in source]  # a record in a list is no module
     modules = []
     for source, block in zip(sources, yamls, strict=True):
         group, module = place(block)

@@ -173,7 +173,7 @@ def test_a_sweep_is_found_in_mlflow_where_its_folder_is_not(here, monkeypatch, t
         written = Path("outputs/best/experiment", folder.name, "fan.yaml").read_text()
         original = (here / "outputs" / "best" / "experiment" / there.name / "fan.yaml").read_text()
         assert written.splitlines()[2:] == original.splitlines()[2:]
-    with pytest.raises(InputError, match=rf"best={'0' * 32}: no such run in sqlite"):
+    with pytest.raises(InputError, match=rf"{'0' * 32}: no such run in sqlite"):
         retrain.retraining([f"best={'0' * 32}"])
 
 
