@@ -18,8 +18,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## Train on synthetic fans and show the table per machine ID (a minute and a half)
 	$(BIN)/python train.py model=complex_ssl machine=fan dataset=synthetic experiment=demo
 
-test: $(STAMP)  ## The whole test suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(STAMP)  ## The whole test suite; three workers for two cores, as many tests wait for processes
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: $(STAMP)  ## House style, types, and which room imports which
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy

@@ -23,7 +23,7 @@ NAMES = sorted(file.stem for file in CONF.joinpath("model").glob("[!_]*.yaml"))
 CLASSIFIERS = [name for name in NAMES if "_classifier" in CONF.joinpath(f"model/{name}.yaml").read_text()]
 EPOCHS = {"complex_ssl": 8, "wave_ae": 25} | dict.fromkeys(
     ("anogan", "attention_ae", "conv_ae", "conv_ae_image", "conv_vae_image", "f_anogan", "lstm_ae", "skip_ae"), 15
-)  # of slow ones: twice as many as it takes; of others 40
+)  # of slow ones, about twice as many as it takes; of others 25
 LEARNS_BETTER = {"mobilenet_v2": ["dataset.batch_size=4"], "wave_ae": ["model.channels=[16,32,64]", "model.lr=3e-3"]}
 CLIPS = 6
 LONG = ("complex_ssl", "wave_ae")  # a second of every test
@@ -189,7 +189,7 @@ def short(tmp_path_factory):
 def lesson(request, short, tmp_path_factory):
     """Each detector after a short training; a classifier has learned to recognise anomalies."""
     name, run_dir = request.param, tmp_path_factory.mktemp(request.param)
-    epochs = 20 if name in CLASSIFIERS else EPOCHS.get(name, 40)
+    epochs = 20 if name in CLASSIFIERS else EPOCHS.get(name, 25)
     options = [f"training.epochs={epochs}", f"training.patience={epochs}"]
     if name in CLASSIFIERS:
         options += ["task=classification", "target=condition"]

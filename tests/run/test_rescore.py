@@ -88,7 +88,7 @@ def test_an_unfinished_run_is_explained(trained, tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_over_back_ends_from_the_command_line(trained, tmp_path):
-    done = mimii("rescore", f"run={trained}", "-m", "backend=knn,gmm,mahalanobis", cwd=tmp_path)
+    done = mimii("rescore", f"run={trained}", "-m", "backend=knn,gmm,mahalanobis", "report=brief", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     board = next(tmp_path.rglob("leaderboard.csv")).read_text()
     assert [board.count(name) for name in ("knn", "gmm", "mahalanobis")] == [2, 2, 2]  # column and name of the run
