@@ -110,3 +110,18 @@ def _restore(state: dict) -> None:
         if f"environment {key}" not in state:
             del os.environ[key]
     os.environ.update({key.split()[1]: value for key, value in state.items() if key.startswith("environment ")})
+
+
+LONGEST = (
+    "test_every_command_runs",
+    "test_cluster",
+    "test_joblib",
+    "test_batches",
+    "test_ray_gives",
+    "test_the_examples",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take longest, so that no worker ends with one of them alone."""
+    items.sort(key=lambda item: not item.name.startswith(LONGEST))
