@@ -170,13 +170,13 @@ def _call(cfg: DictConfig) -> float | None:
 
     hydra: Any = HydraConfig.get()
     with open_dict(cfg):
-        function = get_method(cfg.pop("command"))
+        name = cfg.pop("command")
     cfg = config.with_choices(cfg, hydra.runtime.choices)
-    parameters = inspect.signature(function).parameters
-    if "run_dir" in parameters:
-        return _run(function, cfg, hydra)
+    if "run_dir" in cfg:
+        return _run(name, cfg, hydra)
+    function = get_method(name)
     with _one_line_errors():
-        if "cfg" in parameters:
+        if "cfg" in inspect.signature(function).parameters:
             function(cfg)
         else:
             values: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -184,17 +184,17 @@ def _call(cfg: DictConfig) -> float | None:
     return None
 
 
-def _run(function: Callable[..., float], cfg: DictConfig, hydra: DictConfig) -> float:
+def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
     """Do one run, alone or in a sweep; if it fails, record that in its directory and in MLflow."""
     from mimii_pl.core import process
 
     run_dir = Path(hydra.runtime.output_dir)
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
-    args = function, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
+    args = name, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
     try:
         if not process.needs_process(cfg, hydra):
-            return call_run(*args)
-        value = process.run_in_process(call_run, run_dir, hydra.job_logging, *args)
+            return call_named_run(*args)
+        value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args)
         print(f"{run_dir.name} {'was pruned' if math.isnan(value) else f'has finished: {value:.4g}'}", flush=True)
         return value
     except BaseException as error:
@@ -210,10 +210,17 @@ def _run(function: Callable[..., float], cfg: DictConfig, hydra: DictConfig) -> 
         return math.nan
 
 
+def call_named_run(name: str, *args: Any) -> float:
+    """Do `call_run` with the function of that dotted name, which only the process of the run imports."""
+    from hydra.utils import get_method
+
+    return call_run(get_method(name), *args)
+
+
 def call_run(
     function: Callable[..., float], cfg: DictConfig, run_dir: Path, sweep_dir: Path | None, overrides: list[str]
 ) -> float:
-    """Start a run or resume one; importable, so that another process can call it."""
+    """Start a run or resume one."""
     if cfg.get("resume"):
         from mimii_pl.run import resumed
 
