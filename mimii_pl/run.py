@@ -32,7 +32,8 @@ from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
 from mimii_pl.scoring.cost import write_cost
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
-from mimii_pl.scoring.results import LEVEL, Result, read_results
+from mimii_pl.scoring.metrics import metrics_of
+from mimii_pl.scoring.results import Result, read_results
 from mimii_pl.scoring.scorer import Scorer, load_run
 from mimii_pl.scoring.scores import read_scores
 from mimii_pl.sweep.pruning import TrialPruned, pruning
@@ -126,7 +127,8 @@ def decide(cfg: DictConfig) -> None:
     stored = read_config(run_dir)
     stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
     clips = read_scores(run_dir / "scores.csv")
-    level = [result for result in read_results(run_dir / "results.csv") if result.metric == LEVEL]
+    of_level = [metric.name for metric in metrics_of("level")]
+    level = [result for result in read_results(run_dir / "results.csv") if result.metric in of_level]
     choose_thresholds(thresholds, build(cfg.threshold), clips)
     results = apply_thresholds(clips, thresholds, run_dir, official=facts.get("official"), level=level)
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(stored))

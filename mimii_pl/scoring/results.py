@@ -10,9 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from mimii_pl.core.files import write_csv
 from mimii_pl.scoring.metrics import (
-    LEVEL as LEVEL,
-)
-from mimii_pl.scoring.metrics import (
     SUMMARIES,
     Kind,
     arithmetic_mean,
@@ -49,6 +46,7 @@ def per_machine_id(
     domain: Iterable[str] | None = None,
     official: str | None = "dcase2020",
     decisions: ArrayLike | None = None,
+    kind: Kind = "scores",
 ) -> list[Result]:
     """Compute all metrics of every machine ID, then of its machine type, then (several types only) over types.
 
@@ -62,6 +60,7 @@ def per_machine_id(
             `dcase2021` (harmonic mean of AUC and pAUC of each domain by itself) or `dcase2022` (since that year:
             harmonic mean of the AUC of each domain, see `of_domains`, and the pAUC). None: no official score.
         decisions: [N] 1 called anomalous, 0 called normal; adds the metrics of `of_decisions`.
+        kind: what `scores` are. Of levels only the metrics of that kind are computed, without counts and domains.
     """
     labels, scores = checked(labels, scores)
     domains = np.array([""] * len(labels) if domain is None else list(domain))
@@ -72,14 +71,16 @@ def per_machine_id(
     for type_name in sorted(clips):
         ids = []
         for id_name, rows in sorted(clips[type_name].items()):
-            of_domain = of_domains(labels[rows], scores[rows], domains[rows], own=official == "dcase2021")
-            values = _of_scores(labels[rows], scores[rows]) | of_domain
+            if kind == "scores":
+                values = _of_scores(labels[rows], scores[rows], domains[rows], official)
+            else:
+                values = compute_metrics(kind, labels[rows], scores[rows])
             if decisions is not None:
                 values |= of_decisions(labels[rows], np.asarray(decisions)[rows])
             ids += [Result(type_name, id_name, metric, value) for metric, value in values.items()]
         results += ids + _summary(type_name, ids) + _official(type_name, ids, official)
     if len(clips) > 1:
-        kinds: tuple[Kind, ...] = ("scores",) if decisions is None else ("scores", "decisions")
+        kinds: tuple[Kind, ...] = (kind,) if decisions is None else (kind, "decisions")
         for metric in metrics_of(*kinds):
             means = [r.value for r in results if r.id == "mean" and r.metric == metric.name]
             results.append(Result("all", "mean", metric.name, arithmetic_mean(means)))
@@ -106,9 +107,10 @@ def of_domains(labels: ArrayLike, scores: ArrayLike, domains: ArrayLike, *, own:
     return values
 
 
-def _of_scores(labels: NDArray, scores: NDArray) -> dict[str, float]:
+def _of_scores(labels: NDArray, scores: NDArray, domains: NDArray, official: str | None) -> dict[str, float]:
     counts = {"n_normal": float((labels == 0).sum()), "n_anomalous": float((labels == 1).sum())}
-    return compute_metrics("scores", labels, scores) | counts
+    of_domain = of_domains(labels, scores, domains, own=official == "dcase2021")
+    return compute_metrics("scores", labels, scores) | counts | of_domain
 
 
 def _summary(machine: str, ids: list[Result]) -> list[Result]:

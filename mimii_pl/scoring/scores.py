@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_csv
+from mimii_pl.scoring.metrics import Kind
 from mimii_pl.scoring.results import Result, per_machine_id
 
 
@@ -50,12 +51,14 @@ def read_scores(path: Path) -> list[ClipScore]:
     return clips
 
 
-def score_results(clips: Iterable[ClipScore], official: str | None = None) -> list[Result]:
+def score_results(clips: Iterable[ClipScore], official: str | None = None, kind: Kind = "scores") -> list[Result]:
     """Compute results per machine ID from the clips with known labels; of decisions too, if every clip has one.
 
     Args:
         official: challenge whose score is computed.
+        kind: what the scores of the clips are.
     """
     known = [clip for clip in clips if clip.label >= 0]
     machine, name, domain, _, labels, scores, decisions = zip(*known, strict=True) if known else [()] * 7
-    return per_machine_id(machine, name, labels, scores, domain, official, None if -1 in decisions else decisions)
+    decided = None if -1 in decisions else decisions
+    return per_machine_id(machine, name, labels, scores, domain, official, decided, kind)

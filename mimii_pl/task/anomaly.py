@@ -13,7 +13,7 @@ from mimii_pl.model import Detector
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.level import level_scores
 from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS, PseudoAnomalies, pseudo_auc
-from mimii_pl.scoring.results import LEVEL, Result
+from mimii_pl.scoring.results import Result
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.scores import ClipScore, score_results
 from mimii_pl.task._task import Task, interim_clips
@@ -97,8 +97,8 @@ class Anomaly(Task):
             log.warning("there are no test clips: the detector is not evaluated")
         scores = scorer.score_waves(*data.of("test"), "scoring test clips") if len(rows) else np.empty(0)
         levels = level_scores(*data.of("train"), *data.of("test"))
-        clips, level_clips = (clip_scores(data, rows, values) for values in (scores, levels))
-        level = [result._replace(metric=LEVEL) for result in score_results(level_clips) if result.metric == "auc"]
+        clips = clip_scores(data, rows, scores)
+        level = score_results(clip_scores(data, rows, levels), kind="level")
         if not scorer.thresholds.thresholds:  # an oracle without anomalies next to the validation clips
             assert self.threshold is not None
             choose_thresholds(scorer.thresholds, self.threshold, clips)

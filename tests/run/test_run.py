@@ -19,7 +19,8 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report import cost
 from mimii_pl.run import resumed, run
-from mimii_pl.scoring.results import LEVEL, per_machine_id, read_results
+from mimii_pl.scoring.metrics import LEVEL
+from mimii_pl.scoring.results import per_machine_id, read_results
 
 ROOT = CONF.parent
 
