@@ -11,7 +11,7 @@ from rich.table import Table
 from mimii_pl.core.grouping import group_by
 from mimii_pl.report import class_leaderboard
 from mimii_pl.report.class_tables import each_class
-from mimii_pl.report.grid import Grid, to_rich
+from mimii_pl.report.grid import Grid, ranking_note, to_rich
 from mimii_pl.report.tables import results_table
 from mimii_pl.scoring.metrics import Measure, measures_of, metrics_of
 from mimii_pl.scoring.results import Result, read_results
@@ -26,10 +26,10 @@ class Board(NamedTuple):
     Attributes:
         labels: columns that name the group in which runs are ranked.
         criterion: column that ranks them; higher is better.
-        ranked_by: the criterion in words, as `note` has it.
+        ranked_by: the criterion in words.
         heads: name -> head of the columns with numbers, the criterion first; also those of `summary.csv`.
         repeated: those of them that the table over repeated runs shows.
-        note: explains the columns.
+        legend: explains the other columns.
         read: (run directory, its configuration, run.json) -> the values of `labels` and `heads`.
         show: (results, title) -> table of the best run.
         grids: (rows) -> the leaderboard as tables for papers; none for anomaly scores, which `mimii compare` compares.
@@ -40,10 +40,14 @@ class Board(NamedTuple):
     ranked_by: str
     heads: dict[str, str]
     repeated: tuple[str, ...]
-    note: str
+    legend: str
     read: Callable[[Path, DictConfig, Mapping[str, Any]], dict[str, Any]]
     show: Callable[[Iterable[Result], str], Table]
     grids: Callable[[Sequence[dict]], list[Grid]]
+
+    def note(self, ranked_by: str = "") -> str:
+        """Explain ranks and columns; the runs are ranked by the criterion unless `ranked_by` says otherwise."""
+        return f"{ranking_note(self.labels, ranked_by or self.ranked_by)} {self.legend}"
 
 
 def board_of(row: Mapping[str, Any]) -> Board:
@@ -61,14 +65,13 @@ def anomaly_board() -> Board:
     """Return the leaderboard of runs that give anomaly scores."""
     measures = [PSEUDO_AUC, *measures_of("leaderboard")]
     repeated = (PSEUDO_AUC, *measures_of("repeats"))
-    ranked_by = "the AUC of pseudo-anomalies on held-out normal clips"
     return Board(
         labels=("machine",),
         criterion=PSEUDO_AUC.name,
-        ranked_by=ranked_by,
+        ranked_by="the AUC of pseudo-anomalies on held-out normal clips",
         heads={measure.name: SHORT_HEADS.get(measure.name, measure.head) for measure in measures},
         repeated=tuple(measure.name for measure in repeated),
-        note=f"Ranked within each machine by {ranked_by}: no test label is read to rank. {_legend(measures[1:])}",
+        legend=_legend(measures[1:]),
         read=_read_measures,
         show=lambda results, title: results_table(results, title=title),
         grids=lambda rows: [],
@@ -97,12 +100,12 @@ def _read_measures(run_dir: Path, cfg: DictConfig, facts: Mapping[str, Any]) -> 
 def class_board() -> Board:
     """Return the leaderboard of classifiers."""
     return Board(
-        labels=("machine", "target"),
+        labels=class_leaderboard.CLASS_LABELS,
         criterion=class_leaderboard.CLASS_CRITERION,
         ranked_by=class_leaderboard.CLASS_RANKED_BY,
         heads=class_leaderboard.CLASS_HEADS,
         repeated=tuple(class_leaderboard.CLASS_HEADS),
-        note=class_leaderboard.CLASS_LEADERBOARD_NOTE,
+        legend=class_leaderboard.CLASS_LEGEND,
         read=class_leaderboard.read_class_measures,
         show=lambda results, title: to_rich(each_class(results, title)),
         grids=class_leaderboard.grids,

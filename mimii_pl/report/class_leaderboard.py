@@ -9,11 +9,12 @@ from omegaconf import DictConfig
 
 from mimii_pl.core.grouping import group_by
 from mimii_pl.report import cost
-from mimii_pl.report.grid import Grid
+from mimii_pl.report.grid import Grid, ranking_note
 from mimii_pl.report.tables import number
 from mimii_pl.scoring.predictions import ALL_CLASSES
 from mimii_pl.scoring.results import read_results
 
+CLASS_LABELS = ("machine", "target")  # columns that name the group in which classifiers are ranked
 CLASS_CRITERION = "val_balanced_accuracy"
 CLASS_HEADS = {  # columns and their heads: the criterion, then results of the test clips
     CLASS_CRITERION: "held out",
@@ -34,8 +35,7 @@ CLASS_COSTS = (
     "clips_per_second",
 )
 CLASS_RANKED_BY = "the balanced accuracy on held-out clips"
-CLASS_LEADERBOARD_NOTE = (
-    f"Ranked within each machine and target by {CLASS_RANKED_BY}: no test label is read to rank. "
+CLASS_LEGEND = (
     "The other columns are of the test clips; F1, AUC: means over classes; F1 w.: by clips; ECE: calibration error."
 )
 
@@ -51,9 +51,10 @@ def read_class_measures(run_dir: Path, cfg: DictConfig, facts: Mapping[str, Any]
 def grids(rows: Sequence[dict]) -> list[Grid]:
     """Return the leaderboard as tables for papers, costs included: one per machine and target, best first."""
     groups = group_by(rows, lambda row: (row["machine"], row["target"]))
+    note = f"{ranking_note(CLASS_LABELS, CLASS_RANKED_BY)} {CLASS_LEGEND}"
     heads = ("model", *CLASS_HEADS.values(), *(cost.COSTS[name].head for name in CLASS_COSTS))
     return [
-        Grid(f"Classifiers by {target} on {machine}", heads, [_cells(row) for row in group], CLASS_LEADERBOARD_NOTE)
+        Grid(f"Classifiers by {target} on {machine}", heads, [_cells(row) for row in group], note)
         for (machine, target), group in groups.items()
     ]
 

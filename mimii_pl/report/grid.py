@@ -43,6 +43,11 @@ class Grid(NamedTuple):
     ranked: bool = True
 
 
+def ranking_note(labels: Sequence[str], ranked_by: str) -> str:
+    """Tell in which groups the runs of a leaderboard are ranked, and by what."""
+    return f"Ranked within each {' and '.join(labels)} by {ranked_by}: no test label is read to rank."
+
+
 def to_rich(grid: Grid) -> Table:
     """Format for the terminal: the best row in bold, rows set apart in italics below a line."""
     caption = escape(" ".join(part for part in (grid.note, grid.apart_note) if part))

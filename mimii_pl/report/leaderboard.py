@@ -96,10 +96,10 @@ def show_leaderboard(rows: list[dict], others: Sequence[Other], sweep_dir: Path,
 def _print_board(console: "Console", board: Board, varied: Sequence[str], rows: Sequence[dict]) -> None:
     from mimii_pl.scoring.objective import RANKED_BY
 
-    note = board.note
-    if objectives := sorted({row["asked"] for row in rows} - {"criterion"}):
+    objectives = sorted({row["asked"] for row in rows} - {"criterion"})
+    note = board.note(", ".join(RANKED_BY[name] for name in objectives))
+    if objectives:
         varied = [*varied, "objective"]
-        note = note.replace(board.ranked_by, ", ".join(RANKED_BY[name] for name in objectives))
     columns = (*board.labels, "rank", "model", *varied, *board.heads, "run")
     _print_rows(console, "Leaderboard", note, columns, rows, COST_HEADS | board.heads)
 

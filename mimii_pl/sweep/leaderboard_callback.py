@@ -78,6 +78,6 @@ def _open_parent(config: DictConfig, sweep_dir: Path) -> tuple[Any, str] | None:
         with suppress(mlflow.MlflowException):  # of another store, or deleted
             client.update_run(known, status="RUNNING")
             return client, known
-    tags = {"overrides": " ".join(config.hydra.overrides.task), "selection": anomaly_board().note}
+    tags = {"overrides": " ".join(config.hydra.overrides.task), "selection": anomaly_board().note()}
     run = client.create_run(experiment, tags=tags, run_name=time.strftime("sweep %Y-%m-%d %H:%M"))
     return client, run.info.run_id
