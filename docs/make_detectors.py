@@ -7,7 +7,6 @@
 
 import csv
 import inspect
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from typing import Any
 import yaml
 from hydra.utils import get_class
 
+from mimii_pl.core.choices import spell
 from mimii_pl.core.config import CONF
+from mimii_pl.core.help import choices_of, comments_of, first_comment
 from mimii_pl.model import GAN, Classifier, TrainingFree, WindowAE
 from mimii_pl.report.published import PublishedFigure, published
 
@@ -114,7 +115,7 @@ def families() -> dict[str, list[str]]:
     """Group every detector of conf/model: as listed above, else by its base class."""
     groups = {family: list(names) for family, names in FAMILIES.items()}
     listed = {name for names in FAMILIES.values() for name in names}
-    for name in sorted(path.stem for path in CONF.glob("model/[!_]*.yaml")):
+    for name in choices_of("model"):
         if name not in listed:
             cls = get_class(configuration(name)[0]["model"]["_target_"])
             family = next((family for base, family in BASES.items() if issubclass(cls, base)), "Others")
@@ -137,14 +138,17 @@ def _detector_cell(detector: str, backend: str) -> str:
 
 def _section(name: str) -> str:
     """Compose one detector: its purpose, what it brings, its class, its options, its published figures."""
-    text = (CONF / "model" / f"{name}.yaml").read_text()
+    path = CONF / "model" / f"{name}.yaml"
     values, choices = configuration(name)
     cls = get_class(values["model"].pop("_target_"))
-    comments = _comments(name)
-    options = [(f"`model.{key}`", f"`{_text(value)}`", comments.get(key, "")) for key, value in values["model"].items()]
+    comments = comments_of(path, "model")
+    options = [
+        (f"`model.{key}`", f"`{spell(value)}`", comments.get(f"model.{key}", ""))
+        for key, value in values["model"].items()
+    ]
     lines = [
         f"### {name}\n",
-        f"{_summary(text)}\n",
+        f"{first_comment(path)}\n",
         f"{_brings(values, choices)}\n",
         f"{_description(cls)}\n",
         _table(("option", "default", "meaning"), options),
@@ -194,33 +198,10 @@ def _brings(values: dict[str, Any], choices: dict[str, Any]) -> str:
     )
 
 
-def _summary(text: str) -> str:
-    comment = (line.removeprefix("# ") for line in text.splitlines() if line.startswith("# "))
-    return next(line for line in comment if not line.startswith("@package"))
-
-
 def _description(cls: type) -> str:
     """The class's docstring without its arguments, which the table of options has."""
     text = inspect.getdoc(cls).split("\nArgs:")[0].strip()
     return text.replace("<", "&lt;")
-
-
-def _comments(name: str) -> dict[str, str]:
-    """Comments of a detector's options, of the files that it builds on first."""
-    text = (CONF / "model" / f"{name}.yaml").read_text()
-    found: dict[str, str] = {}
-    bases = [base for base in yaml.safe_load(text).get("defaults", []) if isinstance(base, str) and base != "_self_"]
-    for base in bases:
-        found |= _comments(base)
-    options = text.partition("\nmodel:\n")[2]
-    return found | dict(re.findall(r"^  (\w+): .*?\s# (.*)$", options, re.MULTILINE))
-
-
-def _text(value: Any) -> str:
-    """A value as the command line spells it."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _published(figures: Iterable[PublishedFigure]) -> str:

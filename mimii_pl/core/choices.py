@@ -1,6 +1,6 @@
-"""Choices that the file of a model makes in other groups of the configuration."""
+"""Choices in the groups of a configuration: what was chosen, and what the file of a model brought with it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -22,10 +22,31 @@ def brought_choices(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, str]
     given = {item.partition("=")[0].lstrip("+~").partition("@")[0] for item in overrides}
     brought = {}
     for group, choice in _changes(f"model/{cfg.choices.model}").items():
-        composed = cfg.choices[group] if group in cfg.choices else list(cfg.get(group) or ())  # Hydra records no lists
-        if group not in given and choice not in (defaults.get(group), None) and choice == composed:
-            brought[group] = f"[{','.join(choice)}]" if isinstance(choice, list) else str(choice)
+        if (
+            group not in given
+            and choice not in (defaults.get(group), None)
+            and choice == chosen(cfg, cfg.choices, group)
+        ):
+            brought[group] = spell(choice)
     return brought
+
+
+def chosen(cfg: DictConfig, choices: Mapping[str, Any], group: str) -> str | list[str]:
+    """Return the file chosen in a group, or the files, in order; `choices` are those that Hydra records: no lists."""
+    return choices[group] if group in choices else list(cfg.get(group) or ())
+
+
+def spell(value: Any) -> str:
+    """Spell a value as the command line takes it.
+
+    >>> spell(None), spell(True), spell(["noise", "band_mask"])
+    ('null', 'true', '[noise,band_mask]')
+    """
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    if isinstance(value, list):
+        return f"[{','.join(map(spell, value))}]"
+    return str(value)
 
 
 def _changes(name: str) -> dict[str, Any]:

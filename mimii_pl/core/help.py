@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core import config
+from mimii_pl.core.choices import chosen, spell
 
 INTERNAL = ("command", "train", "choices", "run_dir", "hydra")  # top-level keys that are no options
 NOT_SHOWN = ("archives", "ground_truth")  # long lists of files; they stay options
@@ -24,10 +25,13 @@ def config_name(command: str) -> str:
 
 def summary(command: str) -> str:
     """Return the first comment of a command's file, without its example and full stop."""
-    lines = (config.CONF / f"{config_name(command)}.yaml").read_text().splitlines()
-    comments = (line.removeprefix("# ") for line in lines if line.startswith("# "))
-    line = next(line for line in comments if not line.startswith("@package"))
-    return line.partition(": `")[0].rstrip(".")
+    return first_comment(config.CONF / f"{config_name(command)}.yaml").partition(": `")[0].rstrip(".")
+
+
+def first_comment(path: Path) -> str:
+    """Return the first comment line of a file of `conf/`, apart from its package."""
+    comments = (line.removeprefix("# ") for line in path.read_text().splitlines() if line.startswith("# "))
+    return next(line for line in comments if not line.startswith("@package"))
 
 
 def groups(command: str) -> dict[str, str]:
@@ -59,7 +63,7 @@ def show_help(command: str, overrides: Sequence[str]) -> None:
         loader = GlobalHydra.instance().config_loader()  # it knows the user's own configuration folder too
         choices = {group: loader.get_group_options(group, None, name, list(overrides)) for group in groups(command)}
     rows, comments = _group_rows(command, cfg, choices)
-    comments |= _comments(config.CONF / f"{name}.yaml")
+    comments |= comments_of(config.CONF / f"{name}.yaml")
     print(cfg.hydra.help.template.rstrip() or f"{summary(command)}.")
     _print_table("Groups (group=choice)", rows)
     values: Any = OmegaConf.to_container(cfg)
@@ -72,15 +76,15 @@ def _group_rows(
     command: str, cfg: DictConfig, choices: dict[str, list[str]]
 ) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """Return a row for each group, and the comments of the chosen files: dotted key -> comment."""
-    chosen = {str(group).partition("@")[0]: choice for group, choice in cfg.hydra.runtime.choices.items()}
+    recorded = {str(group).partition("@")[0]: choice for group, choice in cfg.hydra.runtime.choices.items()}
     comments: dict[str, str] = {}
     rows = []
     for group, comment in groups(command).items():
-        choice = chosen[group] if group in chosen else list(cfg.get(group) or ())  # Hydra records no lists
+        choice = chosen(cfg, recorded, group)
         for file_name in choice if isinstance(choice, list) else [choice]:
-            comments |= _comments(config.CONF / group / f"{file_name}.yaml", group)
+            comments |= comments_of(config.CONF / group / f"{file_name}.yaml", group)
         lines = [comment, ", ".join(option for option in choices[group] if not option.startswith("_"))]
-        rows.append((f"{group}={_spell(choice)}", "\n".join(filter(None, lines))))
+        rows.append((f"{group}={spell(choice)}", "\n".join(filter(None, lines))))
     return rows, comments
 
 
@@ -95,19 +99,10 @@ def _rows(node: dict, prefix: str, comments: dict[str, str]) -> Iterator[tuple[s
                 yield key, comments[key]
             yield from _rows(value, f"{key}.", comments)
         elif not (isinstance(value, list) and value and isinstance(value[0], dict)):
-            yield f"{key}={_spell(value)}", comments.get(key, "")
+            yield f"{key}={spell(value)}", comments.get(key, "")
 
 
-def _spell(value: Any) -> str:
-    """Spell a value as the command line takes it."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower().replace("none", "null")
-    if isinstance(value, list):
-        return f"[{','.join(map(_spell, value))}]"
-    return str(value)
-
-
-def _comments(path: Path, prefix: str = "") -> dict[str, str]:
+def comments_of(path: Path, prefix: str = "") -> dict[str, str]:
     """Read the comments beside the keys of a file of `conf/`, and of the files it builds on: dotted key -> comment.
 
     Args:
@@ -121,7 +116,7 @@ def _comments(path: Path, prefix: str = "") -> dict[str, str]:
     root = package[1].replace("_global_", "") if package else prefix
     content: Any = OmegaConf.load(path)
     for base in (entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"):
-        comments |= _comments(path.with_name(f"{base}.yaml"), prefix)
+        comments |= comments_of(path.with_name(f"{base}.yaml"), prefix)
     parents = [(-1, root)] if root else []  # indent and name of the keys around a line
     for line in text.splitlines():
         if match := COMMENTED.fullmatch(line):
