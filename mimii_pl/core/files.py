@@ -3,7 +3,8 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,25 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write bytes atomically: a reader never sees half a file."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # several processes may write at once
-    try:
+    with _replacing(path) as partial:
         partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write named arrays as npz, atomically."""
-    partial = path.with_name("partial-" + path.name)
-    np.savez(partial, **arrays)  # type: ignore[arg-type]  # the stub takes every keyword for `allow_pickle`
-    os.replace(partial, path)
+    with _replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes every keyword for `allow_pickle`
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give the path of a new file that then replaces `path`; on an error it is removed and `path` stays."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # several processes may write at once
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
