@@ -56,9 +56,10 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
     files = [name for name in (*MODEL_FILES, facts["checkpoint"]) if (run_dir / name).is_file()]
     content = run_fingerprint(run_dir)[:16]
     _make_model(client, name)
-    known = content, _digest_of_earlier_versions(run_dir, files)
-    for version in client.search_model_versions(f"name = '{name}'"):
-        if version.run_id == run_id and version.tags.get("content") in known:
+    of_run = [version for version in client.search_model_versions(f"name = '{name}'") if version.run_id == run_id]
+    known = content, _digest_of_earlier_versions(run_dir, files) if of_run else ""
+    for version in of_run:
+        if version.tags.get("content") in known:
             return client, version
     place = f"registered/{content}"
     with tempfile.TemporaryDirectory() as folder, without_bars():
