@@ -136,7 +136,7 @@ def decide(cfg: DictConfig) -> None:
     criterion = facts[task.criterion]
     _write_page(stored, task, load_run(run_dir, trust=_trusted(stored)), run_dir)
     if "mlflow_run_id" in facts:
-        _record_again(stored, run_dir, facts["mlflow_run_id"], results, {task.criterion: criterion})
+        _record_again(stored, run_dir, results, {task.criterion: criterion})
     _show(stored, task, results, criterion, run_dir)
 
 
@@ -356,13 +356,11 @@ def _copy_training(source: Path, run_dir: Path) -> None:
     write_facts(run_dir, status="running", rescored_from=str(source), **kept)
 
 
-def _record_again(
-    cfg: DictConfig, run_dir: Path, run_id: str, results: list[Result], criteria: dict[str, float]
-) -> None:
+def _record_again(cfg: DictConfig, run_dir: Path, results: list[Result], criteria: dict[str, float]) -> None:
     """Replace what MLflow holds of a finished run; the run directory is right even if MLflow cannot be reached."""
     try:
         recorder = Recorder(build(cfg.trainer.logger), run_dir)
-        recorder.resume(run_id)
+        recorder.start()
         recorder.finish(results, criteria)
     except InputError as error:
         log.warning("the run directory is updated, MLflow is not: %s", error)

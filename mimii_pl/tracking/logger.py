@@ -98,11 +98,13 @@ class Recorder:
 
     def start(self) -> None:
         """Open an MLflow run, or continue the one of this run directory."""
-        if self.logger is None or self.description is None:
+        if self.logger is None:
             return
         known = read_facts(self.run_dir).get("mlflow_run_id")
         if known:
             self.logger.continue_run(known)
+        if self.description is None:
+            return
         client, run_id = self.logger.experiment, self.logger.run_id
         tags = {"mlflow.runName": self.logger.run_name or self.description.name, **self.description.tags}
         if self.description.parent:
@@ -112,11 +114,6 @@ class Recorder:
         if not known:
             self.logger.log_hyperparams(self.description.params)
         write_facts(self.run_dir, mlflow_run_id=run_id)
-
-    def resume(self, run_id: str) -> None:
-        """Record into an existing MLflow run."""
-        if self.logger is not None:
-            self.logger.continue_run(run_id)
 
     def finish(self, results: Iterable[Result], criteria: Mapping[str, float]) -> None:
         """Record metrics and files, and end the run as FINISHED. Undefined metrics are skipped.
