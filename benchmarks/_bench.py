@@ -1,4 +1,4 @@
-"""What the benchmarks share: recordings to work on, interleaved timing, small tables.
+"""Shared by the benchmarks: recordings to work on, interleaved timing, small tables.
 
 Machines have slow spells, so alternatives are timed in turn, and medians and their ratios are shown.
 """

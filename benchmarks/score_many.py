@@ -4,6 +4,7 @@
 """
 
 import csv
+import math
 import os
 import signal
 import subprocess
@@ -73,7 +74,7 @@ def main(most: int) -> None:
             rows.append(["list", count, *scored(root, source, f"{count}.csv")])
         rows.append(["folder", len(paths), *scored(root, root / "sounds", "folder.csv")])
         source, whole = root / f"{len(paths)}.txt", root / f"{len(paths)}.csv"
-        shards = -(-len(paths) // 1024)
+        shards = math.ceil(len(paths) / 1024)
         rows.append(["list, killed", len(paths), *scored(root, source, "killed.csv", shards // 2)])
         rows.append(["and resumed", len(paths), *scored(root, source, "killed.csv")])
         show("python score.py", ["of", "recordings", "seconds", "peak MiB"], rows)

@@ -44,7 +44,7 @@ def sweep(folder: Path, name: str, *overrides: str) -> float:
 
 
 def same(one: Path, other: Path) -> str:
-    """How many runs of two sweeps left the same files, byte for byte."""
+    """Count the runs of two sweeps that left the same files, byte for byte."""
     runs = sorted(path.name for path in one.iterdir() if path.is_dir())
     equal = {
         name: sum((one / run / name).read_bytes() == (other / run / name).read_bytes() for run in runs)

@@ -1,4 +1,4 @@
-"""Who is train, validation and test: never on two sides, by clip, the same for the same seed."""
+"""Splits into train, validation and test: by clip, never on two sides, the same for the same seed."""
 
 from collections import Counter
 from pathlib import Path

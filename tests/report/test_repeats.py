@@ -1,4 +1,4 @@
-"""Which options make a run what it is, which repeat it, and which say only where and how it is run."""
+"""Options that identify a run, those that repeat it, and those that say only where and how it is run."""
 
 from mimii_pl.core.config import compose
 from mimii_pl.core.options import differences, flatten, split_options

@@ -1,4 +1,4 @@
-"""What a run costs: counts checked by hand, sizes against files, peaks of memory that belong to one run."""
+"""Costs of a run: counts checked by hand, sizes against files, peaks of memory that belong to one run."""
 
 import math
 import sys

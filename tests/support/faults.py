@@ -1,4 +1,4 @@
-"""What goes wrong in one run of a sweep and must not in the others: an augmentation that fails by the run's seed."""
+"""A fault in one run of a sweep that must not touch the others: an augmentation that fails by the run's seed."""
 
 import os
 import signal

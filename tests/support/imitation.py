@@ -148,7 +148,7 @@ def first_shot(
 
 
 def mimii(machine: str = "fan") -> Files:
-    """What one archive of MIMII holds, without the SNR in its paths; eight channels."""
+    """Return the files of one archive of MIMII, without the SNR in its paths; eight channels."""
     return wavs(
         (
             f"{machine}/id_{i}/{condition}/{n:08d}.wav"

@@ -64,7 +64,7 @@ FAULTS = ("+augmentation.fault._target_=support.faults.BySeed", "+augmentation.f
 
 
 def status(sweep_dir):
-    """How each run ended, by number: `finished`, or the last line of why it did not."""
+    """Return the end of each run, by number: `finished`, or the last line of its reason."""
     found = {}
     for child in sorted(path for path in sweep_dir.iterdir() if path.is_dir() and path.name[0] != "."):
         reason = child / "failed.txt"

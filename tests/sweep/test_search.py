@@ -250,7 +250,7 @@ def test_a_killed_search_goes_on_and_loses_nothing(root, tmp_path):
 
 
 def finished(folder: Path) -> dict[str, int]:
-    """When each finished run of a search was."""
+    """Return the time at which each finished run of a search wrote its results."""
     runs = folder.glob("*/run.json")
     return {
         path.parent.name: (path.parent / "results.csv").stat().st_mtime_ns
