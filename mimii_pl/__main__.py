@@ -20,11 +20,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mimii_pl.core import config
 from mimii_pl.core.choices import brought_choices
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.errors import InputError, explain_fault
 from mimii_pl.core.help import config_name, show_help, summary
 from mimii_pl.core.hydra_hooks import missing_extra
 from mimii_pl.core.mistakes import explain_option, refuse_machinery
 from mimii_pl.core.run_dir import find_run, read_facts
+from mimii_pl.core.run_lock import BusyError
 
 log = logging.getLogger(__name__)
 HINTS = {  # how to continue after Ctrl-C
@@ -104,21 +105,22 @@ def translate(command: str, arguments: list[str]) -> tuple[str, list[str], Calla
             command, arguments = "train", _as_train(options, arguments)
     if command == "train":
         if any(item.startswith("best=") for item in arguments):
-            from mimii_pl.sweep.retrain import retraining
+            from mimii_pl.sweep.retrain import retraining, trusted_packages
 
+            trust = trusted_packages(arguments)
             arguments, sweep_dir = retraining(arguments)
-            finish = partial(_register_winners, sweep_dir)
+            finish = partial(_register_winners, sweep_dir, trust)
         for item in [item for item in arguments if item.startswith("resume=")]:  # continue in the run's own directory
             arguments.append(f"hydra.run.dir={find_run(item.removeprefix('resume='), finished=False)}")
     multirun = [item for item in arguments if item in ("-m", "--multirun")]  # Hydra expects it first
     return command, [*multirun, *(item for item in arguments if item not in multirun)], finish
 
 
-def _register_winners(sweep_dir: Path) -> None:
+def _register_winners(sweep_dir: Path, trust: list[str]) -> None:
     from mimii_pl.sweep.register import register_winners
 
     if sweep_dir.is_dir():  # `--cfg` runs nothing
-        register_winners(sweep_dir)
+        register_winners(sweep_dir, trust)
 
 
 def _as_train(options: DictConfig, arguments: list[str]) -> list[str]:
@@ -150,8 +152,8 @@ def _run_hydra(command: str) -> None:
         if full_error:
             raise
         _fail(str(error) if isinstance(error, InputError) else explain_option(error, command))
-    except RuntimeError as error:
-        if message := missing_extra(error):
+    except Exception as error:
+        if message := missing_extra(error) or (not full_error and explain_fault(error)):
             _fail(message)
         raise
     except KeyboardInterrupt:
@@ -198,9 +200,10 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         print(f"{run_dir.name} {'was pruned' if math.isnan(value) else f'has finished: {value:.4g}'}", flush=True)
         return value
     except BaseException as error:
-        _end_failed(cfg, run_dir)
+        if not isinstance(error, BusyError):  # the run is another process's
+            _end_failed(cfg, run_dir)
         explained = isinstance(error, InputError | process.KilledError)
-        reason = str(error) if explained else traceback.format_exc()
+        reason = str(error) if explained else explain_fault(error) or traceback.format_exc()
         if sweep_dir is None or not isinstance(error, Exception):
             with _one_line_errors():
                 raise
@@ -224,7 +227,7 @@ def call_run(
     if cfg.get("resume"):
         from mimii_pl.run import resumed
 
-        cfg, run_dir = resumed(cfg.resume, overrides)
+        cfg, run_dir = resumed(cfg.resume, overrides, cfg.trust)
     elif brought := brought_choices(cfg, overrides):
         choices = ", ".join(f"{group}={choice}" for group, choice in brought.items())
         log.info("model=%s brings %s", cfg.choices.model, choices)
@@ -241,11 +244,15 @@ def _end_failed(cfg: DictConfig, run_dir: Path) -> None:
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Exit on an InputError with its message alone; Hydra would print a heading of its own."""
+    """Exit with one line on what a user can mend; Hydra would print a heading of its own."""
     try:
         yield
     except InputError as error:
         _fail(str(error))
+    except Exception as error:
+        if fault := explain_fault(error):
+            _fail(fault)
+        raise
 
 
 def _fail(message: str) -> NoReturn:

@@ -8,33 +8,41 @@ import json
 import logging
 import math
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from mimii_pl import __version__
 from mimii_pl.core.callbacks import Stopwatch
-from mimii_pl.core.config import build, build_data, read_config, task_class
-from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import write_arrays, write_csv, write_text
+from mimii_pl.core.checkpoints import AtomicCheckpoints, last_checkpoint
+from mimii_pl.core.config import build, build_data, task_class
+from mimii_pl.core.errors import InputError, damaged
+from mimii_pl.core.files import replacing_folder, write_arrays, write_csv, write_text
 from mimii_pl.core.freeze import freeze_config
 from mimii_pl.core.options import flatten
-from mimii_pl.core.run_dir import find_run, parent_run_id, read_facts, write_facts
+from mimii_pl.core.run_dir import find_run, parent_run_id, read_facts, write_digests, write_facts
+from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
+from mimii_pl.core.stored_config import packages, read_config, relocated, trust_classes
 from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import clips_fingerprint
+from mimii_pl.dataset._learned_from import clip_changes, write_clips
 from mimii_pl.model import Detector
 from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
 from mimii_pl.scoring.cost import write_cost
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
+from mimii_pl.scoring.load_run import load_run
 from mimii_pl.scoring.metrics import metrics_of
 from mimii_pl.scoring.results import Result, read_results
-from mimii_pl.scoring.scorer import Scorer, load_run
+from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.scores import read_scores
 from mimii_pl.sweep.pruning import TrialPruned, pruning
 from mimii_pl.task import Task
@@ -68,26 +76,30 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     """
     run_dir = run_dir.resolve()
     published(cfg.get("published"))  # an unknown key is an error before training, not after it
-    cfg = freeze_config(cfg, run_dir)  # checked, resolved, written
-    if (facts := read_facts(run_dir)).get("status") == "finished":
-        log.info("%s is already finished", run_dir)
-        return facts.get("objective", math.nan)
-    prepare_process(cfg)  # messages, threads, memory, random numbers
-    data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
-    detector = build(cfg.model, data.in_shape, len(data.classes))  # [B, C, F, N] -> score [B], embedding [B, D]
-    task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
-    task.validate(detector, data)
-    trainer = build(cfg.trainer)
-    recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir))  # MLflow
-    pruner = _pruner(cfg, task, run_dir)
-    try:
-        train_detector(trainer, detector, data, recorder, run_dir, pruner)  # best checkpoint by held-out clips
-    except TrialPruned as reason:
-        log.info("%s", reason)
-        write_facts(run_dir, status="pruned", reason=str(reason))
-        recorder.end("KILLED")
-        return math.nan
-    return evaluate(cfg, task, data, recorder, run_dir) if trainer.is_global_zero else math.nan
+    with _written_by_us(run_dir):
+        cfg = freeze_config(cfg, run_dir)  # checked, resolved, written
+        if (facts := read_facts(run_dir)).get("status") == "finished":
+            log.info("%s is already finished", run_dir)
+            return facts.get("objective", math.nan)
+        if "rescored_from" in facts:
+            return _evaluate_again(cfg, run_dir, sweep_dir)
+        prepare_process(cfg)  # messages, threads, memory, random numbers
+        data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
+        _require_same_clips(data, run_dir)
+        detector = build(cfg.model, data.in_shape, len(data.classes))  # [B, C, F, N] -> score [B], embedding [B, D]
+        task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
+        task.validate(detector, data)
+        trainer = build(cfg.trainer)
+        recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir))  # MLflow
+        pruner = _pruner(cfg, task, run_dir)
+        try:
+            train_detector(trainer, detector, data, recorder, run_dir, pruner)  # best checkpoint by held-out clips
+        except TrialPruned as reason:
+            log.info("%s", reason)
+            write_facts(run_dir, status="pruned", reason=str(reason))
+            recorder.end("KILLED")
+            return math.nan
+        return evaluate(cfg, task, data, recorder, run_dir) if trainer.is_global_zero else math.nan
 
 
 def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> float:
@@ -103,16 +115,12 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     """
     source, run_dir = find_run(cfg.run, trained=True).resolve(), run_dir.resolve()
     _require_anomaly_run(source, read_facts(source))
-    cfg = _rescoring_config(cfg, source)
+    cfg = _rescoring_config(cfg, source, run_dir)
     published(cfg.get("published"))
-    cfg = freeze_config(cfg, run_dir)
-    prepare_process(cfg)
-    _copy_training(source, run_dir)
-    data = open_data(cfg, run_dir)
-    task = build_task(cfg)
-    recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
-    recorder.start()
-    return evaluate(cfg, task, data, recorder, run_dir)
+    with _written_by_us(run_dir):
+        cfg = freeze_config(cfg, run_dir)
+        _copy_training(source, run_dir)
+        return _evaluate_again(cfg, run_dir, sweep_dir)
 
 
 def decide(cfg: DictConfig) -> None:
@@ -125,16 +133,17 @@ def decide(cfg: DictConfig) -> None:
     facts = read_facts(run_dir)
     thresholds = _stored_thresholds(run_dir, facts)
     stored = read_config(run_dir)
+    trust_classes(stored, cfg.trust)
     stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
-    clips = read_scores(run_dir / "scores.csv")
-    of_level = [metric.name for metric in metrics_of("level")]
-    level = [result for result in read_results(run_dir / "results.csv") if result.metric in of_level]
-    choose_thresholds(thresholds, build(cfg.threshold), clips)
-    results = apply_thresholds(clips, thresholds, run_dir, official=facts.get("official"), level=level)
-    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(stored))
-    task = build_task(stored)
-    criterion = facts[task.criterion]
-    _write_page(stored, task, load_run(run_dir, trust=_trusted(stored)), run_dir)
+    task, criterion = build_task(stored), facts[task_class(stored).criterion]
+    with locked(run_dir), replacing_folder(run_dir) as folder:  # a kill leaves all files as they were, or all new
+        clips = read_scores(folder / "scores.csv")
+        of_level = [metric.name for metric in metrics_of("level")]
+        level = [result for result in read_results(folder / "results.csv") if result.metric in of_level]
+        choose_thresholds(thresholds, build(cfg.threshold), clips)
+        results = apply_thresholds(clips, thresholds, folder, official=facts.get("official"), level=level)
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(stored))
+        _write_page(stored, task, load_run(folder, trust=cfg.trust), folder)
     if "mlflow_run_id" in facts:
         _record_again(stored, run_dir, results, {task.criterion: criterion})
     _show(stored, task, results, criterion, run_dir)
@@ -142,15 +151,16 @@ def decide(cfg: DictConfig) -> None:
 
 def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorder, run_dir: Path) -> float:
     """Do everything that follows training: back end, thresholds, objective, test clips, costs, report."""
-    write_facts(run_dir, held_out=clips_fingerprint(data.of("validation")[0]))
+    write_facts(run_dir, held_out=clips_fingerprint(data.digests[row] for row in data.rows("validation")))
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
-    scorer = load_run(run_dir, device=device, trust=_trusted(cfg))
+    scorer = load_run(run_dir, device=device, trust=packages(cfg))  # checked already, or the user's own
     criterion = task.fit(scorer, data, run_dir)  # on training and held-out clips
     objective = task.final_objective(scorer, data, criterion, run_dir)
     results = task.evaluate(scorer, data, run_dir)  # all test clips are scored before any of their labels is read
     write_cost(scorer, *data.of("validation"), run_dir, cfg.efficiency.seconds)
     _write_page(cfg, task, scorer, run_dir)
     criteria = {task.criterion: criterion, "objective": objective}
+    write_digests(run_dir)
     write_facts(run_dir, status="finished", **criteria)
     recorder.finish(results, criteria)
     _show(cfg, task, results, criterion, run_dir)  # last: a closed pipe on the screen costs nothing
@@ -238,11 +248,12 @@ def train_detector(
     if trainer.is_global_zero:
         _write_data_state(data, run_dir)
         recorder.start()
-    last = run_dir / "checkpoints" / "last.ckpt"
+    last = last_checkpoint(run_dir / "checkpoints")
+    trainer.strategy.checkpoint_io = AtomicCheckpoints()
     watch = Stopwatch()
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
     callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
-    trainer.fit(detector, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    trainer.fit(detector, data, ckpt_path=last, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
@@ -253,6 +264,7 @@ def _write_data_state(data: MachineSounds, run_dir: Path) -> None:
     fitted: Any = data.features.fitted  # statistics of the training clips, if the features use any
     if fitted is not None:
         write_arrays(run_dir / "features.npz", {name: part.cpu().numpy() for name, part in fitted._asdict().items()})
+    write_clips(data, run_dir)
     write_facts(run_dir, status="running", labels=data.labels, samples=data.samples)
     if data.target:
         write_facts(run_dir, classes=data.classes)
@@ -291,25 +303,22 @@ def _show(cfg: DictConfig, task: Task, results: list[Result], criterion: float, 
         Console().print(" MLflow: make ui", soft_wrap=True)
 
 
-def _trusted(cfg: DictConfig) -> list[str]:
-    """Return the packages whose classes may be loaded: ours, and that of the detector the user configured."""
-    return [cfg.model._target_.split(".")[0], "mimii_pl"]
-
-
 # --- runs that exist already -----------------------------------------------------------------------------------------
-def resumed(run: str, overrides: list[str]) -> tuple[DictConfig, Path]:
+def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[DictConfig, Path]:
     """Return configuration and directory of an interrupted run, with values given on the command line applied.
 
     Args:
         run: a run directory or `latest`. A finished run can be given too, to train it longer.
         overrides: of the command line, `key=value`.
+        trust: packages, besides this one, whose classes the run's configuration may name.
 
     Raises:
-        InputError: there is no such run, or an override would change a choice.
+        InputError: there is no such run, it names a class that is not trusted, or an override would change a choice.
     """
     run_dir = find_run(run, finished=False)
     cfg = read_config(run_dir)
-    values = [item for item in overrides if not item.startswith(("resume=", "hydra."))]
+    trust_classes(cfg, trust)
+    values = [item for item in overrides if not item.startswith(("resume=", "trust=", "hydra."))]
     for item in values:
         key = item.split("=")[0]
         if key in cfg.choices or key.startswith("training."):
@@ -318,14 +327,43 @@ def resumed(run: str, overrides: list[str]) -> tuple[DictConfig, Path]:
                 "change the value that is used, for example trainer.max_epochs=50"
             )
     if read_facts(run_dir).get("status") == "finished":
-        write_facts(run_dir, status="running")
+        with locked(run_dir):
+            write_facts(run_dir, status="running")
     merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(values))
     assert isinstance(merged, DictConfig)
     return merged, run_dir
 
 
+@contextmanager
+def _written_by_us(run_dir: Path) -> Iterator[None]:
+    """Make a run directory and keep other processes out of it; those of a distributed run work under one lock."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with locked(run_dir) if rank_zero_only.rank == 0 else nullcontext():  # type: ignore[attr-defined]  # set by Lightning
+        yield
+
+
+def _require_same_clips(data: MachineSounds, run_dir: Path) -> None:
+    if changes := clip_changes(data, run_dir):
+        raise InputError(
+            f"{run_dir} was trained on other clips ({changes}), and its results would mix both: bring them back, or "
+            "start a new run"
+        )
+
+
+def _evaluate_again(cfg: DictConfig, run_dir: Path, sweep_dir: Path | None) -> float:
+    """Evaluate a run that took its training from another one."""
+    prepare_process(cfg)
+    data = open_data(cfg, run_dir)
+    if changes := clip_changes(data, Path(read_facts(run_dir)["rescored_from"])):
+        log.warning("the detector was trained on other clips than its back end is fitted on now: %s", changes)
+    write_clips(data, run_dir)
+    recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
+    recorder.start()
+    return evaluate(cfg, build_task(cfg), data, recorder, run_dir)
+
+
 def _require_anomaly_run(run_dir: Path, facts: dict[str, Any]) -> None:
-    if facts["status"] != "finished":
+    if facts.get("status") != "finished":
         raise InputError(f"run={run_dir} is not finished: `mimii resume {run_dir}` continues it")
     if "classes" in facts:
         raise InputError(
@@ -334,9 +372,12 @@ def _require_anomaly_run(run_dir: Path, facts: dict[str, Any]) -> None:
         )
 
 
-def _rescoring_config(cfg: DictConfig, source: Path) -> DictConfig:
+def _rescoring_config(cfg: DictConfig, source: Path, run_dir: Path) -> DictConfig:
     """Return the configuration of the source, with what the command changes: back end, logger, seed, report."""
-    again = read_config(source)
+    stored = read_config(source)
+    trust_classes(stored, cfg.trust)
+    plain: Any = OmegaConf.to_container(stored)
+    again = relocated(plain, run_dir)
     again.backend, again.trainer.logger, again.seed = cfg.backend, cfg.trainer.logger, cfg.seed
     again.report, again.efficiency = cfg.report, cfg.efficiency
     if "threshold" not in again:  # stored before runs had thresholds
@@ -370,6 +411,7 @@ def _stored_thresholds(run_dir: Path, facts: dict[str, Any]) -> Thresholds:
     path = run_dir / "thresholds.json"
     if "classes" in facts:
         raise InputError(f"run={run_dir} is a classifier (task=classification): it has no thresholds to choose")
-    if facts["status"] != "finished" or not path.is_file():
+    if facts.get("status") != "finished" or not path.is_file():
         raise InputError(f"run={run_dir} has no {path.name}: it is not finished, or of a version without thresholds")
-    return Thresholds(**json.loads(path.read_text()))
+    with damaged(path):
+        return Thresholds.restore(json.loads(path.read_text(encoding="utf-8")), facts["labels"])

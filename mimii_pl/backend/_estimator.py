@@ -1,11 +1,12 @@
 """The base of back ends that wrap a scikit-learn estimator, stored by skops: no pickle, known types only."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from mimii_pl.backend._backend import BackEnd
-from mimii_pl.core.skops_io import TRUSTED, dump_estimator, load_estimator
+from mimii_pl.core.skops_io import ESTIMATOR_TYPES, dump_estimator, load_estimator
 
 
 class Estimator(BackEnd):
@@ -17,12 +18,16 @@ class Estimator(BackEnd):
     """
 
     least = 2
-    trusted: tuple[str, ...] = TRUSTED
 
     def __init__(self, *, scale: bool = True, **fitting: Any) -> None:
         super().__init__(**fitting)
         self.scale = scale
         self.loaded: dict[int, Any] = {}  # estimators by the identity of their part, each loaded once
+
+    @property
+    def types(self) -> Collection[str]:
+        """Names of the types that its estimators are made of."""
+        return ESTIMATOR_TYPES
 
     def make(self, n: int) -> Any:
         """Make an unfitted estimator for n embeddings."""
@@ -44,7 +49,7 @@ class Estimator(BackEnd):
         mean, std = x.mean(axis=0), x.std(axis=0)
         part = {"mean": mean, "std": np.where(std > 0, std, 1)} if self.scale else {}
         estimator = self.make(len(x)).fit(self._scaled(part, x))
-        part["skops"] = dump_estimator(estimator)
+        part["skops"] = dump_estimator(estimator, f"back end {self.name}", self.types)
         return part
 
     def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -56,5 +61,5 @@ class Estimator(BackEnd):
 
     def _estimator(self, part: dict[str, np.ndarray]) -> Any:
         if id(part) not in self.loaded:
-            self.loaded[id(part)] = load_estimator(part["skops"], "back end", self.trusted)
+            self.loaded[id(part)] = load_estimator(part["skops"], f"back end {self.name}", self.types)
         return self.loaded[id(part)]

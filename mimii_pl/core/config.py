@@ -1,28 +1,18 @@
-"""Compose configurations, read stored ones, build the objects they name, and explain mistakes in one line."""
+"""Compose configurations, build the objects they name, and explain mistakes in one line."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from mimii_pl.core import hydra_hooks  # noqa: F401  (registers `machine=`, `search_name` and our sweeper with Hydra)
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.stored_config import trust_classes
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # in a wheel, or in a checkout
-
-MOVED = {  # old path of a class, as stored configurations name it -> new path
-    "mimii_pl.tracking._callbacks.History": "mimii_pl.core.callbacks.History",
-    "mimii_pl.tracking._callbacks.SeedEachEpoch": "mimii_pl.core.callbacks.SeedEachEpoch",
-    "mimii_pl.tracking._logger.RunLogger": "mimii_pl.tracking.logger.RunLogger",
-    "mimii_pl.model._sync_batch_norm.SyncBatchNorm": "mimii_pl.core.sync_batch_norm.SyncBatchNorm",
-}
-TASKS = {  # name of a task in configurations stored before tasks were classes -> class
-    "anomaly": "mimii_pl.task.anomaly.Anomaly",
-    "classification": "mimii_pl.task.classification.Classification",
-}
 
 
 def compose(overrides: list[str] | None = None, name: str = "train") -> DictConfig:
@@ -52,33 +42,8 @@ def with_choices(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
     return cfg
 
 
-def read_config(run_dir: Path) -> DictConfig:
-    """Read the resolved configuration of a run directory; one of an earlier version is updated."""
-    cfg = OmegaConf.load(run_dir / "config.yaml")
-    assert isinstance(cfg, DictConfig)
-    _rename_moved(cfg)
-    if "task" not in cfg and "choices" in cfg:
-        cfg.task = {"_target_": TASKS[cfg.choices.get("task", "anomaly")]}
-        cfg.choices.setdefault("task", "anomaly")
-    return cfg
-
-
-def _rename_moved(node: Any) -> None:
-    children: Iterable[Any]
-    if OmegaConf.is_dict(node):
-        if "_target_" in node:
-            node["_target_"] = MOVED.get(node["_target_"], node["_target_"])
-        children = list(node.keys())
-    elif OmegaConf.is_list(node):
-        children = range(len(node))
-    else:
-        return
-    for key in children:
-        _rename_moved(node._get_node(key))
-
-
 def build(node: DictConfig | None, *args: Any, **kwargs: Any) -> Any:
-    """Instantiate a node with plain lists and dicts inside; None stays None. An InputError is raised unwrapped."""
+    """Instantiate a node with plain lists and dicts inside; None stays None. Errors a user can mend come unwrapped."""
     import hydra
     from hydra.errors import InstantiationException
 
@@ -87,7 +52,7 @@ def build(node: DictConfig | None, *args: Any, **kwargs: Any) -> Any:
     try:
         return hydra.utils.instantiate(node, *args, **kwargs, _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):
+        if isinstance(error.__cause__, InputError | OSError | MemoryError):
             raise error.__cause__ from None
         raise
 
@@ -106,26 +71,7 @@ def build_data(cfg: DictConfig) -> Any:
 
 def task_class(cfg: DictConfig) -> Any:
     """The class of a configuration's task, which must be one of ours: the configuration may be a stranger's."""
-    refuse_strangers(cfg.task, ("mimii_pl",))
-    return class_of(cfg.task)
-
-
-def class_of(node: DictConfig) -> Any:
-    """Return the class that a node names."""
-    from hydra.utils import get_class
-
-    return get_class(node._target_)
-
-
-def refuse_strangers(node: DictConfig | None, trust: Sequence[str]) -> None:
-    """Raise InputError if a node names a class of a package that is not trusted."""
-    for name, value in (node or {}).items():
-        if name == "_target_" and str(value).split(".")[0] not in trust:
-            raise InputError(
-                f"the configuration of this run names {value}: not loaded. Trust its package with load(..., trust=)"
-            )
-        if isinstance(value, DictConfig):
-            refuse_strangers(value, trust)
+    return trust_classes(cfg, places=("task",))["task"]
 
 
 def explain(error: Exception) -> str:

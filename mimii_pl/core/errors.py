@@ -3,6 +3,12 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+MENDABLE = (  # errors of the system that a user can mend
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ENOTDIR),
+)
 
 
 class InputError(ValueError):
@@ -21,3 +27,38 @@ def full_disk_says(message: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(message) from None
         raise
+
+
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a file of a run directory is read into one line that names the file."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: take it from a copy of the run, or train again") from None
+    except PermissionError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path} is damaged: {reason}. Take it from a copy of the run, or train again") from error
+
+
+def explain_fault(error: BaseException) -> str | None:
+    """Explain a fault of the system (disk, permission, memory) in one line; None for any other error."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in MENDABLE:
+            return f"{cause.filename or 'writing'}: {cause.strerror}"
+        if isinstance(cause, MemoryError) or "out of memory" in str(cause).lower() or "can't allocate" in str(cause):
+            return (
+                "there is not enough memory: a smaller dataset.batch_size, shorter clips (dataset.seconds) or fewer "
+                f"workers need less ({type(cause).__name__})"
+            )
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,46 +1,114 @@
-"""Atomic writes: into a temporary file that is then renamed. Nothing that is read back can execute code."""
+"""Atomic writes: into a temporary file, flushed to the disk, then renamed. Nothing read back can execute code."""
 
 import csv
+import ctypes
 import io
 import os
+import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mimii_pl.core.errors import InputError, damaged
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2)
+WAY_OUT = "Free some space, or allow writing there, and start the same command again"
+
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8, atomically."""
-    write_bytes(path, text.encode())
+    """Write text as UTF-8, atomically; file names that are not UTF-8 keep their bytes."""
+    write_bytes(path, text.encode(errors="surrogateescape"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes atomically: a reader never sees half a file."""
-    with _replacing(path) as partial:
+    """Write bytes atomically: neither a reader nor a power cut ever sees half a file.
+
+    Raises:
+        InputError: the disk is full, or the file may not be written; what was there before stays.
+    """
+    with replacing(path) as partial:
         partial.write_bytes(content)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write named arrays as npz, atomically."""
-    with _replacing(path) as partial, partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes every keyword for `allow_pickle`
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Give the path of a new file that then replaces `path`; on an error it is removed and `path` stays."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # several processes may write at once
     try:
         yield partial
+        flush(partial)
         os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}. {WAY_OUT}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Give a copy of a folder, whose files are links to the same content, that then replaces the folder as a whole.
+
+    Files are to be replaced in it (`write_text`), never changed in place. A reader, or a kill at any moment, finds
+    either all old files or all new ones; where a system cannot exchange two folders at once, a kill between two renames
+    leaves the new folder beside the place of the old one.
+    """
+    staging = folder.parent / f".{folder.name}.partial"
+    new = staging / folder.name  # one level down: no `<sweep>/*/run.json` finds it
+    shutil.rmtree(staging, ignore_errors=True)  # left by a killed process, as callers hold the folder's lock
+    try:
+        shutil.copytree(folder, new, copy_function=_link)
+        yield new
+        _exchange(new, folder)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror or error}. {WAY_OUT}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Exchange two folders in one step; by three renames where the system has no call for it."""
+    if sys.platform.startswith("linux"):
+        renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if renameat2 and not renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE):
+            return
+    aside = one.with_name(f"{one.name}.old")
+    os.rename(other, aside)
+    os.rename(one, other)
+    os.rename(aside, one)
+
+
+def flush(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read named arrays; arrays that would have to be unpickled are refused.
+
+    Raises:
+        InputError: the file is missing or damaged.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +116,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     ...     read_arrays(Path(folder, "a.npz"))
     {'mean': array([0., 0.])}
     """
-    with np.load(path, allow_pickle=False) as arrays:
+    with damaged(path), np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 

@@ -1,15 +1,16 @@
 """Freeze a configuration: checked, resolved, and written into the run directory."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core.check import check
-from mimii_pl.core.config import read_config
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
 from mimii_pl.core.options import flatten, split_options
 from mimii_pl.core.run_dir import read_facts
+from mimii_pl.core.stored_config import read_config, require_plain
 
 
 def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
@@ -23,6 +24,8 @@ def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
     check(cfg)
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.resolve(cfg)
+    plain: Any = OmegaConf.to_container(cfg)
+    require_plain(plain)  # what is read back must be, so that it cannot execute code
     _keep_finished(cfg, run_dir)
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
     return cfg

@@ -53,7 +53,7 @@ def _hide_plugin(name: str) -> Iterator[None]:
         pkgutil.iter_modules = iter_modules
 
 
-def missing_extra(error: RuntimeError) -> str | None:
+def missing_extra(error: Exception) -> str | None:
     """Return a message that names the extra to install for a missing Hydra plugin; None for any other error."""
     for package, extra in EXTRAS.items():
         if f"'hydra_plugins.{package}." in str(error):

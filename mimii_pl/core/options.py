@@ -11,6 +11,7 @@ NOT_IDENTITY = (  # where and how a run is made; `trainer` too, except for TRAIN
     "run_dir",
     "resume",
     "best",
+    "trust",
     "threads",
     "published",
     "report",

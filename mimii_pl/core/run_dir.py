@@ -20,14 +20,15 @@ report.html       the report
 
 import hashlib
 import json
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import write_text
 
-# all that scoring needs besides the checkpoint
-SCORING_FILES = ("config.yaml", "features.npz", "backend.npz", "thresholds.json")
+BINARY_FILES = ("features.npz", "backend.npz")  # that scoring needs, besides the checkpoint
+SCORING_FILES = ("config.yaml", *BINARY_FILES, "thresholds.json")  # all that it needs, besides the checkpoint
 
 
 def write_facts(run_dir: Path, **facts: Any) -> None:
@@ -36,15 +37,94 @@ def write_facts(run_dir: Path, **facts: Any) -> None:
 
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
-    """Read run.json; return {} before it is written."""
+    """Read run.json; return {} before it is written.
+
+    Raises:
+        InputError: it is damaged, or names a checkpoint outside the run directory.
+    """
     path = run_dir / "run.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    with damaged(path):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        _validate_facts(facts)
+        if "checkpoint" in facts:
+            _require_inside(run_dir, facts["checkpoint"])
+    return facts
+
+
+def _validate_facts(facts: Any) -> None:
+    """Raise ValueError for a fact of the wrong type; there may be other facts."""
+    if not isinstance(facts, dict):
+        raise ValueError("it is not a mapping")
+    for name, is_valid in VALID.items():
+        if name in facts and not is_valid(facts[name]):
+            raise ValueError(f"{name} is {str(facts[name])[:50]}")
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str) and "/" in value
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**40
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _list_of(is_valid: Callable[[Any], bool], fewest: int = 1) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and len(value) >= fewest and all(map(is_valid, value))
+
+
+VALID: dict[str, Callable[[Any], bool]] = {  # facts that others depend on -> whether a value may be theirs
+    "status": lambda value: value in ("running", "finished", "pruned"),
+    "labels": _list_of(_is_label),
+    "classes": _list_of(_is_text),
+    "samples": lambda value: _is_count(value) and value > 0,
+    **dict.fromkeys(("checkpoint", "mlflow_run_id", "rescored_from", "held_out", "reason", "device"), _is_text),
+    **dict.fromkeys(("objective", "pseudo_auc", "balanced_accuracy", "validation_loss"), _is_number),
+    **dict.fromkeys(("false_alarms", "found"), _list_of(_is_count, fewest=2)),
+    "digests": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+}
+
+
+def _require_inside(run_dir: Path, name: str) -> None:
+    """Raise InputError unless a file named by run.json lies in the run directory, links followed."""
+    parts = PurePosixPath(name).parts
+    if ".." in parts or run_dir.resolve() not in (run_dir / name).resolve().parents:
+        raise InputError(f"{run_dir / 'run.json'} names the checkpoint {name}, outside its directory: not loaded")
 
 
 def parent_run_id(sweep_dir: Path) -> str | None:
     """Read the MLflow ID of a sweep's parent run; None if the sweep has none."""
     path = sweep_dir / "sweep.json"
     return json.loads(path.read_text()).get("mlflow_run_id") if path.is_file() else None
+
+
+def write_digests(run_dir: Path) -> None:
+    """Note what is in the binary files that scoring needs, so that damage to them is found."""
+    names = (*BINARY_FILES, read_facts(run_dir)["checkpoint"])
+    write_facts(run_dir, digests={name: _digest(run_dir / name) for name in names if (run_dir / name).is_file()})
+
+
+def check_digests(run_dir: Path) -> None:
+    """Raise InputError for a binary file whose content is not what a finished run wrote; older runs have no digests."""
+    facts = read_facts(run_dir)
+    for name, digest in facts.get("digests", {}).items() if facts.get("status") == "finished" else ():
+        with damaged(run_dir / name):
+            if _digest(run_dir / name) != digest:
+                raise ValueError("its content is not what the run wrote")
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_fingerprint(run_dir: Path) -> str:
@@ -62,8 +142,7 @@ def run_fingerprint(run_dir: Path) -> str:
     for name in (*SCORING_FILES, facts["checkpoint"]):
         digest.update(f"\n{name}\n".encode())
         if (run_dir / name).is_file():
-            with open(run_dir / name, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(bytes.fromhex(_digest(run_dir / name)))
     return digest.hexdigest()
 
 
@@ -84,15 +163,29 @@ def find_run(run: str | Path, *, finished: bool = True, trained: bool = False, o
         )
     if str(run) != "latest":
         if not (Path(run) / "run.json").is_file():
-            raise InputError(f"{run} is not a run directory: it holds no run.json (runs are stored in {outputs}/)")
+            raise InputError(_no_run(Path(run), outputs))
         return Path(run)
-    newest_first = sorted(outputs.rglob("run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    newest_first = sorted(_stored_runs(outputs), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in newest_first:
         facts = read_facts(path.parent)
-        if facts["status"] == ("finished" if finished else "running") and not (trained and "rescored_from" in facts):
+        is_wanted = facts.get("status") == ("finished" if finished else "running")
+        if is_wanted and not (trained and "rescored_from" in facts):
             return path.parent
     wanted = "finished run" if finished else "interrupted run"
     way_out = ", or train one: mimii train dataset=synthetic machine=fan" if finished else ""
     raise InputError(
         f"there is no {wanted} under {outputs.resolve()}: give a run directory instead of `latest`{way_out}"
     )
+
+
+def _stored_runs(folder: Path) -> Iterator[Path]:
+    """Yield the run.json of every run below a folder; hidden folders hold unfinished copies."""
+    for path in folder.rglob("run.json"):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+
+
+def _no_run(folder: Path, outputs: Path) -> str:
+    if any((folder / name).exists() for name in ("config.yaml", "run.log")):
+        return f"{folder}: this run was interrupted before training began: start the same command again"
+    return f"{folder} is not a run directory: it holds no run.json (runs are stored in {outputs}/)"

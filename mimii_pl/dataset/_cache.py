@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from mimii_pl.core.errors import InputError, full_disk_says
+from mimii_pl.core.files import write_text
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset import _audio
 
-VERSION = 1  # increase it when the same files would be decoded to other samples
+VERSION = 2  # increase it when the same files would be decoded to other samples
 DECODE_AHEAD = 64  # clips decoded ahead of the writer; bounds the memory
 
 
@@ -33,12 +34,14 @@ class WaveCache:
     Attributes:
         waves: int16 [n_clips, T], memory-mapped, read only.
         rows: index of the requested clip that each row holds; the other clips were skipped.
+        digests: SHA-256 of the samples in each row.
         skipped: (path, reason) of every clip that could not be used.
         folder: folder of the cache.
     """
 
     waves: np.ndarray
     rows: list[int]
+    digests: list[str]
     skipped: list[tuple[str, str]]
     folder: Path
 
@@ -56,10 +59,9 @@ class ClipRows:
         return self.waves[self.rows[index]]
 
 
-def clips_fingerprint(waves: ClipRows) -> str:
-    """Digest the samples of the clips, independent of file names, folders and order."""
-    digests = sorted(hashlib.sha256(waves[row : row + 1].tobytes()).digest() for row in range(len(waves)))
-    return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
+def clips_fingerprint(digests: Iterable[str]) -> str:
+    """Digest clips by the digests of their samples, independent of file names, folders and order."""
+    return hashlib.sha256(b"".join(sorted(map(bytes.fromhex, digests)))).hexdigest()[:16]
 
 
 def build_cache(
@@ -92,7 +94,7 @@ def build_cache(
                 _write(folder, paths, sample_rate, seconds, channel, description)
     meta = json.loads((folder / "meta.json").read_text())
     waves = np.memmap(folder / "waves.int16", np.int16, "r", shape=(len(meta["rows"]), meta["samples"]))
-    return WaveCache(waves, meta["rows"], [tuple(item) for item in meta["skipped"]], folder)
+    return WaveCache(waves, meta["rows"], meta["digests"], [tuple(item) for item in meta["skipped"]], folder)
 
 
 def _key(paths: Sequence[Path], **options: Any) -> str:
@@ -116,19 +118,22 @@ def _write(
     try:
         samples = round((seconds or _common_duration(paths)) * sample_rate)
         _check_space(folder.parent, len(paths) * samples * 2)
-        rows, skipped = [], []
+        rows, digests, skipped = [], [], []
         with open(partial / "waves.int16", "wb") as file:
             for row, wave in enumerate(_decoded(paths, sample_rate, channel, description)):
                 if isinstance(wave, _audio.UnreadableClip):
                     skipped.append((str(paths[row]), str(wave)))
                 else:
+                    clip = _audio.fit_length(wave, samples).tobytes()
                     rows.append(row)
-                    file.write(_audio.fit_length(wave, samples).tobytes())
+                    digests.append(hashlib.sha256(clip).hexdigest())
+                    file.write(clip)
             file.flush()
             os.fsync(file.fileno())  # before the rename: a power cut must not leave a hole
         if not rows:
             raise InputError(f"none of {len(paths)} clips can be used; the first, {skipped[0][0]}: {skipped[0][1]}")
-        (partial / "meta.json").write_text(json.dumps({"samples": samples, "rows": rows, "skipped": skipped}))
+        meta = {"samples": samples, "rows": rows, "digests": digests, "skipped": skipped}
+        write_text(partial / "meta.json", json.dumps(meta))
         os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

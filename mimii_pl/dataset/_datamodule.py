@@ -102,7 +102,7 @@ class MachineSounds(pl.LightningDataModule):
         clips = restrict(self.discover(), self.machine, self.root)
         clips = self.protocol(labelled(clips, self.target) if self.target else clips)
         cache = self._open(clips)
-        self.waves, self.skipped = cache.waves, cache.skipped
+        self.waves, self.digests, self.skipped = cache.waves, cache.digests, cache.skipped
         self.clips = [clips[row] for row in cache.rows]
         self.labels = sorted({clip.label for clip in self.clips if clip.split == "train"})
         if not self.labels:

@@ -70,7 +70,7 @@ class EstimatorClassifier(TrainingFree, Classifier):
         clips = np.repeat(np.arange(len(windows)), per_clip)
         x = windows[:, chosen].reshape(len(clips), -1)
         fitted = self.make(clips).fit(x, label[clips])
-        self.stored = torch.from_numpy(dump_estimator(fitted).copy())
+        self.stored = torch.from_numpy(dump_estimator(fitted, f"classifier {self.name}").copy())
         self._loaded = None
 
     def posterior(self, batch: Batch) -> Tensor:
@@ -91,11 +91,13 @@ class EstimatorClassifier(TrainingFree, Classifier):
 
     def _estimator(self) -> Any:
         if self._loaded is None:
-            self._loaded = load_estimator(self.stored.cpu().numpy(), "classifier")
+            self._loaded = load_estimator(self.stored.cpu().numpy(), f"classifier {self.name}")
         return self._loaded
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        """Resize the buffer to the stored estimator, then load."""
+        """Resize the buffer to the stored estimator, then load; an estimator that cannot be loaded is found now."""
         self.stored = torch.zeros_like(state_dict.get(f"{prefix}stored", self.stored))
         self._loaded = None
         super()._load_from_state_dict(state_dict, prefix, *args)
+        if len(self.stored):
+            self._estimator()

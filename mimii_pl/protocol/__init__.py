@@ -1,5 +1,5 @@
 """Clips -> their split into train, validation and test: one module per protocol."""
 
-from mimii_pl.protocol._held_out import HeldOut, hold_out
+from mimii_pl.protocol._held_out import HeldOut, Protocol, hold_out
 
-__all__ = ["HeldOut", "hold_out"]
+__all__ = ["HeldOut", "Protocol", "hold_out"]

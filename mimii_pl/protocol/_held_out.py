@@ -9,10 +9,16 @@ import numpy as np
 from mimii_pl.dataset._clip import Clip, Split
 
 
-class HeldOut:
-    """Base of the protocols that hold out validation clips from the normal training clips.
+class Protocol:
+    """Base of all protocols."""
 
-    A subclass implements `__call__`, which takes clips and returns those that take part, each with its split.
+    def __call__(self, clips: list[Clip]) -> list[Clip]:
+        """Return the clips that take part, each with its split."""
+        raise NotImplementedError
+
+
+class HeldOut(Protocol):
+    """Base of the protocols that hold out validation clips from the normal training clips.
 
     Args:
         validation: share of each ID's training clips held out.

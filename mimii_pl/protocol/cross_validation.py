@@ -6,10 +6,10 @@ import numpy as np
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.protocol._held_out import by_id, by_recording, draw, moved, split_clips
+from mimii_pl.protocol._held_out import Protocol, by_id, by_recording, draw, moved, split_clips
 
 
-class CrossValidation:
+class CrossValidation(Protocol):
     """Normal clips 80 % for training and 20 % for testing; the training clips in k folds, one of which validates.
 
     Four fifths of the anomalies are tested; the rest is reserved for choosing thresholds that need anomalies and never

@@ -10,10 +10,10 @@ import numpy as np
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._classes import class_names, clip_class
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.protocol._held_out import moved
+from mimii_pl.protocol._held_out import Protocol, moved
 
 
-class Stratified:
+class Stratified(Protocol):
     """One of `folds` parts of the labelled clips for testing, a share of the rest for validation, both stratified.
 
     Five folds are the usual 80/20 split; sweep them for mean and standard deviation: `-m protocol.fold=0,1,2,3,4`.

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from mimii_pl.core.config import read_config, task_class
+from mimii_pl.core.config import task_class
 from mimii_pl.core.docs import SEARCH_GUIDE
 from mimii_pl.core.grouping import group_by
 from mimii_pl.core.options import differences, flatten, identity
 from mimii_pl.core.run_dir import read_facts
+from mimii_pl.core.stored_config import read_config
 from mimii_pl.report import cost
 from mimii_pl.report.boards import Board, anomaly_board, board_of, by_board, class_board
 from mimii_pl.report.repeats import TEXT_COLUMNS, summary_table

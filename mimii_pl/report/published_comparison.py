@@ -6,8 +6,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from mimii_pl.core.config import read_config
 from mimii_pl.core.run_dir import read_facts
+from mimii_pl.core.stored_config import read_config
 from mimii_pl.report.grid import Grid
 from mimii_pl.report.published import PublishedFigure, published
 from mimii_pl.report.tables import DECISIONS, RANKING, SUMMARY_NAMES, number

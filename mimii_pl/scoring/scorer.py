@@ -1,6 +1,5 @@
 """Score recordings with a finished run: `mimii_pl.load(run_dir).score("clip.wav", machine_id="id_00")`."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,19 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from mimii_pl.backend._backend import BackEnd, pool
 from mimii_pl.core.bars import with_bar
-from mimii_pl.core.config import build, class_of, read_config, refuse_strangers
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import read_arrays
-from mimii_pl.core.run_dir import find_run, read_facts
 from mimii_pl.dataset import _audio
 from mimii_pl.dataset._cache import ClipRows
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.features._spectral import Statistics
 from mimii_pl.model._detector import Detector
 from mimii_pl.scoring.inputs import Audio, file_clip, machine_id_numbers, waveform_clip
 from mimii_pl.scoring.pseudo_anomaly import PseudoAnomalies
@@ -215,48 +209,3 @@ class Scorer:
         number = torch.from_numpy(np.asarray(ids)).to(self.device)
         unknown = torch.full_like(number, -1)
         return Batch(wave, number, anomalous=unknown, clip=unknown, spec=self.features(wave))
-
-
-def load_run(run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("mimii_pl",)) -> Scorer:
-    """Load a run directory as a `Scorer`. It reads weights and arrays only, which cannot execute code.
-
-    Args:
-        run_dir: directory of a finished run, or `latest`.
-        device: `auto` takes a GPU if there is one.
-        trust: packages whose classes the run's configuration may name; add your own package for your own detectors.
-
-    Raises:
-        InputError: there is no such run, or it names a class of a package that is not trusted.
-    """
-    run_dir = find_run(run_dir)
-    cfg, facts = read_config(run_dir), read_facts(run_dir)
-    for node in (cfg.model, cfg.features, cfg.backend):
-        refuse_strangers(node, trust)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    checkpoint = run_dir / facts["checkpoint"]
-    scorer = Scorer(
-        class_of(cfg.model).load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True),
-        _fitted_features(cfg, run_dir),
-        labels=facts["labels"],
-        classes=facts.get("classes"),
-        sample_rate=cfg.dataset.sample_rate,
-        samples=facts["samples"],
-        channel=cfg.dataset.channel,
-        batch_size=cfg.dataset.batch_size,
-        device=device,
-    )
-    if (state := run_dir / "backend.npz").is_file():
-        backend = build(cfg.backend)
-        backend.load_state_dict(read_arrays(state))
-        scorer.use(backend)
-    if (state := run_dir / "thresholds.json").is_file():
-        scorer.thresholds = Thresholds(**json.loads(state.read_text()))
-    return scorer
-
-
-def _fitted_features(cfg: DictConfig, run_dir: Path) -> torch.nn.Module:
-    features = build(cfg.features)
-    if (statistics := run_dir / "features.npz").is_file():
-        features.fitted = Statistics(*(torch.from_numpy(array) for array in read_arrays(statistics).values()))
-    return features

@@ -9,7 +9,16 @@ from mimii_pl.core.config import compose, explain
 from mimii_pl.core.errors import InputError
 
 SKIPPED_GROUPS = ("experiment", "sweep", "sweep/space", "logger")  # origin of the run, and the store that recorded it
-SKIPPED_OPTIONS = ("run_dir", "resume", "best", "seed", "choices.", "sweep.", "trainer.logger")  # differ in every run
+SKIPPED_OPTIONS = (
+    "run_dir",
+    "resume",
+    "best",
+    "trust",
+    "seed",
+    "choices.",
+    "sweep.",
+    "trainer.logger",
+)  # differ in every run
 
 
 def as_experiment(cfg: DictConfig, comment: str) -> str:

@@ -1,12 +1,14 @@
 """Register finished runs as versions of models: by hand, or the best seed of a retrained winner."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimii_pl import __version__
-from mimii_pl.core.config import read_config, task_class
+from mimii_pl.core.config import task_class
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import find_run, parent_run_id, read_facts
+from mimii_pl.core.stored_config import read_config
 from mimii_pl.sweep.winners import Sweep, Trial, best_runs, criterion, directory_sweep
 from mimii_pl.tracking.registry import ALIAS, Registered, add_version, promote
 
@@ -14,17 +16,27 @@ if TYPE_CHECKING:
     from mimii_pl.task import Task
 
 
-def register(*, run: str, name: str | None = None, alias: str | None = ALIAS, force: bool = False) -> list[Registered]:
+def register(
+    *,
+    run: str,
+    trust: Collection[str] = (),
+    name: str | None = None,
+    alias: str | None = ALIAS,
+    force: bool = False,
+) -> list[Registered]:
     """Register runs as versions of models, and move the alias to versions that are better than its present one.
+
+    A run is loaded and scores a clip before it is registered.
 
     Args:
         run: a run directory, `latest`, or a sweep's directory: then the best run of each machine.
+        trust: packages, besides this one, whose classes a run may name.
         name: of the model; None: the machine type, and for a classifier its target.
         alias: of the version in use; None: none.
         force: move the alias even if this version is not known to be better.
 
     Raises:
-        InputError: there is no such finished run, or it is not recorded in MLflow.
+        InputError: there is no such finished run, it cannot score, or it is not recorded in MLflow.
     """
     sweep = directory_sweep(Path(run) if Path(run).is_dir() else find_run(run))
     chosen = best_runs(sweep)
@@ -33,6 +45,7 @@ def register(*, run: str, name: str | None = None, alias: str | None = ALIAS, fo
         raise InputError(f"name={name}: the sweep has a best run for each of {names}; omit name=")
     registered = []
     for trial in chosen:
+        _require_scores(Path(trial.place), trust)
         client, version = add_version(Path(trial.place), name or trial.model_name, version_tags(sweep, trial))
         if alias:
             done = promote(client, version, alias, force)
@@ -41,6 +54,18 @@ def register(*, run: str, name: str | None = None, alias: str | None = ALIAS, fo
         _show(done, alias)
         registered.append(done)
     return registered
+
+
+def _require_scores(run_dir: Path, trust: Collection[str]) -> None:
+    """Raise InputError unless a run can be loaded, and gives a finite score to noise of every machine ID."""
+    import numpy as np
+
+    from mimii_pl.scoring.load_run import load_run
+
+    scorer = load_run(run_dir, device="cpu", trust=trust)
+    noise = np.random.default_rng(0).normal(0, 1000, (len(scorer.labels), scorer.samples)).astype(np.int16)
+    if not np.isfinite(scorer.predict_waves(noise, np.arange(len(noise)))).all():
+        raise InputError(f"{run_dir} gives scores that are not finite: it is not registered")
 
 
 def version_tags(sweep: Sweep, trial: Trial) -> dict[str, str]:
@@ -69,12 +94,12 @@ def version_tags(sweep: Sweep, trial: Trial) -> dict[str, str]:
     }
 
 
-def register_winners(sweep_dir: Path) -> list[Registered]:
+def register_winners(sweep_dir: Path, trust: Collection[str] = ()) -> list[Registered]:
     """Register the best run of each machine of a sweep, the last step of `best=`."""
     if not any(read_config(path.parent).trainer.get("logger") for path in sweep_dir.glob("*/config.yaml")):
         print("nothing is registered: the runs are not recorded in MLflow (logger=none)")
         return []
-    return register(run=str(sweep_dir))
+    return register(run=str(sweep_dir), trust=trust)
 
 
 def _show(done: Registered, alias: str | None) -> None:

@@ -1,6 +1,7 @@
 """`mimii retrain sweep=<sweep>`: train the winners of a sweep again over seeds, and register the best of each."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -8,6 +9,7 @@ from omegaconf import DictConfig
 from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
+from mimii_pl.core.stored_config import trust_classes
 from mimii_pl.sweep.experiment import as_experiment, quoted
 from mimii_pl.sweep.winners import Sweep, Trial, criterion, find_sweep, winners
 
@@ -24,7 +26,8 @@ def retraining(arguments: list[str]) -> tuple[list[str], Path]:
 
     Args:
         arguments: of the command line: `best=` names a sweep (see `find_sweep`); `machine=` and `target=` choose among
-            its winners; values, and choices of the `FREE` groups, change them.
+            its winners, `trust=` names packages whose classes they may name; values, and choices of the `FREE` groups,
+            change them.
 
     Raises:
         InputError: there is no such sweep or machine, or a choice would change the model.
@@ -32,9 +35,12 @@ def retraining(arguments: list[str]) -> tuple[list[str], Path]:
     options = dict(item.split("=", 1) for item in arguments if "=" in item and not item.startswith("-"))
     others = [item for item in arguments if item.startswith("-") or "=" not in item]
     request = {key: options.pop(key, "").strip("'\"") for key in ("best", "machine", "target")}
+    options.pop("trust", None)
     _validate(options)
     sweep = _sweep(request["best"], options)
     chosen = [(trial, sweep.config(trial)) for trial in _chosen(sweep, request)]
+    for _, cfg in chosen:  # their experiments will name the same classes
+        trust_classes(cfg, trusted_packages(arguments))
     texts = {trial.model_name: as_experiment(cfg, _comment(sweep, trial)) for trial, cfg in chosen}
     changes = [f"{key}={value}" for key, value in sorted(options.items()) if not key.startswith("hydra")]
     digest = hashlib.sha256("\n".join([*texts.values(), *changes]).encode()).hexdigest()[:8]
@@ -55,6 +61,12 @@ def retraining(arguments: list[str]) -> tuple[list[str], Path]:
     }
     flags = dict.fromkeys(["-m", *(item for item in others if item != "--multirun")])
     return [*flags, *(f"{key}={value}" for key, value in added.items())], RETRAINED_DIR / name
+
+
+def trusted_packages(arguments: Sequence[str]) -> list[str]:
+    """Return the packages that `trust=` names on the command line."""
+    texts = [item.partition("=")[2].strip("'\"") for item in arguments if item.startswith("trust=")]
+    return [name for text in texts for name in _listed(text)]
 
 
 def _validate(options: dict[str, str]) -> None:
@@ -78,13 +90,17 @@ def _sweep(place: str, options: dict[str, str]) -> Sweep:
 
 def _chosen(sweep: Sweep, request: dict[str, str]) -> list[Trial]:
     all_winners = winners(sweep)
-    wanted = {key: request[key].strip("[]").split(",") for key in ("machine", "target") if request[key]}
+    wanted = {key: _listed(request[key]) for key in ("machine", "target") if request[key]}
     chosen = [trial for trial in all_winners if all(getattr(trial, key) in names for key, names in wanted.items())]
     if not chosen:
         names = ", ".join(trial.model_name for trial in all_winners)
         asked = " ".join(f"{key}={request[key]}" for key in wanted)
         raise InputError(f"{request['best']} has winners for {names}, but none for {asked}")
     return chosen
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.strip("[]").split(",")]
 
 
 def _comment(sweep: Sweep, trial: Trial) -> str:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from omegaconf import DictConfig
 
-from mimii_pl.core.config import read_config, task_class
+from mimii_pl.core.config import task_class
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.grouping import group_by
 from mimii_pl.core.options import identity, split_options
 from mimii_pl.core.run_dir import read_facts
+from mimii_pl.core.stored_config import read_config
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

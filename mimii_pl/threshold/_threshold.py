@@ -1,8 +1,9 @@
 """The base of the rules, and the thresholds of a run: one per machine ID."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -67,6 +68,26 @@ class Thresholds:
             if len(own) >= MIN_OWN_CLIPS:
                 normal[label] = own
         return cls(normal, labels)
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any], labels: Sequence[str]) -> "Thresholds":
+        """Restore what `state_dict` returned, for a run with these machine IDs.
+
+        Raises:
+            ValueError: it is of another run, or a score or threshold is not a finite number.
+        """
+        restored = cls(**state)
+        if restored.labels != list(labels):
+            raise ValueError("its machine IDs are not those of run.json")
+        for name, scores in restored.normal.items():
+            if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all() or (np.diff(scores) < 0).any():
+                raise ValueError(f"the held-out scores of {name} are not finite numbers in ascending order")
+        for name, value in restored.thresholds.items():
+            if not isinstance(value, float) or not math.isfinite(value):
+                raise ValueError(f"the threshold of {name} is {value}")
+        if POOLED not in restored.normal or (restored.thresholds and POOLED not in restored.thresholds):
+            raise ValueError(f"it has nothing for {POOLED}, the pool of all machine IDs")
+        return restored
 
     def choose(self, rule: Threshold, labelled: Sequence[np.ndarray] = ()) -> "Thresholds":
         """Choose a threshold per machine ID.

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 def load(
-    run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = ("mimii_pl",), tracking_uri: str | None = None
+    run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = (), tracking_uri: str | None = None
 ) -> "Scorer":
-    """Load a run as a `Scorer`. Only weights and arrays are read: nothing can execute code.
+    """Load a run as a `Scorer`. Whoever wrote it, nothing of it is executed (see SECURITY.md).
 
     Args:
         run_dir: directory of a finished run, `latest`, or a registered model: `models:/fan@champion`, `models:/fan/3`.
         device: `auto` takes a GPU where there is one.
-        trust: packages whose classes the run's configuration may name; add your own package for your own detectors.
+        trust: packages, besides this one, whose classes the run's configuration may name: that of your own detectors.
         tracking_uri: store with the registered models; None: MLFLOW_TRACKING_URI, or the local default.
 
     Raises:
-        InputError: there is no such run, or its configuration names a class of a package that is not trusted.
+        InputError: there is no such run, it is damaged, or it names a class of a package that is not trusted.
     """
-    from mimii_pl.scoring.scorer import load_run
+    from mimii_pl.scoring.load_run import load_run
 
     return load_run(local_run(run_dir, tracking_uri), device=device, trust=trust)
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mimii_pl.core.config import read_config
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import SCORING_FILES, find_run, read_facts, run_fingerprint
+from mimii_pl.core.stored_config import read_config
 from mimii_pl.tracking.store import existing, without_bars
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MODEL_FILES = ("run.json", *SCORING_FILES)  # in addition to the checkpoint
 ALIAS = "champion"  # of the version in use
 SCHEME = "models:/"
+FOLDER = re.compile(r"\w[\w\- .]*")  # of a model that is fetched: no path
 URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+|latest))")
 
 
@@ -152,7 +153,10 @@ def fetch_model(uri: str, tracking_uri: str) -> Path:
     version = _version(client, uri, tracking_uri)
     source = client.get_model_version_download_uri(version.name, version.version)
     key = hashlib.sha256(source.encode()).hexdigest()[:12]  # run and content are part of the source
-    place = Path(pooch.os_cache("mimii_pl"), "models", f"{version.name}-{version.version}-{key}")
+    name = f"{version.name}-{version.version}-{key}"
+    if not FOLDER.fullmatch(name):  # the server's words
+        raise InputError(f"run={uri}: {name!r} cannot be the name of a folder: not fetched")
+    place = Path(pooch.os_cache("mimii_pl"), "models", name)
     if not (place / "run.json").is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent) as folder:

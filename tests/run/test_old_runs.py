@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 from support import old_run, world
 
 import mimii_pl
-from mimii_pl.core.config import build, compose, read_config
+from mimii_pl.core.config import build, compose
 from mimii_pl.core.run_dir import read_facts, write_facts
+from mimii_pl.core.stored_config import read_config
 from mimii_pl.report import leaderboard
 from mimii_pl.run import decide, describe_run, rescore, resumed, run
 from mimii_pl.scoring.results import read_results

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from mimii_pl.core.errors import InputError
@@ -18,6 +18,7 @@ def score_files(
     find: Callable[[], Path],
     *,
     input: str,
+    trust: Collection[str] = (),
     machine_id: str | None = None,
     output: str | None = None,
     device: str = "auto",
@@ -39,6 +40,7 @@ def score_files(
     Args:
         find: finds the run directory; called after the other options have been validated.
         input: a wav or flac file, a folder of them, or a list (see `recordings`).
+        trust: packages, besides this one, whose classes the run may name.
         machine_id: ID of all recordings; None: from the list, or from the file name.
         output: the CSV; None: `scores.csv`, for a classifier `classes.csv`, in the current folder.
         device: `auto` takes a GPU if there is one.
@@ -57,15 +59,16 @@ def score_files(
     target = Path(output or _default_output(run_dir, part, numbers))
     inputs = {"run": run_fingerprint(run_dir), "machine_id": machine_id, "working directory": os.getcwd()}
     with Shards(target, shard_size, numbers).opened(Path(input), inputs, restart=restart) as shards:
-        from mimii_pl.scoring.scorer import load_run  # imports torch: only after the list has been read
+        from mimii_pl.scoring.load_run import load_run  # imports torch: only after the list has been read
 
-        scorer = load_run(run_dir, device="cpu" if engine == "ray" else device)
+        scorer = load_run(run_dir, device="cpu" if engine == "ray" else device, trust=trust)
         predictor = Predictor(scorer, machine_id)
         if engine == "ray":
             from mimii_pl.scoring.bulk.ray import score_shards
 
             missing, columns = shards.missing(), predictor.columns
-            stream = score_shards(missing, run_dir, columns, machine_id=machine_id, device=device, workers=workers)
+            options = {"machine_id": machine_id, "trust": list(trust)}
+            stream = score_shards(missing, run_dir, columns, options, device=device, workers=workers)
         else:
             stream = predictor.stream(shards.missing(), workers)
         _score(predictor, shards, stream)

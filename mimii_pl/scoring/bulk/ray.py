@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -35,14 +35,23 @@ class ScoreRecordings:
         folder: base of relative paths; empty: the current folder of the actor.
         device: `auto` takes the GPU of the actor, if it has one.
         threads: decoding threads.
+        trust: packages, besides this one, whose classes the run may name.
     """
 
     def __init__(
-        self, run: str, *, machine_id: str | None = None, folder: str = "", device: str = "auto", threads: int = 1
+        self,
+        run: str,
+        *,
+        machine_id: str | None = None,
+        folder: str = "",
+        device: str = "auto",
+        threads: int = 1,
+        trust: Collection[str] = (),
     ) -> None:
-        from mimii_pl.scoring.scorer import load_run
+        from mimii_pl.scoring.load_run import load_run
 
-        self.predictor, self.threads = Predictor(load_run(run, device=device), machine_id, folder), threads
+        self.predictor = Predictor(load_run(run, device=device, trust=trust), machine_id, folder)
+        self.threads = threads
 
     def __call__(self, batch: Columns) -> Columns:
         if "path" not in batch:
@@ -58,8 +67,8 @@ def score_shards(
     shards: Iterable[tuple[int, Sequence[Recording]]],
     run_dir: Path,
     columns: Sequence[str],
+    options: Mapping[str, Any],
     *,
-    machine_id: str | None = None,
     device: str = "auto",
     workers: int | None = None,
 ) -> Iterator[tuple[int, list[Prediction]]]:
@@ -67,6 +76,7 @@ def score_shards(
 
     Args:
         columns: names of the values of a row.
+        options: of `ScoreRecordings`: machine_id, trust.
         workers: actors; None: one per GPU, or one per core if there is no GPU (or device=cpu).
     """
     ray = require_ray()
@@ -75,11 +85,10 @@ def score_shards(
         blocks = [ray.put(_block(number, recordings)) for number, recordings in shards]
         if not blocks:
             return
-        options = {"machine_id": machine_id, "folder": os.getcwd(), "threads": DECODERS[kind]}
         scored = ray.data.from_arrow_refs(blocks).map_batches(
             ScoreRecordings,
             fn_constructor_args=(str(run_dir.resolve()),),
-            fn_constructor_kwargs=options,
+            fn_constructor_kwargs={**options, "folder": os.getcwd(), "threads": DECODERS[kind]},
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(size=min(size, len(blocks))),
             num_cpus=1,

@@ -1,0 +1,121 @@
+"""Load a run directory as a `Scorer`. A stranger may have written it: nothing is unpickled, and no code is run."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from mimii_pl.backend import BackEnd
+from mimii_pl.core.check import check, parameters
+from mimii_pl.core.config import build
+from mimii_pl.core.errors import InputError, damaged
+from mimii_pl.core.files import read_arrays
+from mimii_pl.core.run_dir import check_digests, find_run, read_facts
+from mimii_pl.core.stored_config import read_config, trust_classes
+from mimii_pl.features import Spectral, Statistics
+from mimii_pl.model import Detector
+from mimii_pl.scoring.scorer import Scorer
+from mimii_pl.threshold import Thresholds
+
+BUILT = ("model", "features", "backend")  # what a scorer is built from
+LONGEST = 2**28  # samples of a clip: 4.6 hours at 16 kHz
+
+
+def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str] = ()) -> Scorer:
+    """Load a run directory as a `Scorer`.
+
+    Args:
+        run_dir: directory of a finished run, or `latest`.
+        device: `auto` takes a GPU if there is one.
+        trust: packages, besides this one, whose classes the run's configuration may name: that of your own detectors.
+
+    Raises:
+        InputError: there is no such run, one of its files is damaged, or it names a class that is not trusted.
+    """
+    run_dir = find_run(run_dir)
+    cfg, facts = read_config(run_dir), read_facts(run_dir)
+    classes = trust_classes(cfg, trust, BUILT)
+    with damaged(run_dir / "config.yaml"):
+        check(OmegaConf.create({place: cfg[place] for place in classes}))
+        rate, batch_size = int(cfg.dataset.sample_rate), int(cfg.dataset.batch_size)
+        if rate < 1 or batch_size < 1:
+            raise ValueError(f"dataset.sample_rate={rate}, dataset.batch_size={batch_size}: both must be positive")
+        features = build(cfg.features)
+    with damaged(run_dir / "run.json"):
+        labels, samples, checkpoint = facts["labels"], facts["samples"], run_dir / facts["checkpoint"]
+        if samples > LONGEST:
+            raise ValueError(f"samples is {samples}")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    detector = _detector(classes["model"], checkpoint)
+    _restore_statistics(features, run_dir)
+    if tuple(detector.hparams.get("in_shape", ())) not in ((), features.shape(samples)):
+        raise InputError(
+            f"{run_dir} is damaged: its detector takes {tuple(detector.hparams.in_shape)} (channels, bins, frames), "
+            f"but its features are {features.shape(samples)}"
+        )
+    scorer = Scorer(
+        detector,
+        features,
+        labels=labels,
+        classes=facts.get("classes"),
+        sample_rate=rate,
+        samples=samples,
+        channel=cfg.dataset.channel,
+        batch_size=batch_size,
+        device=device,
+    )
+    if (state := run_dir / "backend.npz").is_file():
+        with damaged(state):
+            scorer.use(_restored(cfg, state))
+            _try_backend(scorer)
+    if (path := run_dir / "thresholds.json").is_file():
+        with damaged(path):
+            scorer.thresholds = Thresholds.restore(json.loads(path.read_text(encoding="utf-8")), labels)
+    check_digests(run_dir)
+    return scorer
+
+
+def _detector(kind: type, path: Path) -> Detector:
+    """Build a detector from its checkpoint: hyperparameters and weights, and nothing else of the file, are used."""
+    with damaged(path):
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        accepted = parameters(f"{kind.__module__}.{kind.__qualname__}")
+        options = {name: value for name, value in checkpoint["hyper_parameters"].items() if name in accepted}
+        detector: Detector = kind(**options)
+        detector.load_state_dict(checkpoint["state_dict"])
+        return detector
+
+
+def _restore_statistics(features: Spectral, run_dir: Path) -> None:
+    path = run_dir / "features.npz"
+    if features.normalize not in ("train", "minmax"):
+        return
+    arrays = read_arrays(path)
+    with damaged(path):
+        features.fitted = Statistics(**{name: torch.from_numpy(arrays[name]) for name in Statistics._fields})
+        shape = (1, features.channels, features.bins, 1)
+        for part in features.fitted:
+            if not part.isfinite().all() or torch.broadcast_shapes(part.shape, shape) != shape:
+                raise ValueError(f"its statistics have shape {tuple(part.shape)}, or are not finite")
+
+
+def _restored(cfg: DictConfig, state: Path) -> BackEnd:
+    backend: Any = build(cfg.backend)
+    if backend is None:
+        raise ValueError("the configuration has no back end")
+    backend.load_state_dict(read_arrays(state))
+    return backend
+
+
+def _try_backend(scorer: Scorer) -> None:
+    """Score one clip of noise against every part of the back end, so that a part that does not fit is found now."""
+    assert scorer.backend is not None
+    noise = np.random.default_rng(0).normal(0, 1000, (1, scorer.samples)).astype(np.int16)
+    embedding = scorer.embed_waves(noise, np.zeros(1, int))
+    for number in scorer.backend.parts:
+        scorer.backend.score(embedding, np.array([number]))
