@@ -195,7 +195,8 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
     args = name, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
     try:
         if not process.needs_process(cfg, hydra):
-            return call_named_run(*args)
+            with _hint_before_training(run_dir):
+                return call_named_run(*args)
         value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args)
         print(f"{run_dir.name} {'was pruned' if math.isnan(value) else f'has finished: {value:.4g}'}", flush=True)
         return value
@@ -211,6 +212,17 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         last = reason.strip().splitlines()[-1]
         print(f"{run_dir.name} has failed and the sweep continues: {last}", file=sys.stderr, flush=True)
         return math.nan
+
+
+@contextmanager
+def _hint_before_training(run_dir: Path) -> Iterator[None]:
+    """Say how to continue after Ctrl-C, if there is nothing yet that `mimii resume` could continue."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not (run_dir / "run.json").is_file():
+            sys.exit("interrupted before training began; the same command starts again")
+        raise
 
 
 def call_named_run(name: str, *args: Any) -> float:

@@ -27,7 +27,7 @@ from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import replacing_folder, write_arrays, write_csv, write_text
 from mimii_pl.core.freeze import freeze_config
 from mimii_pl.core.options import flatten
-from mimii_pl.core.run_dir import find_run, parent_run_id, read_facts, write_digests, write_facts
+from mimii_pl.core.run_dir import find_run, is_copy, parent_run_id, read_facts, write_digests, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
 from mimii_pl.core.stored_config import packages, read_config, relocated, trust_classes
@@ -144,7 +144,7 @@ def decide(cfg: DictConfig) -> None:
         results = apply_thresholds(clips, thresholds, folder, official=facts.get("official"), level=level)
         write_text(folder / "config.yaml", OmegaConf.to_yaml(stored))
         _write_page(stored, task, load_run(folder, trust=cfg.trust), folder)
-    if "mlflow_run_id" in facts:
+    if "mlflow_run_id" in facts and not is_copy(run_dir):
         _record_again(stored, run_dir, results, {task.criterion: criterion})
     _show(stored, task, results, criterion, run_dir)
 
@@ -265,7 +265,7 @@ def _write_data_state(data: MachineSounds, run_dir: Path) -> None:
     if fitted is not None:
         write_arrays(run_dir / "features.npz", {name: part.cpu().numpy() for name, part in fitted._asdict().items()})
     write_clips(data, run_dir)
-    write_facts(run_dir, status="running", labels=data.labels, samples=data.samples)
+    write_facts(run_dir, status="running", run_dir=str(run_dir), labels=data.labels, samples=data.samples)
     if data.target:
         write_facts(run_dir, classes=data.classes)
 
@@ -326,9 +326,13 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
                 f"{item}: a resumed run keeps its choices, and its `training` values are resolved already: "
                 "change the value that is used, for example trainer.max_epochs=50"
             )
-    if read_facts(run_dir).get("status") == "finished":
-        with locked(run_dir):
+    _keep_offline(cfg)
+    with locked(run_dir):
+        if read_facts(run_dir).get("status") == "finished":
             write_facts(run_dir, status="running")
+        if is_copy(run_dir):
+            log.info("%s is a copy: it becomes a run of its own in MLflow", run_dir)
+            write_facts(run_dir, run_dir=str(run_dir.resolve()), mlflow_run_id=None)
     merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(values))
     assert isinstance(merged, DictConfig)
     return merged, run_dir
@@ -362,6 +366,12 @@ def _evaluate_again(cfg: DictConfig, run_dir: Path, sweep_dir: Path | None) -> f
     return evaluate(cfg, build_task(cfg), data, recorder, run_dir)
 
 
+def _keep_offline(cfg: DictConfig) -> None:
+    """Fetch no archives for a stored configuration, which says from where and to where: a run has its data already."""
+    if "download" in cfg.dataset:
+        cfg.dataset.download = False
+
+
 def _require_anomaly_run(run_dir: Path, facts: dict[str, Any]) -> None:
     if facts.get("status") != "finished":
         raise InputError(f"run={run_dir} is not finished: `mimii resume {run_dir}` continues it")
@@ -378,6 +388,7 @@ def _rescoring_config(cfg: DictConfig, source: Path, run_dir: Path) -> DictConfi
     trust_classes(stored, cfg.trust)
     plain: Any = OmegaConf.to_container(stored)
     again = relocated(plain, run_dir)
+    _keep_offline(again)
     again.backend, again.trainer.logger, again.seed = cfg.backend, cfg.trainer.logger, cfg.seed
     again.report, again.efficiency = cfg.report, cfg.efficiency
     if "threshold" not in again:  # stored before runs had thresholds
@@ -394,7 +405,7 @@ def _copy_training(source: Path, run_dir: Path) -> None:
             (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source / name, run_dir / name)
     kept = {name: facts[name] for name in TRAINING_FACTS if name in facts}
-    write_facts(run_dir, status="running", rescored_from=str(source), **kept)
+    write_facts(run_dir, status="running", run_dir=str(run_dir), rescored_from=str(source), **kept)
 
 
 def _record_again(cfg: DictConfig, run_dir: Path, results: list[Result], criteria: dict[str, float]) -> None:

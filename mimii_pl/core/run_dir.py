@@ -31,9 +31,19 @@ BINARY_FILES = ("features.npz", "backend.npz")  # that scoring needs, besides th
 SCORING_FILES = ("config.yaml", *BINARY_FILES, "thresholds.json")  # all that it needs, besides the checkpoint
 
 
-def write_facts(run_dir: Path, **facts: Any) -> None:
-    """Add facts to run.json."""
-    write_text(run_dir / "run.json", json.dumps({**read_facts(run_dir), **facts}, indent=2))
+def write_facts(run_dir: Path, /, **facts: Any) -> None:
+    """Add facts to run.json; None removes one."""
+    known = {name: fact for name, fact in {**read_facts(run_dir), **facts}.items() if fact is not None}
+    write_text(run_dir / "run.json", json.dumps(known, indent=2))
+
+
+def is_copy(run_dir: Path) -> bool:
+    """Return whether a run directory was copied from one that still exists, which MLflow's run belongs to."""
+    facts = read_facts(run_dir)
+    source = Path(facts.get("run_dir", run_dir))
+    if "mlflow_run_id" not in facts or source.resolve() == run_dir.resolve() or not (source / "run.json").is_file():
+        return False
+    return read_facts(source).get("mlflow_run_id") == facts["mlflow_run_id"]
 
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
@@ -87,7 +97,8 @@ VALID: dict[str, Callable[[Any], bool]] = {  # facts that others depend on -> wh
     "labels": _list_of(_is_label),
     "classes": _list_of(_is_text),
     "samples": lambda value: _is_count(value) and value > 0,
-    **dict.fromkeys(("checkpoint", "mlflow_run_id", "rescored_from", "held_out", "reason", "device"), _is_text),
+    **dict.fromkeys(("checkpoint", "run_dir", "rescored_from"), _is_text),
+    **dict.fromkeys(("mlflow_run_id", "held_out", "reason", "device"), _is_text),
     **dict.fromkeys(("objective", "pseudo_auc", "balanced_accuracy", "validation_loss"), _is_number),
     **dict.fromkeys(("false_alarms", "found"), _list_of(_is_count, fewest=2)),
     "digests": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
