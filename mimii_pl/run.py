@@ -327,7 +327,7 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
                 "change the value that is used, for example trainer.max_epochs=50"
             )
     _keep_offline(cfg)
-    with locked(run_dir):
+    with _written_by_us(run_dir):
         if read_facts(run_dir).get("status") == "finished":
             write_facts(run_dir, status="running")
         if is_copy(run_dir):

@@ -116,7 +116,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     ...     read_arrays(Path(folder, "a.npz"))
     {'mean': array([0., 0.])}
     """
-    with damaged(path), np.load(path, allow_pickle=False) as arrays:
+    with damaged(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 

@@ -109,14 +109,14 @@ def require_plain(plain: dict[str, Any], whose: str = "") -> None:
         key, name = _dotted(path), str(path[-1])
         if name == "_target_" and isinstance(value, str) and _role(path[:-1]):
             continue
-        if name.startswith("_"):
+        if any(str(part).startswith("_") for part in path):
             raise InputError(
                 f"{whose}{key}={value}: not loaded: a class may be named by _target_ alone, with plain values, in "
                 f"{', '.join(PLACES)}"
             )
         if isinstance(value, str) and "${" in value:
             raise InputError(f"{whose}{key}={value}: not loaded: an interpolation is no plain value")
-        if not isinstance(value, str | int | float | None):
+        if not isinstance(value, str | int | float | dict | list | None):
             raise InputError(f"{whose}{key}={value}: not loaded: a {type(value).__name__} is no plain value")
 
 
@@ -211,8 +211,8 @@ def _nodes(plain: dict[str, Any]) -> Iterator[tuple[Place, dict]]:
 
 
 def _leaves(value: Any, path: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """Yield path and value of everything that is neither a mapping nor a list."""
-    if isinstance(value, dict | list):
+    """Yield path and value of everything that is neither a mapping nor a list, unless it is an empty one."""
+    if isinstance(value, dict | list) and value:
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _leaves(item, (*path, name))
     else:

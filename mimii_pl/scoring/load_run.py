@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.backend import BackEnd
+from mimii_pl.backend._backend import ALL_IDS
 from mimii_pl.core.check import check, parameters
 from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError, damaged
@@ -49,14 +50,16 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
         labels, samples, checkpoint = facts["labels"], facts["samples"], run_dir / facts["checkpoint"]
         if samples > LONGEST:
             raise ValueError(f"samples is {samples}")
+    with damaged(run_dir / "config.yaml"):
+        shape = features.shape(samples)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     detector = _detector(classes["model"], checkpoint)
     _restore_statistics(features, run_dir)
-    if tuple(detector.hparams.get("in_shape", ())) not in ((), features.shape(samples)):
+    if tuple(detector.hparams.get("in_shape", ())) not in ((), shape):
         raise InputError(
             f"{run_dir} is damaged: its detector takes {tuple(detector.hparams.in_shape)} (channels, bins, frames), "
-            f"but its features are {features.shape(samples)}"
+            f"but its features are {shape}"
         )
     scorer = Scorer(
         detector,
@@ -71,7 +74,7 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
     )
     if (state := run_dir / "backend.npz").is_file():
         with damaged(state):
-            scorer.use(_restored(cfg, state))
+            scorer.use(_restored(cfg, state, len(labels)))
             _try_backend(scorer)
     if (path := run_dir / "thresholds.json").is_file():
         with damaged(path):
@@ -104,11 +107,13 @@ def _restore_statistics(features: Spectral, run_dir: Path) -> None:
                 raise ValueError(f"its statistics have shape {tuple(part.shape)}, or are not finite")
 
 
-def _restored(cfg: DictConfig, state: Path) -> BackEnd:
+def _restored(cfg: DictConfig, state: Path, n_ids: int) -> BackEnd:
     backend: Any = build(cfg.backend)
     if backend is None:
         raise ValueError("the configuration has no back end")
     backend.load_state_dict(read_arrays(state))
+    if missing := {ALL_IDS, *range(n_ids if backend.per_id else 0)} - backend.parts.keys():
+        raise ValueError(f"it has no part for machine ID number {min(missing)}")
     return backend
 
 

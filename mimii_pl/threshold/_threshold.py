@@ -85,7 +85,7 @@ class Thresholds:
         for name, value in restored.thresholds.items():
             if not isinstance(value, float) or not math.isfinite(value):
                 raise ValueError(f"the threshold of {name} is {value}")
-        if POOLED not in restored.normal or (restored.thresholds and POOLED not in restored.thresholds):
+        if POOLED not in restored.normal or POOLED not in restored.thresholds:
             raise ValueError(f"it has nothing for {POOLED}, the pool of all machine IDs")
         return restored
 

@@ -5,9 +5,10 @@ import os
 import pytest
 from omegaconf import OmegaConf
 
-from mimii_pl.core.config import TASKS, compose
+from mimii_pl.core.config import compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import write_facts
+from mimii_pl.core.stored_config import TASKS
 from mimii_pl.sweep.winners import best_runs, directory_sweep, find_sweep, winners
 
 
