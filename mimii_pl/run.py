@@ -4,7 +4,6 @@
 thresholds on.
 """
 
-import json
 import logging
 import math
 import shutil
@@ -23,7 +22,7 @@ from mimii_pl import __version__
 from mimii_pl.core.callbacks import Stopwatch
 from mimii_pl.core.checkpoints import AtomicCheckpoints, last_checkpoint
 from mimii_pl.core.config import build, build_data, task_class
-from mimii_pl.core.errors import InputError, damaged
+from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import replacing_folder, write_arrays, write_csv, write_text
 from mimii_pl.core.freeze import freeze_config
 from mimii_pl.core.options import flatten
@@ -424,5 +423,4 @@ def _stored_thresholds(run_dir: Path, facts: dict[str, Any]) -> Thresholds:
         raise InputError(f"run={run_dir} is a classifier (task=classification): it has no thresholds to choose")
     if facts.get("status") != "finished" or not path.is_file():
         raise InputError(f"run={run_dir} has no {path.name}: it is not finished, or of a version without thresholds")
-    with damaged(path):
-        return Thresholds.restore(json.loads(path.read_text(encoding="utf-8")), facts["labels"])
+    return Thresholds.read(path, facts["labels"])

@@ -23,8 +23,9 @@ def full_disk_says(message: str) -> Iterator[None]:
     """Turn the error of a full disk or an exhausted quota into an InputError with this message."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, InputError) as error:  # an InputError may be what became of an OSError
+        cause = error.__cause__ if isinstance(error, InputError) else error
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(message) from None
         raise
 

@@ -139,3 +139,16 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write the named columns of rows as csv; a column that a row lacks stays empty."""
     write_csv(path, columns, ([row.get(name, "") for name in columns] for row in rows))
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read the rows of a csv that we wrote.
+
+    Raises:
+        InputError: it is missing, damaged, or lacks one of the columns.
+    """
+    with damaged(path), path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = csv.DictReader(file, strict=True)
+        if set(columns) - set(rows.fieldnames or ()):
+            raise ValueError(f"expected the columns {', '.join(columns)}, found {rows.fieldnames}")
+        return list(rows)

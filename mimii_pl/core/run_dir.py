@@ -115,7 +115,8 @@ def _require_inside(run_dir: Path, name: str) -> None:
 def parent_run_id(sweep_dir: Path) -> str | None:
     """Read the MLflow ID of a sweep's parent run; None if the sweep has none."""
     path = sweep_dir / "sweep.json"
-    return json.loads(path.read_text()).get("mlflow_run_id") if path.is_file() else None
+    with damaged(path):
+        return json.loads(path.read_text()).get("mlflow_run_id") if path.is_file() else None
 
 
 def write_digests(run_dir: Path) -> None:

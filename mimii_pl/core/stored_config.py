@@ -19,7 +19,7 @@ OWN = "mimii_pl"
 SCANNER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Place = tuple[Any, ...]
 SIZE_LIMIT = 2**20  # bytes of config.yaml; a real one has about 5,000
-SECTIONS = ("choices", "machine", "dataset", "protocol", "features", "model", "trainer")  # of every configuration
+SECTIONS = ("choices", "machine", "dataset", "protocol", "features", "model", "task", "trainer")  # of every run
 PLACES = {  # where a configuration names a class -> base of what may be named there; `*`: any key, or number in a list
     "dataset": "mimii_pl.dataset.MachineSounds",
     "protocol": "mimii_pl.protocol.Protocol",
@@ -87,14 +87,12 @@ def read_config(run_dir: Path) -> DictConfig:
         if any(isinstance(token, yaml.AliasToken | yaml.TagToken) for token in yaml.scan(text, SCANNER)):
             raise ValueError("it has aliases or tags")
         plain: Any = OmegaConf.to_container(OmegaConf.create(text))
-        if missing := [name for name in SECTIONS if not isinstance(plain[name], dict)]:
-            raise ValueError(f"it has no section {missing[0]}")
-        if not isinstance(plain["machine"]["name"], str):
-            raise ValueError("machine.name is not a text")
+        if not isinstance(plain, dict):
+            raise ValueError("it is not a mapping")
     require_plain(plain, f"{path}: ")
     for _, node in _nodes(plain):
         node["_target_"] = MOVED.get(node["_target_"], node["_target_"])
-    if "task" not in plain:
+    if "task" not in plain and isinstance(plain.get("choices"), dict):
         plain["task"] = {"_target_": TASKS.get(plain["choices"].setdefault("task", "anomaly"), "")}
     return relocated(plain, run_dir.resolve())
 
@@ -148,9 +146,11 @@ def trust_classes(cfg: DictConfig, trust: Collection[str] = (), places: Collecti
         The classes by place.
 
     Raises:
-        InputError: a class of a package that is not trusted, or one that is not for its place.
+        InputError: a section is missing, or a class is not of a trusted package, or not for its place.
     """
     plain: Any = OmegaConf.to_container(cfg)
+    with damaged(Path(plain.get("run_dir") or "", "config.yaml")):
+        _require_sections(plain)
     if not places:
         _require_inside(plain["trainer"], Path(plain["run_dir"]))
     nodes = [(path, node) for path, node in _nodes(plain) if not places or _dotted(path) in places]
@@ -179,6 +179,14 @@ def _resolved(path: Place, name: str, trust: Collection[str]) -> type:
     if not issubclass(found, getattr(import_module(home), parent)):
         raise InputError(f"{refused}: this place takes a {parent}")
     return found
+
+
+def _require_sections(plain: dict[str, Any]) -> None:
+    for name in SECTIONS:
+        if not isinstance(plain.get(name), dict):
+            raise ValueError(f"it has no section {name}")
+    if not isinstance(plain["machine"].get("name"), str):
+        raise ValueError("machine.name is not a text")
 
 
 def _require_inside(trainer: Any, run_dir: Path) -> None:
@@ -212,7 +220,7 @@ def _nodes(plain: dict[str, Any]) -> Iterator[tuple[Place, dict]]:
 
 def _leaves(value: Any, path: Place = ()) -> Iterator[tuple[Place, Any]]:
     """Yield path and value of everything that is neither a mapping nor a list, unless it is an empty one."""
-    if isinstance(value, dict | list) and value:
+    if isinstance(value, dict | list) and (value or not path):
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _leaves(item, (*path, name))
     else:

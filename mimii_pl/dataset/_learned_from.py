@@ -1,12 +1,10 @@
 """The clips that a run learned from, `clips.csv`: a run that continues on others would mix two data sets."""
 
-import csv
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mimii_pl.core.errors import damaged
-from mimii_pl.core.files import write_csv
+from mimii_pl.core.files import read_rows, write_csv
 
 if TYPE_CHECKING:
     from mimii_pl.dataset._datamodule import MachineSounds
@@ -30,8 +28,7 @@ def clip_changes(data: "MachineSounds", run_dir: Path) -> str:
     path = run_dir / CLIPS_FILE
     if not path.is_file():
         return ""
-    with damaged(path), path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        before = [(row["split"], row["file"], row["digest"]) for row in csv.DictReader(file)]
+    before = [(row["split"], row["file"], row["digest"]) for row in read_rows(path, COLUMNS)]
     now = _clips(data)
     gone, new = _without(before, now), _without(now, before)
     parts = [(text, clips) for text, clips in (("changed or gone", gone), ("new or changed", new)) if clips]

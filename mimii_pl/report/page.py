@@ -1,14 +1,13 @@
 """The page of a run: `report.html`, a self-contained file made from the files of the run directory."""
 
-import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mimii_pl.core.bars import with_bar
-from mimii_pl.core.files import write_text
+from mimii_pl.core.errors import damaged
+from mimii_pl.core.files import read_rows, write_text
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.cost import COST_NOTE, cost_rows
 from mimii_pl.report.embedding import maps
@@ -55,7 +54,7 @@ def write_report(
     scored = read_scores(run_dir / "scores.csv")
     results = read_results(run_dir / "results.csv")
     config, kept = run_dir / "config.yaml", run_dir / "thresholds.json"
-    thresholds = Thresholds(**json.loads(kept.read_text())) if kept.is_file() else None
+    thresholds = Thresholds.read(kept) if kept.is_file() else None
     embedding_maps = maps(run_dir / "embeddings.npz", scored)
     machines = []
     for key in with_bar(sorted({clip[:2] for clip in scored}), "drawing the report"):
@@ -151,8 +150,7 @@ def _identified(path: Path) -> dict | None:
     """Read the confusion matrix of an ID classifier on held-out normal clips: names, counts [true][predicted]."""
     if not path.is_file():
         return None
-    with path.open(newline="", encoding="utf-8") as file:
-        pairs = [(row["machine_id"], row["taken_for"]) for row in csv.DictReader(file)]
+    pairs = [(row["machine_id"], row["taken_for"]) for row in read_rows(path, ("machine_id", "taken_for"))]
     names = sorted({name for pair in pairs for name in pair})
     counts = [[pairs.count((true, predicted)) for predicted in names] for true in names]
     correct = sum(true == predicted for true, predicted in pairs)
@@ -163,8 +161,8 @@ def training_curves(path: Path) -> list[Image]:
     """Draw one figure per quantity (`loss` of `train/loss` and `val/loss`)."""
     curves: dict[str, dict[str, list]] = {}
     if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
+        with damaged(path):
+            for row in read_rows(path, ("epoch", "metric", "value")):
                 quantity = curves.setdefault(row["metric"].rpartition("/")[2], {})
                 quantity.setdefault(row["metric"], []).append((int(row["epoch"]), float(row["value"])))
     return [training_curve(quantity, lines) for quantity, lines in curves.items()]

@@ -1,12 +1,10 @@
 """Decisions on scored test clips, and the files that follow from them: challenge, results per machine ID."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mimii_pl.core.files import write_text
 from mimii_pl.core.run_dir import write_facts
 from mimii_pl.scoring.challenge import write_challenge
 from mimii_pl.scoring.results import Result, write_results
@@ -42,7 +40,7 @@ def apply_thresholds(
     numbers = np.array([thresholds.number(f"{clip.machine}/{clip.id}") for clip in clips], dtype=int)
     decisions = thresholds.decide(np.array([clip.score for clip in clips]), numbers)
     clips = [clip._replace(decision=int(decision)) for clip, decision in zip(clips, decisions, strict=True)]
-    write_text(run_dir / "thresholds.json", json.dumps(thresholds.state_dict()))
+    thresholds.write(run_dir / "thresholds.json")
     write_scores(run_dir / "scores.csv", clips)
     if official:
         write_challenge(run_dir / "challenge", clips, official)

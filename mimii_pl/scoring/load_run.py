@@ -1,6 +1,5 @@
 """Load a run directory as a `Scorer`. A stranger may have written it: nothing is unpickled, and no code is run."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -77,8 +76,7 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
             scorer.use(_restored(cfg, state, len(labels)))
             _try_backend(scorer)
     if (path := run_dir / "thresholds.json").is_file():
-        with damaged(path):
-            scorer.thresholds = Thresholds.restore(json.loads(path.read_text(encoding="utf-8")), labels)
+        scorer.thresholds = Thresholds.read(path, labels)
     check_digests(run_dir)
     return scorer
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import write_csv
 from mimii_pl.scoring.class_metrics import of_classes, overall
 from mimii_pl.scoring.results import Result
@@ -76,8 +76,8 @@ def read_predictions(path: Path) -> Predictions:
     """
     if not path.is_file():
         raise InputError(f"{path} is missing: only a finished run of task=classification has it")
-    with path.open(newline="", encoding="utf-8") as file:
-        heads, *rows = csv.reader(file)
+    with damaged(path), path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        heads, *rows = csv.reader(file, strict=True)
     classes = [head.removeprefix("p(")[:-1] for head in heads[len(FIRST) :]]
     return _parsed(path, classes, rows)
 

@@ -1,6 +1,5 @@
 """Results of a run, one number per machine ID and metric: computed from scores, kept in `results.csv`."""
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mimii_pl.core.files import write_csv
+from mimii_pl.core.errors import damaged
+from mimii_pl.core.files import read_rows, write_csv
 from mimii_pl.scoring.metrics import (
     SUMMARIES,
     Kind,
@@ -150,8 +150,6 @@ def write_results(path: Path | str, results: Iterable[Result]) -> None:
 
 def read_results(path: Path | str) -> list[Result]:
     """Read the file of `write_results`; values are exactly those written."""
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if set(Result._fields) - set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: expected the columns {', '.join(Result._fields)}, found {rows.fieldnames}")
+    with damaged(Path(path)):
+        rows = read_rows(Path(path), Result._fields)
         return [Result(row["machine"], row["id"], row["metric"], float(row["value"])) for row in rows]

@@ -1,13 +1,12 @@
 """Scores of the test clips, `scores.csv`: one row per clip with its label, score and decision."""
 
-import csv
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import write_csv
+from mimii_pl.core.files import read_rows, write_csv
 from mimii_pl.scoring.metrics import Kind
 from mimii_pl.scoring.results import Result, per_machine_id
 
@@ -38,16 +37,15 @@ def read_scores(path: Path) -> list[ClipScore]:
     if not path.is_file():
         raise InputError(f"{path} is missing: only a run that has scored its test clips has it")
     clips = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for line, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                machine, id_, domain, name = (row[column] for column in ClipScore._fields[:4])
-                label, score, decision = int(row["label"]), float(row["score"]), int(row.get("decision") or -1)
-                clips.append(ClipScore(machine, id_, domain, name, label, score, decision))
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(f"{path}, line {line}: {error!r}; expected {', '.join(ClipScore._fields)}") from error
-            if math.isnan(clips[-1].score) or clips[-1].label not in (0, 1, -1):
-                raise InputError(f"{path}, line {line}: the label is not 0, 1 or -1, or the score is NaN")
+    for line, row in enumerate(read_rows(path, ClipScore._fields[:6]), start=2):
+        try:
+            machine, id_, domain, name = (row[column] for column in ClipScore._fields[:4])
+            label, score, decision = int(row["label"]), float(row["score"]), int(row.get("decision") or -1)
+            clips.append(ClipScore(machine, id_, domain, name, label, score, decision))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}, line {line}: {error!r}; expected {', '.join(ClipScore._fields)}") from error
+        if math.isnan(clips[-1].score) or clips[-1].label not in (0, 1, -1):
+            raise InputError(f"{path}, line {line}: the label is not 0, 1 or -1, or the score is NaN")
     return clips
 
 

@@ -1,11 +1,16 @@
 """The base of the rules, and the thresholds of a run: one per machine ID."""
 
+import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+
+from mimii_pl.core.errors import damaged
+from mimii_pl.core.files import write_text
 
 _T = TypeVar("_T")
 log = logging.getLogger(__name__)
@@ -70,14 +75,26 @@ class Thresholds:
         return cls(normal, labels)
 
     @classmethod
-    def restore(cls, state: Mapping[str, Any], labels: Sequence[str]) -> "Thresholds":
-        """Restore what `state_dict` returned, for a run with these machine IDs.
+    def read(cls, path: Path, labels: Sequence[str] | None = None) -> "Thresholds":
+        """Read the file that `write` wrote.
+
+        Args:
+            labels: machine IDs of the run; None: those of the file.
 
         Raises:
-            ValueError: it is of another run, or a score or threshold is not a finite number.
+            InputError: it is missing, damaged or of another run, or a score or threshold is not a finite number.
         """
+        with damaged(path):
+            return cls._restored(json.loads(path.read_text(encoding="utf-8")), labels)
+
+    def write(self, path: Path) -> None:
+        """Write thresholds and scores as JSON."""
+        write_text(path, json.dumps(self.state_dict()))
+
+    @classmethod
+    def _restored(cls, state: Mapping[str, Any], labels: Sequence[str] | None) -> "Thresholds":
         restored = cls(**state)
-        if restored.labels != list(labels):
+        if labels is not None and restored.labels != list(labels):
             raise ValueError("its machine IDs are not those of run.json")
         for name, scores in restored.normal.items():
             if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all() or (np.diff(scores) < 0).any():

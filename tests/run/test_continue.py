@@ -1,6 +1,5 @@
 """Runs that are continued, copied, moved, or written by two processes: nothing is lost and nothing is mixed."""
 
-import json
 import os
 import shutil
 import signal
@@ -217,7 +216,7 @@ def test_a_killed_decide_leaves_all_as_it_was_or_all_new(folder, tmp_path):
         process = warm_context().Process(target=_decide_and_die, args=(run_dir, rules[round_ % 2], fatal))
         process.start()
         process.join()
-        state = Thresholds.restore(json.loads((run_dir / "thresholds.json").read_text()), read_facts(run_dir)["labels"])
+        state = Thresholds.read(run_dir / "thresholds.json", read_facts(run_dir)["labels"])
         clips = read_scores(run_dir / "scores.csv")
         ids = np.array([state.number(f"{clip.machine}/{clip.id}") for clip in clips])
         decisions = state.decide(np.array([clip.score for clip in clips]), ids)

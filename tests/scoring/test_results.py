@@ -93,5 +93,5 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 def test_another_csv_is_refused(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("id,AUC\n00,0.5\n")
-    with pytest.raises(ValueError, match=r"results\.csv: expected the columns machine, id, metric, value"):
+    with pytest.raises(ValueError, match=r"results\.csv is damaged: expected the columns machine, id, metric, value"):
         read_results(path)

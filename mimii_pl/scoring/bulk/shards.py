@@ -65,7 +65,8 @@ class Shards:
         except Timeout:
             raise InputError(f"{self.output}: another process is scoring into it. Choose another output=") from None
         try:
-            self._open(source, inputs, restart)
+            with full_disk_says(_full(self.folder)):
+                self._open(source, inputs, restart)
             yield self
         finally:
             if not self._manifest():
@@ -157,7 +158,13 @@ class Shards:
 
     def _manifest(self) -> dict:
         path = self.folder / "scoring.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            return dict(json.loads(path.read_text()))
+        except (ValueError, TypeError):  # damaged: its shards may be of anything
+            log.warning("%s is damaged: every recording is scored again", path)
+            return {}
 
     def _clear(self) -> None:
         (self.folder / "scoring.json").unlink(missing_ok=True)  # first: without it, shards are ignored
