@@ -1,9 +1,10 @@
 """The run directory: everything a finished run needs to score new recordings, in formats that cannot execute code.
 
 config.yaml       resolved configuration
-run.json          status, machine IDs, clip length, best checkpoint, costs
+run.json          status, machine IDs, clip length, best checkpoint, costs, digests of the binary files
+clips.csv         clips that the run learned from, with digests of their samples
 run.log           messages of the run, with times
-checkpoints/      best.ckpt, last.ckpt
+checkpoints/      best.ckpt, last.ckpt, and the last one but one
 features.npz      statistics of the training set, where the features use them
 backend.npz       fitted back end, where there is one
 embeddings.npz    embeddings of all clips, where the detector has one

@@ -81,7 +81,7 @@ def test_every_page_is_in_the_navigation():
 def test_the_site_is_built_without_a_warning(tmp_path):
     pytest.importorskip("zensical")
     shutil.copytree(DOCS, tmp_path / "docs")  # the build leaves files beside its configuration
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "mkdocs.yml"):
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "mkdocs.yml"):
         shutil.copy(ROOT / name, tmp_path)
     config = (tmp_path / "mkdocs.yml").read_text()
     (tmp_path / "mkdocs.yml").write_text(config.replace("paths: [.]", f"paths: [{ROOT}]"))
