@@ -114,8 +114,19 @@ def require_plain(plain: dict[str, Any], whose: str = "") -> None:
             )
         if isinstance(value, str) and "${" in value:
             raise InputError(f"{whose}{key}={value}: not loaded: an interpolation is no plain value")
+        if isinstance(value, str) and not _is_writable(value):
+            raise InputError(f"{whose}{key}={value!a}: not loaded: no text")
         if not isinstance(value, str | int | float | dict | list | None):
             raise InputError(f"{whose}{key}={value}: not loaded: a {type(value).__name__} is no plain value")
+
+
+def _is_writable(text: str) -> bool:
+    """Return whether a text can be written: as UTF-8, where bytes of file names may be any."""
+    try:
+        text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def relocated(plain: dict[str, Any], run_dir: Path) -> DictConfig:
@@ -157,6 +168,26 @@ def trust_classes(cfg: DictConfig, trust: Collection[str] = (), places: Collecti
     return {_dotted(path): _resolved(path, node["_target_"], {OWN, *trust}) for path, node in nodes}
 
 
+def require_trusted(cfg: DictConfig, trust: Collection[str] = ()) -> None:
+    """Raise InputError if a stored configuration names a package that is not trusted, even where it is not built."""
+    plain: Any = OmegaConf.to_container(cfg)
+    for path, node in _nodes(plain):
+        _require_trusted(path, node["_target_"], {OWN, *trust})
+
+
+def _require_trusted(path: Place, name: str, trust: Collection[str]) -> None:
+    if not _is_listed(name) and name.split(".")[0] not in trust:
+        raise InputError(
+            f"{_dotted(path)}._target_={name}: not loaded: its package is not trusted; if you trust it: "
+            "trust=[<package>]"
+        )
+
+
+def _is_listed(name: str) -> bool:
+    module, _, attribute = name.rpartition(".")
+    return attribute in LIBRARIES.get(module, ())
+
+
 def packages(cfg: DictConfig) -> set[str]:
     """Return the packages whose classes a configuration names."""
     plain: Any = OmegaConf.to_container(cfg)
@@ -166,9 +197,8 @@ def packages(cfg: DictConfig) -> set[str]:
 def _resolved(path: Place, name: str, trust: Collection[str]) -> type:
     module, _, attribute = name.rpartition(".")
     refused = f"{_dotted(path)}._target_={name}: not loaded"
-    listed = attribute in LIBRARIES.get(module, ())
-    if not listed and module.split(".")[0] not in trust:
-        raise InputError(f"{refused}: its package is not trusted; if you trust it: trust=[<package>]")
+    _require_trusted(path, name, trust)
+    listed = _is_listed(name)
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -15,7 +15,7 @@ from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import read_arrays
 from mimii_pl.core.run_dir import check_digests, find_run, read_facts
-from mimii_pl.core.stored_config import read_config, trust_classes
+from mimii_pl.core.stored_config import read_config, require_trusted, trust_classes
 from mimii_pl.features import Spectral, Statistics
 from mimii_pl.model import Detector
 from mimii_pl.scoring.scorer import Scorer
@@ -38,6 +38,7 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
     """
     run_dir = find_run(run_dir)
     cfg, facts = read_config(run_dir), read_facts(run_dir)
+    require_trusted(cfg, trust)
     classes = trust_classes(cfg, trust, BUILT)
     with damaged(run_dir / "config.yaml"):
         check(OmegaConf.create({place: cfg[place] for place in classes}))
