@@ -29,7 +29,8 @@ from mimii_pl.core.options import flatten
 from mimii_pl.core.run_dir import find_run, is_copy, parent_run_id, read_facts, write_digests, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
-from mimii_pl.core.stored_config import packages, read_config, relocated, trust_classes
+from mimii_pl.core.stored_config import read_config, relocated
+from mimii_pl.core.trusted_classes import packages, trust_classes
 from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.dataset._learned_from import clip_changes, write_clips

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, open_dict
 
 from mimii_pl.core import hydra_hooks  # noqa: F401  (registers `machine=`, `search_name` and our sweeper with Hydra)
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.stored_config import trust_classes
+from mimii_pl.core.trusted_classes import trust_classes
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # in a wheel, or in a checkout

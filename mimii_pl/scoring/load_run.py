@@ -15,7 +15,8 @@ from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import read_arrays
 from mimii_pl.core.run_dir import check_digests, find_run, read_facts
-from mimii_pl.core.stored_config import read_config, require_trusted, trust_classes
+from mimii_pl.core.stored_config import read_config
+from mimii_pl.core.trusted_classes import require_trusted, trust_classes
 from mimii_pl.features import Spectral, Statistics
 from mimii_pl.model import Detector
 from mimii_pl.scoring.scorer import Scorer

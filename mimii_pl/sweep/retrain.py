@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
-from mimii_pl.core.stored_config import trust_classes
+from mimii_pl.core.trusted_classes import trust_classes
 from mimii_pl.sweep.experiment import as_experiment, quoted
 from mimii_pl.sweep.winners import Sweep, Trial, criterion, find_sweep, winners
 

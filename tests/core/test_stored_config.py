@@ -11,7 +11,8 @@ import mimii_pl
 from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.freeze import freeze_config
-from mimii_pl.core.stored_config import PLACES, read_config, trust_classes
+from mimii_pl.core.stored_config import read_config
+from mimii_pl.core.trusted_classes import PLACES, trust_classes
 from mimii_pl.run import decide, rescore, resumed
 from mimii_pl.sweep.register import register
 
@@ -183,6 +184,7 @@ def test_every_command_refuses_before_anything_is_built(run_dir):
     for command in commands:
         with pytest.raises(InputError, match=r"protocol._target_=logging.FileHandler: not loaded"):
             command()
+    change(run_dir, "protocol", {"_target_": "mimii_pl.protocol.official.Official"})
     change(run_dir, "model._target_", "numpy.testing.runstring")
     for command in (lambda: mimii_pl.load(run_dir), lambda: register(run=str(run_dir))):
         with pytest.raises(InputError, match=r"model._target_=numpy.testing.runstring: not loaded"):
