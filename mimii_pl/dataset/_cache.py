@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mimii_pl.core.errors import InputError, full_disk_says
+from mimii_pl.core.foreign import file_cell
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset import _audio
 
@@ -121,7 +122,7 @@ def _write(
         with open(partial / "waves.int16", "wb") as file:
             for row, wave in enumerate(_decoded(paths, sample_rate, channel, samples, description)):
                 if isinstance(wave, _audio.UnreadableClip):
-                    skipped.append((str(paths[row]), str(wave)))
+                    skipped.append((file_cell(paths[row]), str(wave)))
                 else:
                     rows.append(row)
                     file.write(_audio.fit_length(wave, samples).tobytes())

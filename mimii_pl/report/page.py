@@ -151,7 +151,7 @@ def _identified(path: Path) -> dict | None:
     """Read the confusion matrix of an ID classifier on held-out normal clips: names, counts [true][predicted]."""
     if not path.is_file():
         return None
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         pairs = [(row["machine_id"], row["taken_for"]) for row in csv.DictReader(file)]
     names = sorted({name for pair in pairs for name in pair})
     counts = [[pairs.count((true, predicted)) for predicted in names] for true in names]

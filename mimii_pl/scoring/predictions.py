@@ -76,7 +76,7 @@ def read_predictions(path: Path) -> Predictions:
     """
     if not path.is_file():
         raise InputError(f"{path} is missing: only a finished run of task=classification has it")
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         heads, *rows = csv.reader(file)
     classes = [head.removeprefix("p(")[:-1] for head in heads[len(FIRST) :]]
     return _parsed(path, classes, rows)

@@ -38,7 +38,7 @@ def read_scores(path: Path) -> list[ClipScore]:
     if not path.is_file():
         raise InputError(f"{path} is missing: only a run that has scored its test clips has it")
     clips = []
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         for line, row in enumerate(csv.DictReader(file), start=2):
             try:
                 machine, id_, domain, name = (row[column] for column in ClipScore._fields[:4])
