@@ -100,7 +100,7 @@ def _line_fault(line: str, any_bytes: bool) -> str:
     return "" if any_bytes or is_utf8(line) else "not UTF-8: save the file as UTF-8"
 
 
-def table_rows(path: Path, delimiters: str = ",;\t", *, any_bytes: bool = True) -> Iterator[tuple[int, list[str]]]:
+def read_rows(path: Path, delimiters: str = ",;\t", *, any_bytes: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, cells) of the rows of a csv, its header first; empty lines are left out.
 
     The delimiter is that of these which the first line has most often, or that of a first line `sep=;`.

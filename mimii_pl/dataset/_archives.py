@@ -13,11 +13,11 @@ from typing import NamedTuple
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
 from mimii_pl.core.foreign import printable
-from mimii_pl.dataset._audio import SUFFIXES as AUDIO
+from mimii_pl.dataset._audio import SUFFIXES
 
 LIMIT = 128 * 2**30  # bytes that one archive may unpack to; the largest published one is about 12 GiB
 COPY_BYTES = 1 << 20  # bytes copied or read at a time
-SUFFIXES = {*AUDIO, ".csv", ".txt", ".json", ".pdf", ".md"}  # kinds of files that are unpacked
+KEPT_SUFFIXES = {*SUFFIXES, ".csv", ".txt", ".json", ".pdf", ".md"}  # kinds of files that are unpacked
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 ENCRYPTED = 1  # bit of the flags of a member
 MAX_NAME = 240  # bytes; file systems allow 255
@@ -58,7 +58,7 @@ def unpack(root: Path, archive: Archive, path: Path, *, limit: int = LIMIT) -> i
 
     Files are put in their places when all are unpacked and checked, and the note is written last: an interrupted or
     failed unpacking leaves nothing behind and is repeated. Folders above the machine type's folder in the archive are
-    dropped, and so are files of other kinds than `SUFFIXES`, with a warning.
+    dropped, and so are files of other kinds than `KEPT_SUFFIXES`, with a warning.
 
     Raises:
         InputError: damaged, encrypted or packed by an unknown method; a path outside the folder, a link, a name that
@@ -137,7 +137,7 @@ def _members(
         wanted = archive.machine in place.parts[:-1] and not any(part in JUNK for part in place.parts)
         if wanted and not info.is_dir() and not fault:
             place = PurePosixPath(*place.parts[place.parts.index(archive.machine) :])
-            if place.suffix.lower() in SUFFIXES:
+            if place.suffix.lower() in KEPT_SUFFIXES:
                 name = str(place).casefold()  # one file, where case does not matter
                 fault = "is in it twice" if name in seen else _fault(info, place)
                 seen.add(name)

@@ -20,7 +20,7 @@ EXTENDED = 0xFFFFFFFF  # size of a chunk of RF64 that is in its ds64 chunk
 
 
 class Layout(NamedTuple):
-    """How the chunks of a container are laid out; numbers are bytes.
+    """Layout of the chunks of a container; numbers are bytes.
 
     Attributes:
         size: type of a size.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.foreign import printable, table_rows
+from mimii_pl.core.foreign import printable, read_rows
 from mimii_pl.dataset._clip import Clip, Split
 
 FOLDERS: dict[str, Split] = {  # folder of a machine type -> split
@@ -64,7 +64,7 @@ def read_list(path: Path) -> dict[str, dict[str, Facts]]:
     """
     facts: dict[str, dict[str, Facts]] = {}
     machine = ""
-    for line, row in table_rows(path, ",", any_bytes=False):
+    for line, row in read_rows(path, ",", any_bytes=False):
         if len(row) == 1 and row[0]:
             machine = row[0].strip()
         elif len(row) >= 2 and machine and (match := _match(Path(row[1]).stem)) and match.get("condition"):
@@ -82,7 +82,7 @@ def read_table(path: Path, machine: str, tells: str) -> dict[str, dict[str, Fact
     """
     words = {"condition": ("normal", "anomaly"), "domain": ("source", "target")}[tells]
     facts: dict[str, Facts] = {}
-    for line, row in table_rows(path, ",", any_bytes=False):
+    for line, row in read_rows(path, ",", any_bytes=False):
         if len(row) != 2 or row[1] not in ("0", "1"):
             raise InputError(f"{path}, line {line}: expected rows of a file name and 0 or 1")
         facts[Path(row[0]).stem] = {tells: words[int(row[1])], "attributes": {}}
@@ -121,7 +121,7 @@ def attributes_of(folder: Path) -> dict[str, dict[str, str]]:
     """
     attributes = {}
     for path in sorted(folder.glob("attributes_*.csv")):
-        rows = table_rows(path, ",", any_bytes=False)
+        rows = read_rows(path, ",", any_bytes=False)
         next(rows, None)
         for _, row in rows:
             cells = [cell.strip() for cell in row[1:] if not cell.endswith(".wav")]

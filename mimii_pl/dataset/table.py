@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.foreign import is_utf8, printable, table_rows
+from mimii_pl.core.foreign import is_utf8, printable, read_rows
 from mimii_pl.dataset._audio import SUFFIXES
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds
@@ -59,7 +59,7 @@ class Table(MachineSounds):
     def discover(self) -> list[Clip]:
         if not self.table.is_file():
             raise InputError(f"{self.table.resolve()} is missing: set dataset.root=<a CSV with a header>")
-        rows = table_rows(self.table)
+        rows = read_rows(self.table)
         _, header = next(rows, (0, []))
         clips = list(self._clips(rows, header, self._find_columns(header)))
         if not clips:

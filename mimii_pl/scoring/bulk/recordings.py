@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.foreign import file_cell, printable, table_rows, text_lines, write_rows
+from mimii_pl.core.foreign import file_cell, printable, read_rows, text_lines, write_rows
 from mimii_pl.dataset._files import audio_files
 
 LISTS, TABLES = {".txt", ".lst", ".list"}, {".csv", ".tsv"}
@@ -94,7 +94,7 @@ def _lines(source: Path) -> Iterator[tuple[int, Recording]]:
 
 
 def _table(source: Path) -> Iterator[tuple[int, Recording]]:
-    rows = table_rows(source)
+    rows = read_rows(source)
     _, header = next(rows, (0, []))
     names = [name.strip().lower() for name in header]
     path = next((names.index(name) for name in PATH if name in names), None)
