@@ -8,12 +8,14 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mimii_pl.core.errors import InputError, damaged
+from mimii_pl.core.foreign import write_rows
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 WAY_OUT = "Free some space, or allow writing there, and start the same command again"
@@ -130,9 +132,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     'file,score\\na.wav,0.5\\n'
     """
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(header)
-    table.writerows(rows)
+    write_rows(text, chain([header], rows))
     write_text(path, text.getvalue())
 
 
@@ -141,7 +141,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence
     write_csv(path, columns, ([row.get(name, "") for name in columns] for row in rows))
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def stored_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Read the rows of a csv that we wrote.
 
     Raises:

@@ -1,6 +1,7 @@
 """Unpack downloaded archives safely, and verify later that every unpacked byte is still there."""
 
 import json
+import logging
 import os
 import shutil
 import stat
@@ -11,10 +12,17 @@ from typing import NamedTuple
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
+from mimii_pl.core.foreign import printable
+from mimii_pl.dataset._audio import SUFFIXES
 
 LIMIT = 128 * 2**30  # bytes that one archive may unpack to; the largest published one is about 12 GiB
 COPY_BYTES = 1 << 20  # bytes copied or read at a time
+KEPT_SUFFIXES = {*SUFFIXES, ".csv", ".txt", ".json", ".pdf", ".md"}  # kinds of files that are unpacked
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+ENCRYPTED = 1  # bit of the flags of a member
+MAX_NAME = 240  # bytes; file systems allow 255
 JUNK = ("__MACOSX", ".DS_Store")  # left by macOS in archives
+log = logging.getLogger(__name__)
 
 
 class Archive(NamedTuple):
@@ -48,23 +56,35 @@ def is_unpacked(root: Path, archive: Archive) -> bool:
 def unpack(root: Path, archive: Archive, path: Path, *, limit: int = LIMIT) -> int:
     """Unpack a zip below `root/archive.folder` and return the number of files.
 
-    Each file is written atomically and the note last, so an interrupted unpacking is repeated. Folders above the
-    machine type's folder in the archive are dropped.
+    Files are put in their places when all are unpacked and checked, and the note is written last: an interrupted or
+    failed unpacking leaves nothing behind and is repeated. Folders above the machine type's folder in the archive are
+    dropped, and so are files of other kinds than `KEPT_SUFFIXES`, with a warning.
 
     Raises:
-        InputError: damaged zip, path outside the folder, link, more than `limit` bytes, full disk, or another layout.
+        InputError: damaged, encrypted or packed by an unknown method; a path outside the folder, a link, a name that
+            cannot be a file's or is there twice; more than `limit` bytes, full disk, or another layout.
     """
     from rich.progress import track
 
+    stage = root / "archives" / f"{archive.name}.unpacking"
     try:
         with zipfile.ZipFile(path) as file:
             members = _members(file, archive, path, limit)
-            target = root / archive.folder
             check_space(root, sum(info.file_size for info, _ in members), f"to unpack {archive.name}")
+            shutil.rmtree(stage, ignore_errors=True)  # of a process that was killed
             for info, place in track(members, f"unpacking {archive.name}"):
-                _write(file, info, target / place)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                _write(file, info, stage / place)
+        for _, place in members:
+            (root / archive.folder / place).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(stage / place, root / archive.folder / place)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be unpacked in {root.resolve()}: {error.strerror or error}") from None
+    except Exception as error:  # zipfile and its decoders raise of many kinds
         raise InputError(f"{path} is damaged ({error}): delete it and it is downloaded again") from None
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
     files = {str(PurePosixPath(archive.folder) / place): [info.file_size, info.CRC] for info, place in members}
     write_text(note_of(root, archive), json.dumps({"record": archive.record, "files": files}))
     return len(members)
@@ -108,32 +128,61 @@ def _members(
     file: zipfile.ZipFile, archive: Archive, path: Path, limit: int
 ) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
     """List the files of the archive with their places; all are checked before the first is written."""
-    members, total = [], 0
+    members: list[tuple[zipfile.ZipInfo, PurePosixPath]] = []
+    total, others, seen = 0, [], set()
     for info in file.infolist():
         place = PurePosixPath(info.filename.replace("\\", "/"))
-        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
-            raise InputError(f"{path} is not unpacked: {info.filename!r} would be written outside its folder")
-        if stat.S_ISLNK(info.external_attr >> 16):
-            raise InputError(f"{path} is not unpacked: {info.filename!r} is a link")
+        fault = _escape(info, place)
         total += info.file_size
-        if info.is_dir() or any(part in JUNK for part in place.parts):
-            continue
-        if archive.machine in place.parts:
-            members.append((info, PurePosixPath(*place.parts[place.parts.index(archive.machine) :])))
+        wanted = archive.machine in place.parts[:-1] and not any(part in JUNK for part in place.parts)
+        if wanted and not info.is_dir() and not fault:
+            place = PurePosixPath(*place.parts[place.parts.index(archive.machine) :])
+            if place.suffix.lower() in KEPT_SUFFIXES:
+                name = str(place).casefold()  # one file, where case does not matter
+                fault = "is in it twice" if name in seen else _fault(info, place)
+                seen.add(name)
+                members.append((info, place))
+            else:
+                others.append(str(place))
+        if fault:
+            raise InputError(f"{path} is not unpacked: {printable(info.filename[:100])!r} {fault}")
     if total > limit:
         raise InputError(f"{path} is not unpacked: its contents would take {total / 2**30:.1f} GiB")
     if not members:
-        tops = ", ".join(sorted({name.split("/")[0] for name in file.namelist()})[:5]) or "nothing"
+        tops = ", ".join(sorted({printable(name.split("/")[0])[:100] for name in file.namelist()})[:5]) or "nothing"
         raise InputError(f"{path} has an unknown layout: expected a folder {archive.machine}/ in it, found {tops}")
+    folders = {str(parent).casefold() for _, place in members for parent in place.parents}
+    if both := folders & seen:
+        raise InputError(f"{path} is not unpacked: {min(both)!r} is both a file and a folder")
+    if others:
+        log.warning("%s: %d files of other kinds are left out, for example %s", path, len(others), printable(others[0]))
     return members
+
+
+def _escape(info: zipfile.ZipInfo, place: PurePosixPath) -> str:
+    """Say how a member would leave its folder; empty if it would not."""
+    if place.is_absolute() or ".." in place.parts or any(":" in part for part in place.parts[:1]):
+        return "would be written outside its folder"
+    return "is a link" if stat.S_ISLNK(info.external_attr >> 16) else ""
+
+
+def _fault(info: zipfile.ZipInfo, place: PurePosixPath) -> str:
+    """Say why a member cannot be unpacked; empty if it can."""
+    if printable(place.name) != place.name or any(len(part.encode()) > MAX_NAME for part in place.parts):
+        return f"is not a file name: control characters, or more than {MAX_NAME} bytes"
+    if info.flag_bits & ENCRYPTED:
+        return "is encrypted"
+    if info.compress_type not in METHODS:
+        return f"is packed by method {info.compress_type}, which is unknown: pack it by deflate"
+    return ""
 
 
 def _write(file: zipfile.ZipFile, info: zipfile.ZipInfo, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(place.name + ".partial")
-    with file.open(info) as source, open(partial, "wb") as target:
+    with file.open(info) as source, open(place, "wb") as target:
         shutil.copyfileobj(source, target, COPY_BYTES)
-    os.replace(partial, place)
+    if place.stat().st_size != info.file_size:
+        raise zipfile.BadZipFile(f"wrong size of {info.filename!r}")
 
 
 def _crc(path: Path) -> int:

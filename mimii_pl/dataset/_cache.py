@@ -7,22 +7,25 @@ same clips; the operating system releases it if its holder is killed.
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low, multimode
 from typing import Any
 
 import numpy as np
 
 from mimii_pl.core.errors import InputError, full_disk_says
 from mimii_pl.core.files import write_text
+from mimii_pl.core.foreign import file_cell
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset import _audio
 
+log = logging.getLogger(__name__)
 VERSION = 2  # increase it when the same files would be decoded to other samples
 DECODE_AHEAD = 64  # clips decoded ahead of the writer; bounds the memory
 
@@ -76,7 +79,7 @@ def build_cache(
     """Open the cache of these files; decode them first if it does not exist yet.
 
     Args:
-        seconds: length of every clip; None: the most common length among them.
+        seconds: length of every clip; None: the most common length among them, of several the one in the middle.
         description: text of the progress bar.
 
     Raises:
@@ -86,26 +89,42 @@ def build_cache(
 
     key = _key(paths, sample_rate=sample_rate, seconds=seconds, channel=channel)
     folder = cache_dir / key
+    if (cache := _opened(folder)) is not None:
+        return cache
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    full = _no_space(cache_dir, "the disk filled up while decoding")
+    with FileLock(cache_dir / f"{key}.lock"), full_disk_says(full):
+        if (cache := _opened(folder)) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            _write(folder, paths, sample_rate, seconds, channel, description)
+            cache = _opened(folder)
+    assert cache is not None
+    return cache
+
+
+def _opened(folder: Path) -> WaveCache | None:
+    """Open a cache; None if there is none, or a damaged one."""
     if not folder.is_dir():
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        full = _no_space(cache_dir, "the disk filled up while decoding")
-        with FileLock(cache_dir / f"{key}.lock"), full_disk_says(full):
-            if not folder.is_dir():
-                _write(folder, paths, sample_rate, seconds, channel, description)
-    meta = json.loads((folder / "meta.json").read_text())
-    waves = np.memmap(folder / "waves.int16", np.int16, "r", shape=(len(meta["rows"]), meta["samples"]))
-    return WaveCache(waves, meta["rows"], meta["digests"], [tuple(item) for item in meta["skipped"]], folder)
+        return None
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        waves = np.memmap(folder / "waves.int16", np.int16, "r", shape=(len(meta["rows"]), meta["samples"]))
+        return WaveCache(waves, meta["rows"], meta["digests"], [tuple(item) for item in meta["skipped"]], folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("the audio cache %s is damaged (%s): the recordings are decoded again", folder, error)
+        return None
 
 
 def _key(paths: Sequence[Path], **options: Any) -> str:
     digest = hashlib.sha256(json.dumps([VERSION, options], sort_keys=True).encode())
     for path in paths:
+        name = os.fsencode(os.path.realpath(path))  # any bytes, and links that lead to themselves
         try:
             stat = path.stat()
         except OSError:  # deleted since it was discovered: reported as skipped
-            digest.update(f"{path.resolve()}\0\n".encode())
+            digest.update(name + b"\0\n")
         else:
-            digest.update(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            digest.update(name + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:24]
 
 
@@ -116,13 +135,13 @@ def _write(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        samples = round((seconds or _common_duration(paths)) * sample_rate)
+        samples = max(1, round((seconds or _common_duration(paths)) * sample_rate))
         _check_space(folder.parent, len(paths) * samples * 2)
         rows, digests, skipped = [], [], []
         with open(partial / "waves.int16", "wb") as file:
-            for row, wave in enumerate(_decoded(paths, sample_rate, channel, description)):
+            for row, wave in enumerate(_decoded(paths, sample_rate, channel, samples, description)):
                 if isinstance(wave, _audio.UnreadableClip):
-                    skipped.append((str(paths[row]), str(wave)))
+                    skipped.append((file_cell(paths[row]), str(wave)))
                 else:
                     clip = _audio.fit_length(wave, samples).tobytes()
                     rows.append(row)
@@ -140,14 +159,14 @@ def _write(
 
 
 def _decoded(
-    paths: Sequence[Path], sample_rate: int, channel: int | str, description: str
+    paths: Sequence[Path], sample_rate: int, channel: int | str, samples: int, description: str
 ) -> Iterator[np.ndarray | _audio.UnreadableClip]:
     """Decode clips in order, or give the reason why one cannot be used; libsndfile runs outside Python's lock."""
     from rich.progress import track
 
     def decode(path: Path) -> np.ndarray | _audio.UnreadableClip:
         try:
-            return _audio.read(path, sample_rate=sample_rate, channel=channel)
+            return _audio.read(path, sample_rate=sample_rate, channel=channel, samples=samples)
         except _audio.UnreadableClip as reason:
             return reason
 
@@ -156,10 +175,10 @@ def _decoded(
 
 def _common_duration(paths: Sequence[Path]) -> float:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        lengths = Counter(length for length in pool.map(_audio.duration, paths) if length)
+        lengths = [length for length in pool.map(_audio.duration, paths) if length]
     if not lengths:
         raise InputError(f"none of {len(paths)} files is readable as audio; the first: {paths[0]}")
-    return lengths.most_common(1)[0][0]
+    return median_low(multimode(lengths))
 
 
 def _check_space(cache_dir: Path, needed: int) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.foreign import name_fault, printable
 from mimii_pl.dataset._clip import Clip
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,18 @@ def clip_class(clip: Clip, target: str) -> str:
     if target == "machine_id":
         return clip.label
     return str(getattr(clip, target) if target in FIELDS else clip.attributes.get(target, ""))
+
+
+def check_names(clips: Iterable[Clip], target: str | None = None) -> None:
+    """Raise InputError for a machine type, machine ID, domain or class that cannot be a cell of our tables."""
+    for clip in clips:
+        names = {"machine type": clip.machine, "machine ID": clip.machine_id, "domain": clip.domain}
+        if target:
+            names[target] = clip_class(clip, target)
+        for kind, name in names.items():
+            reason = "it is a path" if kind == "machine type" and "/" in name else name_fault(name)
+            if reason:
+                raise InputError(f"{clip.path}: its {kind} is {printable(name)!r}: {reason}. Choose another name")
 
 
 def class_names(clips: Iterable[Clip], target: str) -> list[str]:

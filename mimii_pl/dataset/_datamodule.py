@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.foreign import printable
 from mimii_pl.dataset import _cache
 from mimii_pl.dataset._audio import to_float
 from mimii_pl.dataset._batches import ClipBatches
-from mimii_pl.dataset._classes import class_shares, inverse_shares, labelled, numbered
+from mimii_pl.dataset._classes import check_names, class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
 from mimii_pl.dataset._sampler import TrainSampler
 from mimii_pl.dataset._statistics import per_clip, unnormalized_specs
@@ -45,7 +46,7 @@ class MachineSounds(pl.LightningDataModule):
         channel: index of the microphone from 0, or `mean`.
         batch_size: clips (or crops of clips) per step.
         cache_dir: folder of the decoded audio.
-        strict: True: the first unusable recording ends the run; False: it is skipped, counted and reported.
+        strict: True: the first unusable recording or folder ends the run; False: it is skipped and reported.
         num_workers: processes that gather batches; keep 0 unless a GPU waits for them.
         seed: of the order of training batches.
     """
@@ -88,6 +89,12 @@ class MachineSounds(pl.LightningDataModule):
         """
         raise NotImplementedError
 
+    def skip_folder(self, folder: str, reason: str) -> None:
+        """Name a folder that is left out; with `strict`, raise InputError."""
+        if self.strict:
+            raise InputError(f"{folder}: {reason} (set dataset.strict=false to skip it)")
+        log.warning("skipped %s: %s", printable(folder), reason)
+
     # --- clips and splits --------------------------------------------------------------------------------------------
     def setup(self, stage: str | None = None) -> None:
         """Open the audio cache and number the machine IDs and classes of the training clips.
@@ -100,6 +107,7 @@ class MachineSounds(pl.LightningDataModule):
         if self.clips:
             return
         clips = restrict(self.discover(), self.machine, self.root)
+        check_names(clips, self.target)
         clips = self.protocol(labelled(clips, self.target) if self.target else clips)
         cache = self._open(clips)
         self.waves, self.digests, self.skipped = cache.waves, cache.digests, cache.skipped

@@ -1,12 +1,12 @@
 """File names of DCASE task 2, and the label lists that add what the names omit."""
 
-import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.foreign import printable, read_rows
 from mimii_pl.dataset._clip import Clip, Split
 
 FOLDERS: dict[str, Split] = {  # folder of a machine type -> split
@@ -64,15 +64,14 @@ def read_list(path: Path) -> dict[str, dict[str, Facts]]:
     """
     facts: dict[str, dict[str, Facts]] = {}
     machine = ""
-    for line, row in enumerate(csv.reader(path.read_text("utf-8").splitlines()), start=1):
+    for line, row in read_rows(path, ",", any_bytes=False):
         if len(row) == 1 and row[0]:
             machine = row[0].strip()
         elif len(row) >= 2 and machine and (match := _match(Path(row[1]).stem)) and match.get("condition"):
             facts.setdefault(machine, {})[Path(row[0]).stem] = _facts(match)
-        elif row:
-            raise InputError(
-                f"{path}, line {line}: {','.join(row)!r} is neither a machine type nor a file name with its label"
-            )
+        else:
+            text = printable(",".join(row)[:200])
+            raise InputError(f"{path}, line {line}: {text!r} is neither a machine type nor a file name with its label")
     return facts
 
 
@@ -82,10 +81,12 @@ def read_table(path: Path, machine: str, tells: str) -> dict[str, dict[str, Fact
     Attributes that another list gives for these clips are dropped, since it confuses them.
     """
     words = {"condition": ("normal", "anomaly"), "domain": ("source", "target")}[tells]
-    rows = [row for row in csv.reader(path.read_text("utf-8").splitlines()) if row]
-    if any(len(row) != 2 or row[1] not in ("0", "1") for row in rows):
-        raise InputError(f"{path}: expected rows of a file name and 0 or 1")
-    return {machine: {Path(name).stem: {tells: words[int(value)], "attributes": {}} for name, value in rows}}
+    facts: dict[str, Facts] = {}
+    for line, row in read_rows(path, ",", any_bytes=False):
+        if len(row) != 2 or row[1] not in ("0", "1"):
+            raise InputError(f"{path}, line {line}: expected rows of a file name and 0 or 1")
+        facts[Path(row[0]).stem] = {tells: words[int(row[1])], "attributes": {}}
+    return {machine: facts}
 
 
 def _facts(match: Mapping[str, str | Any]) -> Facts:
@@ -120,12 +121,10 @@ def attributes_of(folder: Path) -> dict[str, dict[str, str]]:
     """
     attributes = {}
     for path in sorted(folder.glob("attributes_*.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.reader(file)
-            next(rows, None)
-            for row in rows:
-                if row:
-                    cells = [cell.strip() for cell in row[1:] if not cell.endswith(".wav")]
-                    pairs = zip(cells[::2], cells[1::2], strict=False)
-                    attributes[Path(row[0]).name.removesuffix(".wav")] = {name: value for name, value in pairs if name}
+        rows = read_rows(path, ",", any_bytes=False)
+        next(rows, None)
+        for _, row in rows:
+            cells = [cell.strip() for cell in row[1:] if not cell.endswith(".wav")]
+            pairs = zip(cells[::2], cells[1::2], strict=False)
+            attributes[Path(row[0]).name.removesuffix(".wav")] = {name: value for name, value in pairs if name}
     return attributes

@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mimii_pl.core.files import read_rows, write_csv
+from mimii_pl.core.files import stored_rows, write_csv
+from mimii_pl.core.foreign import file_cell
 
 if TYPE_CHECKING:
     from mimii_pl.dataset._datamodule import MachineSounds
@@ -28,7 +29,7 @@ def clip_changes(data: "MachineSounds", run_dir: Path) -> str:
     path = run_dir / CLIPS_FILE
     if not path.is_file():
         return ""
-    before = [(row["split"], row["file"], row["digest"]) for row in read_rows(path, COLUMNS)]
+    before = [(row["split"], row["file"], row["digest"]) for row in stored_rows(path, COLUMNS)]
     now = _clips(data)
     gone, new = _without(before, now), _without(now, before)
     parts = [(text, clips) for text, clips in (("changed or gone", gone), ("new or changed", new)) if clips]
@@ -36,7 +37,9 @@ def clip_changes(data: "MachineSounds", run_dir: Path) -> str:
 
 
 def _clips(data: "MachineSounds") -> list[tuple[str, str, str]]:
-    return [(split, str(data.clips[row].path), data.digests[row]) for split in LEARNED for row in data.rows(split)]
+    return [
+        (split, file_cell(data.clips[row].path), data.digests[row]) for split in LEARNED for row in data.rows(split)
+    ]
 
 
 def _without(clips: list[tuple[str, str, str]], others: list[tuple[str, str, str]]) -> list[str]:

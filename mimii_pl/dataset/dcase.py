@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._archives import Archive
-from mimii_pl.dataset._audio import SUFFIXES
 from mimii_pl.dataset._clip import Clip, no_machine
 from mimii_pl.dataset._dcase_names import FOLDERS, Facts, attributes_of, parse_path, read_list, read_table
 from mimii_pl.dataset._downloadable import Downloadable
+from mimii_pl.dataset._files import entries, is_audio
 
 log = logging.getLogger(__name__)
 FILES_NAMED = 10  # unknown file names in the log
@@ -76,7 +76,7 @@ class DCASE(Downloadable):
                 continue
             attributes = attributes_of(folder)
             parsed = []
-            for path in _recordings(folder):
+            for path in self._recordings(folder):
                 clip = parse_path(path, labels.get(folder.name, {}).get(path.stem), attributes, self.spelling)
                 if clip:
                     parsed.append(clip)
@@ -107,9 +107,17 @@ class DCASE(Downloadable):
         """Iterate over the folders of machine types, which are named after them."""
         for top in self.tops():
             if top.is_dir():
-                for folder in sorted(top.iterdir()):
-                    if any((folder / split).is_dir() for split in FOLDERS):
-                        yield folder
+                for name, is_folder in entries(str(top), self.skip_folder):
+                    inner = entries(str(top / name), self.skip_folder) if is_folder else []
+                    if any(split in FOLDERS and is_split for split, is_split in inner):
+                        yield top / name
+
+    def _recordings(self, folder: Path) -> Iterator[Path]:
+        for split in FOLDERS:
+            if (folder / split).is_dir():
+                for name, is_folder in entries(str(folder / split), self.skip_folder):
+                    if is_audio(name) and not is_folder:
+                        yield folder / split / name
 
     def tops(self) -> list[Path]:
         """List the folders that may contain machine types."""
@@ -164,12 +172,6 @@ class DCASE(Downloadable):
         part = self.root / archive.folder
         tops = [part, part / "raw", *([self.root] if archive.folder == "dev_data" else [])]
         return any((top / archive.machine / name).is_dir() for top in tops for name in FOLDERS if split in name)
-
-
-def _recordings(folder: Path) -> Iterator[Path]:
-    for split in FOLDERS:
-        if (folder / split).is_dir():
-            yield from sorted(path for path in (folder / split).iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def _compare(folder: Path, clips: Sequence[Clip], labels: Mapping[str, Mapping[str, Facts]]) -> None:

@@ -1,21 +1,19 @@
 """A folder of your own recordings: the shortest path from wavs to scores."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.dataset._audio import SUFFIXES
 from mimii_pl.dataset._clip import Clip, Condition
 from mimii_pl.dataset._datamodule import MachineSounds
+from mimii_pl.dataset._files import audio_files
 from mimii_pl.dataset._spellings import CONDITIONS, SPLITS
 
 CONDITION_FOLDERS = {word: condition for word, condition in CONDITIONS.items() if word.isalpha() and condition}
 
 
 class Folder(MachineSounds):
-    """Every wav and flac below `root`; folder names give the labels.
+    """Every wav and flac below `root`, hidden files excepted; folder names give the labels.
 
     A folder named `normal` (ok, good, healthy) contains normal recordings, one named `anomaly` (abnormal, faulty, bad,
     ng) anomalous ones; recordings in neither are normal. The other folders name the machine ID, `pump3/normal/x.wav` or
@@ -37,7 +35,7 @@ class Folder(MachineSounds):
     def discover(self) -> list[Clip]:
         if not self.root.is_dir():
             raise InputError(f"{self.root.resolve()} is not a folder: set dataset.root=<folder of recordings>")
-        clips = [self._clip(path) for path in sorted(_recordings(self.root))]
+        clips = [self._clip(Path(path)) for path in audio_files(str(self.root), self.skip_folder)]
         if not clips:
             raise InputError(f"no wav or flac file in {self.root.resolve()}: set dataset.root=<folder of recordings>")
         if all(clip.condition == "anomaly" for clip in clips):
@@ -59,10 +57,3 @@ class Folder(MachineSounds):
             condition=self.conditions[conditions[-1].lower()] if conditions else "normal",
             split=SPLITS[splits[-1].lower()] if splits else "",
         )
-
-
-def _recordings(root: Path) -> Iterator[Path]:
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
-                yield Path(folder, name)

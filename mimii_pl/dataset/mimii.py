@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._archives import Archive
-from mimii_pl.dataset._audio import SUFFIXES
 from mimii_pl.dataset._clip import Clip, Condition, baseline_split
 from mimii_pl.dataset._downloadable import Downloadable
+from mimii_pl.dataset._files import matching_files
 
 FOLDER_CONDITIONS: dict[str, Condition] = {"normal": "normal", "abnormal": "anomaly"}
 
@@ -56,8 +56,7 @@ class MIMII(Downloadable):
         return baseline_split(clips)
 
     def _files(self, pattern: str) -> list[Path]:
-        return [
-            path
-            for path in self.root.glob(pattern)
-            if path.parent.name in FOLDER_CONDITIONS and path.suffix.lower() in SUFFIXES
-        ]
+        if not self.root.is_dir():
+            return []
+        paths = map(Path, matching_files(str(self.root), pattern, self.skip_folder))
+        return [path for path in paths if path.parent.name in FOLDER_CONDITIONS]

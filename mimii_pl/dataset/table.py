@@ -1,12 +1,14 @@
 """Recordings listed in a CSV, one per line: path, label, split and any attributes."""
 
-import csv
 import logging
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.foreign import is_utf8, printable, read_rows
 from mimii_pl.dataset._audio import SUFFIXES
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds
@@ -57,26 +59,25 @@ class Table(MachineSounds):
     def discover(self) -> list[Clip]:
         if not self.table.is_file():
             raise InputError(f"{self.table.resolve()} is missing: set dataset.root=<a CSV with a header>")
-        with self.table.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            rows = csv.DictReader([header, *file], delimiter=max(",;\t", key=header.count))
-            clips = list(self._clips(rows, self._find_columns(rows.fieldnames or ())))
+        rows = read_rows(self.table)
+        _, header = next(rows, (0, []))
+        clips = list(self._clips(rows, header, self._find_columns(header)))
         if not clips:
             raise InputError(f"{self.table} lists no recordings: add one line for each below the header")
         kept: list[Clip] = []
         missing: list[Clip] = []
         for clip in clips:
-            if clip.path.is_file():
+            if os.path.lexists(clip.path):  # what is no file, the decoder names
                 kept.append(clip)
             else:
                 missing.append(clip)
         if not kept:
             raise InputError(
-                f"none of the {len(clips)} files in {self.table} exists; the first: {clips[0].path}. "
-                "Set dataset.sounds=<the folder that relative paths start from>"
+                f"none of the {len(clips)} files in {self.table} exists; the first: {printable(clips[0].path)}. "
+                "Set dataset.sounds=<the folder that relative paths start from>, and save the table as UTF-8"
             )
         for clip in missing[:MISSING_NAMED]:
-            log.warning("%s: listed in %s but missing", clip.path, self.table)
+            log.warning("%s: listed in %s but missing", printable(clip.path), self.table)
         if missing:
             log.warning("%d of %d files in %s are missing: skipped", len(missing), len(clips), self.table)
             if self.strict:
@@ -102,13 +103,17 @@ class Table(MachineSounds):
             )
         return columns
 
-    def _clips(self, rows: csv.DictReader, columns: dict[str, str]) -> Iterator[Clip]:
-        others = [name for name in rows.fieldnames or () if name not in columns.values()]
+    def _clips(
+        self, rows: Iterable[tuple[int, list[str]]], header: Sequence[str], columns: dict[str, str]
+    ) -> Iterator[Clip]:
+        self._check_text(header, 1)
+        others = [name for name in header if name not in columns.values()]
         only_machine = "machine" if self.machine == "all" else self.machine  # its name if no column gives one
         seen: dict[Path, int] = {}
-        for row in rows:
-            line = rows.line_num
-            cells = {field: (row[column] or "").strip() for field, column in columns.items()}
+        for line, values in rows:
+            row = dict(zip(header, chain(values, repeat("")), strict=False))
+            self._check_text((cell for name, cell in row.items() if name != columns["path"]), line)
+            cells = {field: row[column].strip() for field, column in columns.items()}
             if not cells["path"]:
                 raise InputError(f"{self.table}, line {line}: the file path is empty")
             condition = self._look_up(CONDITIONS, "condition", cells.get("condition", "normal"), line)
@@ -130,6 +135,14 @@ class Table(MachineSounds):
                 attributes,
             )
 
+    def _check_text(self, cells: Iterable[str], line: int) -> None:
+        """Raise InputError for text that is not UTF-8; only paths may be of any bytes."""
+        for cell in cells:
+            if not is_utf8(cell):
+                raise InputError(
+                    f"{self.table}, line {line}: {printable(cell)!r} is not UTF-8: save the table as UTF-8"
+                )
+
     def _look_up(self, spellings: dict[str, _Value], field: str, text: str, line: int) -> _Value:
         if text.lower() not in spellings:
             known = ", ".join(spelling for spelling in spellings if spelling)
@@ -141,4 +154,4 @@ class Table(MachineSounds):
         if path.suffix.lower() in SUFFIXES:
             return path
         candidates = [path.with_name(path.name + suffix) for suffix in sorted(SUFFIXES, reverse=True)]
-        return next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
+        return next((candidate for candidate in candidates if os.path.isfile(candidate)), candidates[0])

@@ -26,7 +26,7 @@ def maps(path: Path, clips: Sequence[ClipScore]) -> dict[tuple[str, str], Image]
     if len(rows) < MIN_MAP_CLIPS:
         return {}
     places = _places(kept["embedding"][rows])
-    label = {clip.file: clip.label for clip in clips}
+    label = {str(Path(clip.file)): clip.label for clip in clips}
     test, machine, name = kept["split"][rows] == "test", kept["machine"][rows], kept["machine_id"][rows]
     known = np.array([label.get(file, -1) for file in kept["path"][rows]])
     images = {}

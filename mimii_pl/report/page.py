@@ -7,7 +7,7 @@ import numpy as np
 
 from mimii_pl.core.bars import with_bar
 from mimii_pl.core.errors import damaged
-from mimii_pl.core.files import read_rows, write_text
+from mimii_pl.core.files import stored_rows, write_text
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.cost import COST_NOTE, cost_rows
 from mimii_pl.report.embedding import maps
@@ -150,7 +150,7 @@ def _identified(path: Path) -> dict | None:
     """Read the confusion matrix of an ID classifier on held-out normal clips: names, counts [true][predicted]."""
     if not path.is_file():
         return None
-    pairs = [(row["machine_id"], row["taken_for"]) for row in read_rows(path, ("machine_id", "taken_for"))]
+    pairs = [(row["machine_id"], row["taken_for"]) for row in stored_rows(path, ("machine_id", "taken_for"))]
     names = sorted({name for pair in pairs for name in pair})
     counts = [[pairs.count((true, predicted)) for predicted in names] for true in names]
     correct = sum(true == predicted for true, predicted in pairs)
@@ -162,7 +162,7 @@ def training_curves(path: Path) -> list[Image]:
     curves: dict[str, dict[str, list]] = {}
     if path.is_file():
         with damaged(path):
-            for row in read_rows(path, ("epoch", "metric", "value")):
+            for row in stored_rows(path, ("epoch", "metric", "value")):
                 quantity = curves.setdefault(row["metric"].rpartition("/")[2], {})
                 quantity.setdefault(row["metric"], []).append((int(row["epoch"]), float(row["value"])))
     return [training_curve(quantity, lines) for quantity, lines in curves.items()]

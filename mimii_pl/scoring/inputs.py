@@ -19,7 +19,7 @@ def file_clip(path: Path, sample_rate: int, samples: int, channel: int | str) ->
         InputError: the file cannot be read.
     """
     try:
-        wave = _audio.read(path, sample_rate=sample_rate, channel=channel)
+        wave = _audio.read(path, sample_rate=sample_rate, channel=channel, samples=samples)
     except _audio.UnreadableClip as reason:
         raise InputError(f"{path}: {reason}") from None
     return _audio.fit_length(wave, samples)
@@ -29,12 +29,14 @@ def waveform_clip(wave: np.ndarray, rate: int, sample_rate: int, samples: int) -
     """Convert a waveform [T], float with full scale 1 or int16, to a clip, int16 [samples]; rates in Hz.
 
     Raises:
-        InputError: the waveform is empty or not finite.
+        InputError: the waveform is empty or not finite, or its rate is not 1 to 400 kHz.
     """
+    if rate not in _audio.RATES:
+        raise InputError(f"rate={rate}: waveforms of 1,000 to 400,000 Hz can be resampled, of a whole number of Hz")
     if not wave.size or not np.isfinite(wave).all():
         raise InputError("a waveform is empty or contains NaN or infinite samples")
     wave = wave if wave.dtype == np.int16 else wave.astype(np.float32)
-    return _audio.fit_length(_audio.to_int16(_audio.resample(wave, rate, sample_rate)), samples)
+    return _audio.fit_length(_audio.to_int16(_audio.resample(wave, int(rate), sample_rate)), samples)
 
 
 def machine_id_numbers(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mimii_pl.core.errors import damaged
-from mimii_pl.core.files import read_rows, write_csv
+from mimii_pl.core.files import stored_rows, write_csv
 from mimii_pl.scoring.metrics import (
     SUMMARIES,
     Kind,
@@ -151,5 +151,5 @@ def write_results(path: Path | str, results: Iterable[Result]) -> None:
 def read_results(path: Path | str) -> list[Result]:
     """Read the file of `write_results`; values are exactly those written."""
     with damaged(Path(path)):
-        rows = read_rows(Path(path), Result._fields)
+        rows = stored_rows(Path(path), Result._fields)
         return [Result(row["machine"], row["id"], row["metric"], float(row["value"])) for row in rows]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import read_rows, write_csv
+from mimii_pl.core.files import stored_rows, write_csv
 from mimii_pl.scoring.metrics import Kind
 from mimii_pl.scoring.results import Result, per_machine_id
 
@@ -37,7 +37,7 @@ def read_scores(path: Path) -> list[ClipScore]:
     if not path.is_file():
         raise InputError(f"{path} is missing: only a run that has scored its test clips has it")
     clips = []
-    for line, row in enumerate(read_rows(path, ClipScore._fields[:6]), start=2):
+    for line, row in enumerate(stored_rows(path, ClipScore._fields[:6]), start=2):
         try:
             machine, id_, domain, name = (row[column] for column in ClipScore._fields[:4])
             label, score, decision = int(row["label"]), float(row["score"]), int(row.get("decision") or -1)

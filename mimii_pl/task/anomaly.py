@@ -8,6 +8,7 @@ import numpy as np
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_arrays, write_csv
+from mimii_pl.core.foreign import file_cell
 from mimii_pl.dataset import ClipRows, MachineSounds
 from mimii_pl.model import Detector
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
@@ -135,7 +136,9 @@ def write_identified(scorer: Scorer, data: MachineSounds, run_dir: Path) -> None
     """Write the machine ID that the detector assigns to each held-out normal clip."""
     clips = [data.clips[row] for row in data.rows("validation")]
     assigned = scorer.classify_waves(*data.of("validation")).argmax(axis=1)
-    rows = [(clip.path, clip.label, data.labels[number]) for clip, number in zip(clips, assigned, strict=True)]
+    rows = [
+        (file_cell(clip.path), clip.label, data.labels[number]) for clip, number in zip(clips, assigned, strict=True)
+    ]
     write_csv(run_dir / "identified.csv", ("file", "machine_id", "taken_for"), rows)
 
 
@@ -143,6 +146,6 @@ def clip_scores(data: MachineSounds, rows: np.ndarray, scores: np.ndarray) -> li
     """Combine clips with their labels and scores [N]."""
     triples = zip((data.clips[row] for row in rows), data.anomalous[rows], scores, strict=True)
     return [
-        ClipScore(clip.machine, clip.machine_id, clip.domain, str(clip.path), int(label), float(score))
+        ClipScore(clip.machine, clip.machine_id, clip.domain, file_cell(clip.path), int(label), float(score))
         for clip, label, score in triples
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.foreign import file_cell
 from mimii_pl.dataset import MachineSounds
 from mimii_pl.model import Detector
 from mimii_pl.scoring.class_metrics import overall
@@ -69,4 +70,6 @@ def predict_split(scorer: Scorer, data: MachineSounds, split: str) -> Prediction
     if len(rows):
         probability = scorer.classify_waves(waves, ids, f"classifying {split} clips")
     clips = [data.clips[row] for row in rows]
-    return Predictions([str(c.path) for c in clips], [c.label for c in clips], classes, data.label[rows], probability)
+    return Predictions(
+        [file_cell(c.path) for c in clips], [c.label for c in clips], classes, data.label[rows], probability
+    )

@@ -1,5 +1,13 @@
 """From file to int16: what passes unchanged, what is converted, what is refused and why."""
 
+import io
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import soundfile
@@ -15,8 +23,15 @@ def wave():
     return (0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
 
 
-def read(path, channel=0):
-    return _audio.read(path, sample_rate=RATE, channel=channel)
+def read(path, channel=0, samples=None):
+    return _audio.read(path, sample_rate=RATE, channel=channel, samples=samples)
+
+
+def encoded(wave, container="WAV", subtype="PCM_16", rate=RATE, **options):
+    """A recording as bytes."""
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate, format=container, subtype=subtype, **options)
+    return bytearray(file.getvalue())
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
@@ -162,3 +177,286 @@ def test_float_samples_are_int16_over_full_scale(tmp_path):
         expected = torch.from_numpy(wave).float() / 32768
         assert torch.equal(_audio.to_float(waves, "cpu"), expected)
     assert torch.equal(_audio.to_float(wave[::-1], "cpu"), expected.flip(0))
+
+
+# --- files that are none, and headers that lie ------------------------------------------------------------------------
+def not_regular(kind, path):
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link to itself":
+        path.symlink_to(path)
+    elif kind == "dangling link":
+        path.symlink_to(path.with_name("nowhere.wav"))
+    elif kind == "very long name":
+        path = path.with_name(300 * "a" + ".wav")
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has other special files")
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("pipe", "a pipe, not a regular file"),
+        ("socket", "a socket, not a regular file"),
+        ("device", "a device, not a regular file"),
+        ("folder", "a folder, not a regular file"),
+        ("link to itself", "Too many levels of symbolic links"),
+        ("dangling link", "there is no such file"),
+        ("very long name", "File name too long"),
+    ],
+)
+def test_only_regular_files_are_opened(tmp_path, monkeypatch, kind, reason):
+    monkeypatch.chdir(tmp_path)  # a socket needs a short name
+    path = not_regular(kind, _audio.Path("a.wav"))
+    with pytest.raises(_audio.UnreadableClip, match=reason):
+        read(path)
+    assert _audio.duration(path) is None
+
+
+def test_a_link_to_a_recording_and_a_name_of_any_bytes_are_read(tmp_path, wave):
+    (tmp_path / "a.wav").write_bytes(encoded(wave))
+    (tmp_path / "link.wav").symlink_to("a.wav")
+    strange = tmp_path / os.fsdecode(b"\xff\r\n\x1b.wav")
+    strange.write_bytes(encoded(wave))
+    for path in (tmp_path / "link.wav", strange):
+        np.testing.assert_array_equal(read(path), read(tmp_path / "a.wav"))
+
+
+CONTAINERS = [
+    ("WAV", "PCM_16", {}),
+    ("WAV", "PCM_24", {}),
+    ("WAV", "FLOAT", {}),
+    ("WAV", "IMA_ADPCM", {}),
+    ("WAV", "PCM_16", {"endian": "BIG"}),  # RIFX
+    ("WAVEX", "PCM_16", {}),
+    ("RF64", "PCM_16", {}),
+    ("W64", "PCM_24", {}),
+    ("AIFF", "PCM_16", {}),
+    ("AIFF", "FLOAT", {}),
+    ("FLAC", "PCM_16", {}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("container", "subtype", "options"), CONTAINERS)
+def test_a_cut_anywhere_is_refused(tmp_path, container, subtype, options):
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 5001)
+    content, path = encoded(wave, container, subtype, **options), tmp_path / "a.wav"
+    path.write_bytes(content)
+    whole = read(path)
+    cuts = [*range(150), *range(150, len(content), 97), *range(len(content) - 50, len(content))]
+    refused = 0
+    for cut in cuts:
+        path.write_bytes(content[:cut])
+        for samples in (None, 100):  # all that is needed may still be there
+            try:
+                np.testing.assert_array_equal(read(path, samples=samples), whole[:samples])
+            except _audio.UnreadableClip:
+                refused += 1
+    padded = len(content) - 1 if (container, subtype) == ("WAV", "PCM_24") else len(content)  # a byte after the sound
+    assert refused == 2 * sum(cut < padded for cut in cuts)
+
+
+def test_only_metadata_may_be_cut_off(tmp_path, wave):
+    path, plain = tmp_path / "a.wav", encoded(wave)
+    path.write_bytes(plain)
+    whole, at = read(path), plain.index(b"data")
+    before = b"LIST" + struct.pack("<I", 5) + b"notes\0"  # of odd length, made even
+    content = plain[:at] + before + plain[at:] + b"junk" + struct.pack("<I", 4) + b"more"
+    for cut in range(13):
+        path.write_bytes(content[: len(content) - cut])
+        np.testing.assert_array_equal(read(path), whole)
+    path.write_bytes(content[: len(content) - 13])
+    with pytest.raises(_audio.UnreadableClip, match="truncated"):
+        read(path)
+
+
+@pytest.mark.parametrize("whole_size", [None, 0, 0xFFFFFFFF])
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0x7FFFF000, 0x7FFFEFFC, 0x80000000, 0xFFFFFFFF])
+def test_a_size_that_a_wav_leaves_open_is_the_rest_of_the_file(tmp_path, wave, size, whole_size):
+    path, content = tmp_path / "a.wav", encoded(wave)
+    path.write_bytes(content)
+    whole, at = read(path), content.index(b"data") + 4
+    content[at : at + 4] = struct.pack("<I", size)
+    if whole_size is not None:
+        content[4:8] = struct.pack("<I", whole_size)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read(path), whole)
+    np.testing.assert_array_equal(read(path, samples=99), whole[:99])
+    assert _audio.duration(path) == 1
+
+
+@pytest.mark.parametrize(
+    ("container", "name", "offset", "order", "sizes"),
+    [
+        ("RF64", b"ds64", 16, "<Q", [0, 2**64 - 1]),
+        ("W64", b"data", 16, "<Q", [0, 24, 2**64 - 1, 2**63 - 1]),
+        ("AIFF", b"SSND", 4, ">I", [0, 8, 0x7F000008, 0x7EFFFFFE, 0xFFFFFFFF]),
+    ],
+)
+def test_other_containers_leave_their_size_open_as_well(tmp_path, wave, container, name, offset, order, sizes):
+    path, content = tmp_path / "a.wav", encoded(wave, container)
+    path.write_bytes(content)
+    whole, at = read(path), content.index(name) + offset
+    for size in sizes:
+        content[at : at + struct.calcsize(order)] = struct.pack(order, size)
+        path.write_bytes(content)
+        np.testing.assert_array_equal(read(path), whole)
+
+
+def test_a_wav_without_sound_before_other_chunks_is_empty(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded(np.zeros(0)) + b"LIST" + struct.pack("<I", 4) + b"note")
+    with pytest.raises(_audio.UnreadableClip, match="empty"):
+        read(path)
+
+
+def of_unknown_length(flac):
+    """As a writer leaves it that cannot seek back: no number of samples, no MD5."""
+    flac[21] &= 0xF0
+    flac[22:42] = bytes(20)
+    return flac
+
+
+@pytest.mark.parametrize("samples", [1000, 4096, 16000])
+def test_a_flac_of_unknown_length_is_decoded_to_its_end(tmp_path, samples):
+    wave, path = np.random.default_rng(0).integers(-999, 999, samples).astype(np.int16), tmp_path / "a.flac"
+    path.write_bytes(of_unknown_length(encoded(wave, "FLAC")))
+    np.testing.assert_array_equal(read(path), wave)
+    np.testing.assert_array_equal(read(path, samples=500), wave[:500])
+    assert _audio.duration(path) == samples / RATE
+    path.write_bytes(of_unknown_length(encoded(wave, "FLAC"))[:-5])
+    with pytest.raises(_audio.UnreadableClip, match="lost sync"):
+        read(path)
+
+
+def test_a_flac_that_claims_too_much_is_truncated(tmp_path, wave):
+    content = encoded(wave, "FLAC")
+    content[21] |= 0x0F  # 2 ** 36 - 1 samples
+    content[22:26] = b"\xff" * 4
+    (tmp_path / "a.flac").write_bytes(content)
+    with pytest.raises(_audio.UnreadableClip, match="truncated: the last sample"):
+        read(tmp_path / "a.flac", samples=100)
+
+
+@pytest.mark.parametrize("container", ["AU", "CAF", "OGG", "NIST"])
+def test_a_format_that_cannot_be_checked_is_named(tmp_path, wave, container):
+    (tmp_path / "a.wav").write_bytes(encoded(wave, container, None))
+    with pytest.raises(_audio.UnreadableClip, match=f"of format {container}, .*convert it to wav or FLAC"):
+        read(tmp_path / "a.wav")
+
+
+# --- the beginning of a recording -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000, 24414])
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_the_beginning_is_that_of_the_whole(tmp_path, rate, subtype):
+    wave = np.random.default_rng(rate).uniform(-0.3, 0.3, (4 * rate, 2))
+    (tmp_path / "a.wav").write_bytes(encoded(wave, subtype=subtype, rate=rate))
+    for channel in (1, "mean"):
+        whole = read(tmp_path / "a.wav", channel)
+        for samples in (16, 1600, 16000, 63999, 99999):
+            np.testing.assert_array_equal(read(tmp_path / "a.wav", channel, samples), whole[:samples])
+
+
+def test_decoding_in_blocks_changes_nothing(tmp_path, monkeypatch):
+    (tmp_path / "a.wav").write_bytes(encoded(np.random.default_rng(0).uniform(-0.3, 0.3, (5000, 7))))
+    whole = read(tmp_path / "a.wav", "mean")
+    monkeypatch.setattr(_audio, "BLOCK", 7 * 64 + 3)
+    np.testing.assert_array_equal(read(tmp_path / "a.wav", "mean"), whole)
+
+
+def test_faults_behind_the_beginning(tmp_path, wave):
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded(np.where(np.arange(RATE) < 9000, wave, np.nan), subtype="FLOAT"))
+    assert len(read(path, samples=9000)) == 9000
+    with pytest.raises(_audio.UnreadableClip, match="NaN"):
+        read(path, samples=9001)
+    path.write_bytes(encoded(np.where(np.arange(RATE) < 9000, 0, wave)))
+    assert len(read(path, samples=9100)) == 9100
+    with pytest.raises(_audio.UnreadableClip, match="silence"):
+        read(path, samples=9000)
+
+
+# --- sampling frequencies ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("rate", [1, 2, 999, 400_001])
+def test_a_rate_outside_1_to_400_khz_is_refused(tmp_path, wave, rate):
+    (tmp_path / "a.wav").write_bytes(encoded(wave, rate=rate))
+    with pytest.raises(_audio.UnreadableClip, match=f"its header says {rate} Hz, not 1 to 400 kHz"):
+        read(tmp_path / "a.wav")
+    assert _audio.duration(tmp_path / "a.wav") is None
+
+
+@pytest.mark.parametrize("rate", [15_999, 16_001])
+def test_a_nearly_equal_rate_is_taken_as_equal_and_said(tmp_path, wave, caplog, rate):
+    samples = np.rint(wave * 32767).astype(np.int16)
+    (tmp_path / "a.wav").write_bytes(encoded(samples, rate=rate))
+    np.testing.assert_array_equal(read(tmp_path / "a.wav"), samples)
+    assert f"a.wav: its {rate} Hz are taken as 16000.000 Hz" in caplog.text
+
+
+def test_usual_rates_are_resampled_exactly_and_all_with_a_small_filter():
+    for target in (8000, 16000, 22050, 44100, 48000):
+        for rate in (8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000, 384000):
+            assert _audio.ratio_of(rate, target) * target == rate
+    for target in (1000, 16000, 44100, 400_000):
+        for rate in [*range(1000, 400_001, 997), target - 1, target + 1]:
+            ratio = _audio.ratio_of(rate, target)
+            assert ratio.numerator * ratio.denominator <= _audio.MAX_KERNEL
+            assert abs(ratio * target / rate - 1) <= 5e-4
+
+
+LIMITED = """
+import resource, sys, time
+from pathlib import Path
+import torchaudio
+from mimii_pl.dataset import _audio
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))  # 256 MiB more than the libraries take
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        print(path.stem, len(_audio.read(path, sample_rate=16000, channel=0, samples=32000)), sep=": ")
+    except _audio.UnreadableClip as reason:
+        print(path.stem, reason, sep=": ")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory by /proc")
+def test_no_header_decides_memory_and_time(tmp_path):
+    noise = np.random.default_rng(0).integers(-9999, 9999, 32_000).astype(np.int16)
+    for rate in (1, 2, 1000, 1009, 15_999, 16_001, 24_414, 97_656, 399_989, 400_000):
+        (tmp_path / f"rate {rate:06d}.wav").write_bytes(encoded(noise, rate=rate))
+    (tmp_path / "channels.wav").write_bytes(encoded(np.tile(noise, 1024).reshape(-1, 1024)))
+    large = encoded(noise, "RF64")
+    at, size = large.index(b"ds64"), 2**38
+    large[at + 8 : at + 32] = struct.pack("<QQQ", size - 8, size - 104, (size - 104) // 2)
+    zeros = encoded(noise[:0])
+    zeros[4:8], zeros[40:44] = struct.pack("<I", 3 * 2**30 - 8), struct.pack("<I", 3 * 2**30 - 44)
+    for name, start, length in (
+        ("large", large, size),
+        ("zeros", zeros, 3 * 2**30),
+        ("chunks", b"RIFF\0\0\0\0WAVE", size),
+    ):
+        with open(tmp_path / f"{name}.wav", "wb") as file:
+            file.write(start)
+            file.truncate(length)
+    begin = time.monotonic()
+    child = subprocess.run([sys.executable, "-c", LIMITED, tmp_path], capture_output=True, text=True, timeout=120)
+    assert child.returncode == 0, child.stderr
+    found = dict(line.split(": ", 1) for line in child.stdout.splitlines())
+    assert len(found) == len(list(tmp_path.iterdir()))
+    assert {name for name, result in found.items() if not result.isdigit()} == {
+        "rate 000001",
+        "rate 000002",
+        "zeros",
+        "chunks",
+    }
+    assert found["large"] == "32000"
+    assert time.monotonic() - begin < 60

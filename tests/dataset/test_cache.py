@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -95,6 +96,35 @@ def test_bad_clips_are_skipped_counted_and_named(files, tmp_path):
     assert 4 not in cache.rows
     assert [(Path(path).name, reason[:12]) for path, reason in cache.skipped] == [("04.wav", "not readable")]
     assert build(files).skipped == cache.skipped
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_whatever_lies_beside_the_clips_costs_itself_only(files):
+    folder = files[0].parent
+    named = {
+        folder / "pipe.wav": lambda path: os.mkfifo(path),
+        folder / "loop.wav": lambda path: path.symlink_to(path),
+        folder / "folder.wav": lambda path: path.mkdir(),
+        folder / os.fsdecode(b"\xff\r.wav"): lambda path: path.write_text("no sound"),
+    }
+    for path, make in named.items():
+        make(path)
+    good = folder / os.fsdecode(b"L\xfcfter.wav")
+    shutil.copy(files[0], good)
+    long = folder / "long.flac"
+    soundfile.write(long, np.arange(2_000_000, dtype=np.int32).astype(np.int16), 16000)
+    for seconds in (None, 0.25):
+        cache = build([*files, *named, good, long], seconds=seconds)
+        assert cache.waves.shape == (22, 4000)
+        np.testing.assert_array_equal(cache.waves[20], cache.waves[0])
+        np.testing.assert_array_equal(cache.waves[21], np.arange(4000))
+        assert [path for path, _ in cache.skipped] == [str(path) for path in named]
+
+
+def test_one_recording_of_another_length_does_not_decide(tmp_path):
+    for index, samples in enumerate((90_000, 4100, 4000, 3900, 3800)):
+        soundfile.write(tmp_path / f"{index}.wav", np.arange(samples, dtype=np.int32).astype(np.int16), 16000)
+    assert build(sorted(tmp_path.glob("*.wav"))).waves.shape[1] == 4000
 
 
 def test_no_usable_clip_is_an_error(files):
@@ -234,3 +264,14 @@ def test_a_real_disk_that_is_too_small(files, small_disk):
     with pytest.raises(InputError, match="GiB needed"):
         _cache.build_cache(files, small_disk / "cache", **{**HOW, "seconds": 1.0})
     assert [path.suffix for path in (small_disk / "cache").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("name", ["meta.json", "waves.int16"])
+def test_a_damaged_cache_is_made_again(files, name, caplog):
+    cache = build(files)
+    whole, path = np.array(cache.waves), cache.folder / name
+    del cache
+    path.write_bytes(path.read_bytes()[:-99])
+    np.testing.assert_array_equal(build(files).waves, whole)
+    assert "is damaged" in caplog.text
+    assert path.parent.is_dir()

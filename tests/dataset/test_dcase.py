@@ -1,6 +1,7 @@
 """Every year of DCASE task 2 and its relatives: an imitation in the exact layout is read as what it is."""
 
 import logging
+import os
 from collections import Counter
 from hashlib import md5
 from pathlib import Path
@@ -11,7 +12,7 @@ import soundfile
 from support import imitation, world
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.dataset._dcase_names import parse_path, read_list
+from mimii_pl.dataset._dcase_names import attributes_of, parse_path, read_list, read_table
 
 pytestmark = pytest.mark.slow
 
@@ -217,3 +218,50 @@ def test_a_layout_of_another_kind_is_explained(tmp_path):
     (tmp_path / "root" / "fan" / "train" / "monday.wav").write_bytes(imitation.wav("x"))
     with pytest.raises(InputError, match=r"1 files there have other names, for example monday.wav: expected <machine>"):
         world.data_of(configured("dcase2023", tmp_path / "root", "fan", "dataset.download=false"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"fan\nid_01_00000000.wav,normal_id_01_00000000.wav\nid_01," + b"n" * 131_073,
+            "line 3: not a csv: field larger",
+        ),
+        (b"fan\nid_01_00000000.wav,normal_id\r_01.wav\n", "line 2: not a csv: a carriage return"),
+        (b"fan\nsection_00_0000.wav,section_00_source_test_normal_0000_\xfc_1.wav\n", "line 2: this is not UTF-8"),
+        (b"fan\0", "line 1: this is not text"),
+    ],
+)
+def test_lists_and_attributes_that_are_none_are_explained_by_their_line(tmp_path, content, message):
+    (tmp_path / "attributes_00.csv").write_bytes(content)
+    for read in (read_list, lambda path: read_table(path, "fan", "condition"), lambda path: attributes_of(path.parent)):
+        with pytest.raises(InputError, match=message if read is read_list else r"attributes_00.csv, line [123]: "):
+            read(tmp_path / "attributes_00.csv")
+
+
+def test_a_list_in_utf16_is_read(tmp_path):
+    text = "fan\r\nid_01_00000000.wav,anomaly_id_01_00000000.wav\r\n"
+    (tmp_path / "list.csv").write_bytes(text.encode("utf-16"))
+    assert read_list(tmp_path / "list.csv")["fan"]["id_01_00000000"]["condition"] == "anomaly"
+
+
+@pytest.mark.parametrize("name", ["dcase2020", "mimii"])
+def test_a_folder_that_may_not_be_entered_is_named(name, tmp_path, monkeypatch, caplog):
+    files = imitation.mimii() if name == "mimii" else imitation.dcase2020()["dev_data_fan.zip"]
+    root, scan = imitation.unpacked(files, tmp_path / "data"), os.scandir
+    for shut in (root / "pump", root / "fan" / "id_04" / "normal", root / "fan" / "supplemental"):
+        shut.mkdir(parents=True)
+
+    def scandir(path):  # whoever runs the tests may enter any folder
+        if Path(path).name in ("pump", "supplemental") or Path(path).parent.name == "id_04":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr("mimii_pl.dataset._files.os.scandir", scandir)
+    overrides = ("dataset.download=false", *(["protocol=mimii"] if name == "mimii" else []))
+    assert world.data_of(configured(name, root, "fan", *overrides)).clips
+    assert f"skipped {root / 'pump'}: Permission denied" in caplog.text
+    inner = root / "fan" / ("id_04/normal" if name == "mimii" else "supplemental")
+    assert f"skipped {inner}: Permission denied" in caplog.text
+    with pytest.raises(InputError, match=r"Permission denied .set dataset.strict=false"):
+        world.data_of(configured(name, root, "fan", "dataset.strict=true", *overrides))

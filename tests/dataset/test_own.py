@@ -1,13 +1,18 @@
 """A user's own recordings: a CSV of them, or a folder."""
 
 import csv
+import os
 import shutil
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
 from support import imitation, world
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.scoring.scores import read_scores, write_scores
+from mimii_pl.task.anomaly import clip_scores
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +103,48 @@ def test_columns_can_be_named(table):
 def test_what_is_wrong_with_a_table_is_said(table, text, overrides, message):
     with pytest.raises(InputError, match=message):
         of_table(table(text), *overrides)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"path,label\na.wav,0\nb.wav," + b"0" * 131_073, "line 3: not a csv: field larger than"),
+        (b"path,label\na.wav,0\nb\r.wav,0\n", "line 3: not a csv: a carriage return in a cell without quotes"),
+        (b"path,label\na.wav,0\nb\0.wav,0\n", "line 3: this is not text"),
+        (b"path,label\na.wav,0\nb.wav,\xfcbel\n", "line 3: '.bel' is not UTF-8: save the table as UTF-8"),
+        (b"path,l\xe4ge\na.wav,0\n", "line 1: 'l.ge' is not UTF-8"),
+        (b"path,label\nL\xfcfter.wav,0\n", r"none of the 1 files .* and save the table as UTF-8"),
+        (b"path,id\na.wav,=1+1\n", "its machine ID is '=1[+]1': a spreadsheet would run it"),
+        (b"path,id\na.wav,@sum\n", "its machine ID is '@sum': a spreadsheet would run it"),
+        (b"path,machine\na.wav,a/b\n", "its machine type is 'a/b': it is a path"),
+        (b"\x1f\x8b\x08\0", "line 1: this is not text"),
+        (b"", "no column of file paths"),
+    ],
+)
+def test_a_table_that_is_none_is_explained_by_its_line(table, content, message):
+    path = table("path\na.wav\n")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        of_table(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_tables_in_other_encodings(table, encoding):
+    text = "sep=;\r\npath;label\r\n" + "".join(f"L\u00fcfter{n}.wav;0\r\n" for n in range(6))
+    path = table("path\n")
+    path.write_bytes(text.encode(encoding))
+    for n in range(6):
+        name = f"L\u00fcfter{n}.wav".encode("latin-1" if encoding == "latin-1" else "utf-8")
+        (path.parent / os.fsdecode(name)).write_bytes(imitation.wav(str(n)))
+    assert len(of_table(path, "protocol=holdout").clips) == 6
+
+
+def test_listed_files_that_are_none_are_skipped_and_named(table):
+    path = table("path,label,split\na.wav,0,train\nb.wav,0,train\npipe.wav,0,train\n", missing=["pipe.wav"])
+    os.mkfifo(path.parent / "pipe.wav")
+    data = of_table(path, *FEW)
+    assert data.skipped == [(str(path.parent / "pipe.wav"), "not readable as audio: a pipe, not a regular file")]
 
 
 def test_missing_files_are_named_and_left_out(table, caplog):
@@ -197,6 +244,62 @@ def test_nothing_to_learn_from(tmp_path, names, message):
     (tmp_path / "own").mkdir()
     with pytest.raises(InputError, match=message):
         of_folder(folder(tmp_path, *names))
+
+
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path, monkeypatch, caplog):
+    root, scan = folder(tmp_path, *(f"{n}.wav" for n in range(9)), "shut/a.wav"), os.scandir
+
+    def shut(path):  # whoever runs the tests may enter any folder
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr("mimii_pl.dataset._files.os.scandir", shut)
+    assert len(of_folder(root).clips) == 9
+    assert f"skipped {root / 'shut'}: Permission denied" in caplog.text
+    with pytest.raises(InputError, match=r"shut: Permission denied \(set dataset.strict=false to skip it\)"):
+        of_folder(root, "dataset.strict=true")
+
+
+def test_whatever_lies_beside_the_recordings_costs_itself_only(tmp_path):
+    root = folder(tmp_path, *(f"{n}.wav" for n in range(8)))
+    os.mkfifo(root / "pipe.wav")
+    (root / "self.wav").symlink_to("self.wav")
+    (root / "nowhere.wav").symlink_to("gone.wav")
+    (root / "folder.wav").mkdir()
+    for name in (b"caf\xe9.wav", b"a\rb.wav"):
+        (root / os.fsdecode(name)).write_bytes(imitation.wav("0"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "10.wav").write_bytes(imitation.wav("10"))
+    (root / "10.wav").symlink_to(tmp_path / "elsewhere" / "10.wav")
+    data = of_folder(root)
+    assert len(data.clips) == 11
+    assert [Path(path).name for path, _ in data.skipped] == ["nowhere.wav", "pipe.wav", "self.wav"]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "@sum", "-1+cmd|' /C calc'!A0", "+f(x)"])
+def test_a_folder_that_a_spreadsheet_would_run_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"its machine ID is .*: a spreadsheet would run it"):
+        of_folder(folder(tmp_path, *(f"{name}/{n}.wav" for n in range(8))))
+
+
+def test_plain_signs_are_names(tmp_path):
+    data = of_folder(folder(tmp_path, *(f"{name}/{n}.wav" for name in ("-6_dB", "+6") for n in range(8))))
+    assert data.labels == ["machine/+6", "machine/-6_dB"]
+
+
+def test_files_of_a_run_are_written_as_paths_that_no_spreadsheet_runs(tmp_path, monkeypatch):
+    folder(tmp_path, *(f"{n}.wav" for n in range(8)))
+    (tmp_path / "own").rename(tmp_path / "=own")
+    (tmp_path / "=own" / "9.wav").touch()
+    monkeypatch.chdir(tmp_path)
+    data = of_folder(Path("=own"))
+    assert [path for path, _ in data.skipped] == [f"./{Path('=own', '9.wav')}"]
+    rows = data.rows("test")
+    write_scores(tmp_path / "scores.csv", clip_scores(data, rows, np.zeros(len(rows))))
+    written = [clip.file for clip in read_scores(tmp_path / "scores.csv")]
+    assert all(name.startswith("./=own") for name in written)
+    assert [Path(name) for name in written] == [data.clips[row].path for row in rows]
 
 
 def test_no_folder(tmp_path):

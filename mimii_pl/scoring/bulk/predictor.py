@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.foreign import name_fault
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.scoring.bulk.recordings import Recording
 
@@ -87,6 +88,8 @@ class Predictor:
             wave, skipped = None, str(reason).removeprefix(f"{path}: ")
         except (OSError, RuntimeError, MemoryError) as error:  # one bad recording must not stop the others
             wave, skipped = None, f"cannot be used: {type(error).__name__}: {error}"
+        if name and name_fault(name):  # unknown, and named in the reason
+            name = ""
         return Decoded(recording.path, name or "", number, wave, skipped)
 
     def predict(self, decoded: Sequence[Decoded]) -> list[Prediction]:

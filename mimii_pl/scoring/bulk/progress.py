@@ -9,6 +9,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mimii_pl.core.foreign import printable
+
 ROWS_SHOWN = 20  # rows per table
 
 
@@ -67,13 +69,13 @@ class Summary:
         console = Console()
         table = _classes() if self.classified else _scores(self.origin)
         for _, _, row in sorted(self.top, reverse=True):
-            name = Path(_readable(row[0])).name
+            name = Path(printable(row[0])).name
             table.add_row(escape(name), *(_class_cells(row) if self.classified else _score_cells(row)))
         console.print(table)
         if self.counts[False] > ROWS_SHOWN:
             console.print(f"... and {self.counts[False] - ROWS_SHOWN} more")
         for row in self.skipped:
-            console.print(f"skipped {_readable(row[0])}: {_readable(row[-1])}", soft_wrap=True, markup=False)
+            console.print(f"skipped {printable(row[0])}: {printable(row[-1])}", soft_wrap=True, markup=False)
         if self.counts[True] > ROWS_SHOWN:
             console.print(f"... and {self.counts[True] - ROWS_SHOWN} more: {self.counts[True]} are skipped in all")
         kind = "classes" if self.classified else "scores"
@@ -102,8 +104,3 @@ def _classes() -> Table:
 def _class_cells(row: Sequence[str]) -> tuple[str, ...]:
     _, taken_for, *shares, _ = row
     return taken_for, f"{max(map(float, shares)):.3f}"
-
-
-def _readable(name: str) -> str:
-    """Make a file name printable, whatever its bytes are."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")

@@ -3,16 +3,19 @@
 import csv
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.dataset._audio import SUFFIXES
+from mimii_pl.core.foreign import file_cell, printable, read_rows, text_lines, write_rows
+from mimii_pl.dataset._files import audio_files
 
 LISTS, TABLES = {".txt", ".lst", ".list"}, {".csv", ".tsv"}
 PATH, ID = ("path", "file"), "machine_id"  # columns of a table; our own tables have `file`
 TEXT_OPTIONS: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be UTF-8
+MAX_PATH = 1 << 16  # characters; a file system allows 4,096 or so
 log = logging.getLogger(__name__)
 
 
@@ -27,7 +30,7 @@ def recordings(source: Path) -> Iterator[Recording]:
     """Yield the recordings of a file, of a folder (recursively, sorted by name) or of a list, in its order.
 
     A list is text with one path per line (.txt, .lst), or a CSV with the columns `path` and optionally `machine_id`.
-    Relative paths start from the folder of the list.
+    Relative paths start from the folder of the list. Folders that cannot be entered are named in a warning.
 
     Raises:
         InputError: the source does not exist, is not a list, or names no recording.
@@ -35,31 +38,34 @@ def recordings(source: Path) -> Iterator[Recording]:
     items: Iterator[Recording]
     if str(source) == "???":
         raise InputError("input is missing: set input=<file, folder or list>")
-    if source.is_dir():
-        items = map(Recording, _audio_files("" if source == Path() else str(source)))
-    elif not source.is_file():
+    if os.path.isdir(source):
+        items = map(Recording, audio_files("" if source == Path() else str(source), _skip_folder))
+    elif not os.path.isfile(source):
         raise InputError(f"input={source}: there is no such file or folder")
     elif source.suffix.lower() in LISTS:
-        items = _listed(source, _lines)
+        items = _listed(source, _lines(source))
     elif source.suffix.lower() in TABLES:
-        items = _listed(source, _table)
+        items = _listed(source, _table(source))
     else:
         items = iter([Recording(str(source))])
     first = next(items, None)
     if first is None:
-        raise InputError(f"input={source}: it contains no {'wav or flac file' if source.is_dir() else 'path'}")
-    yield first
-    yield from items
+        raise InputError(f"input={source}: it contains no {'wav or flac file' if os.path.isdir(source) else 'path'}")
+    for recording in chain([first], items):
+        yield recording._replace(path=file_cell(recording.path))
 
 
 def write_recordings(source: Path, target: Path) -> int:
     """Write the recordings of a source as a table without a header (path, machine_id); return their number."""
     count = 0
+
+    def counted() -> Iterator[Recording]:
+        nonlocal count
+        for count, recording in enumerate(recordings(source), 1):  # noqa: B007
+            yield recording
+
     with open(target, "w", newline="", **TEXT_OPTIONS) as file:
-        table = csv.writer(file, lineterminator="\n")
-        for recording in recordings(source):
-            table.writerow(recording)
-            count += 1
+        write_rows(file, counted())
     return count
 
 
@@ -69,54 +75,38 @@ def read_recordings(path: Path) -> Iterator[Recording]:
         yield from map(Recording._make, csv.reader(file))
 
 
-def _audio_files(folder: str) -> Iterator[str]:
-    """Yield the audio files below a folder; only the entries of the folders on the current path are in memory."""
-    try:
-        with os.scandir(folder or ".") as entries:
-            names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    except PermissionError as error:
-        log.warning("skipped %s: %s", folder, error.strerror)
-        return
-    for name, is_folder in sorted(names):
-        path = os.path.join(folder, name)
-        if is_folder:
-            yield from _audio_files(path)
-        elif os.path.splitext(name)[1].lower() in SUFFIXES:
-            yield path
+def _skip_folder(folder: str, reason: str) -> None:
+    log.warning("skipped %s: %s", printable(folder), reason)
 
 
-def _listed(source: Path, read: Callable[[IO[str], Path], Iterator[tuple[int, Recording]]]) -> Iterator[Recording]:
+def _listed(source: Path, listed: Iterator[tuple[int, Recording]]) -> Iterator[Recording]:
     folder = "" if source.parent == Path() else str(source.parent)
-    with open(source, newline="\n", encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, recording in read(file, source):
-            if "\0" in recording.path:
-                raise InputError(f"input={source}, line {number}: this is not text with one path per line")
-            yield recording._replace(path=os.path.join(folder, recording.path))
+    for line, recording in listed:
+        if len(recording.path) > MAX_PATH:
+            raise InputError(f"input={source}, line {line}: this is not text with one path per line")
+        yield recording._replace(path=os.path.join(folder, recording.path))
 
 
-def _lines(file: IO[str], source: Path) -> Iterator[tuple[int, Recording]]:
-    for number, line in enumerate(file, 1):
+def _lines(source: Path) -> Iterator[tuple[int, Recording]]:
+    for number, line in enumerate(text_lines(source), 1):
         if line.strip():
             yield number, Recording(line.rstrip("\r\n"))
 
 
-def _table(file: IO[str], source: Path) -> Iterator[tuple[int, Recording]]:
-    header = file.readline()
-    delimiter = max(",;\t", key=header.count)
-    names = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
+def _table(source: Path) -> Iterator[tuple[int, Recording]]:
+    rows = read_rows(source)
+    _, header = next(rows, (0, []))
+    names = [name.strip().lower() for name in header]
     path = next((names.index(name) for name in PATH if name in names), None)
     if path is None:
+        columns = printable(", ".join(filter(None, names))[:200])
         raise InputError(
-            f"input={source}: there is no column `path`; the columns are: {', '.join(filter(None, names)) or 'none'}. "
+            f"input={source}: there is no column `path`; the columns are: {columns or 'none'}. "
             "Name a list of paths without a header .txt"
         )
     machine_id = names.index(ID) if ID in names else None
-    rows = csv.reader(file, delimiter=delimiter)
-    try:
-        for cells in filter(None, rows):
-            cells += [""] * (len(names) - len(cells))
-            if not cells[path].strip():
-                raise InputError(f"input={source}, line {rows.line_num + 1}: the path is empty")
-            yield rows.line_num + 1, Recording(cells[path], "" if machine_id is None else cells[machine_id].strip())
-    except csv.Error as error:
-        raise InputError(f"input={source}, line {rows.line_num + 1}: not a CSV: {error}") from None
+    for line, cells in rows:
+        cells += [""] * (len(names) - len(cells))
+        if not cells[path].strip():
+            raise InputError(f"input={source}, line {line}: the path is empty")
+        yield line, Recording(cells[path], "" if machine_id is None else cells[machine_id].strip())

@@ -9,7 +9,6 @@
 
 import csv
 import hashlib
-import io
 import json
 import logging
 import math
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from mimii_pl.core.errors import InputError, full_disk_says
 from mimii_pl.core.files import write_text
+from mimii_pl.core.foreign import write_rows
 from mimii_pl.scoring.bulk.recordings import TEXT_OPTIONS, Recording, read_recordings, write_recordings
 
 log = logging.getLogger(__name__)
@@ -138,8 +138,8 @@ class Shards:
     def _blocks(self, header: CsvRow, note: Callable[[CsvRow], None]) -> Iterator[list[CsvRow]]:
         yield [header]
         for number in range(self.total):
-            text = self._path(number).read_text(**TEXT_OPTIONS)
-            rows: list[CsvRow] = list(csv.reader(io.StringIO(text, newline="")))
+            with open(self._path(number), newline="", **TEXT_OPTIONS) as file:
+                rows: list[CsvRow] = list(csv.reader(file))
             if len(rows) != self._length(number):
                 self._path(number).unlink()
                 raise InputError(f"{self._path(number)} was damaged and is removed: the same command scores it again")
@@ -182,9 +182,8 @@ def _write(path: Path, blocks: Iterator[list[CsvRow]] | list[list[CsvRow]]) -> N
     """Write blocks of rows as csv, flushed to disk before it is renamed: a power cut must not leave a damaged file."""
     partial = path.with_name(path.name + ".partial")
     with open(partial, "w", newline="", **TEXT_OPTIONS) as file:
-        table = csv.writer(file, lineterminator="\n")
         for rows in blocks:
-            table.writerows(rows)
+            write_rows(file, rows)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)

@@ -103,6 +103,42 @@ def test_lists_of_several_kinds_say_the_same(tmp_path, name, content):
     ]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path;note\r\nL\u00fcfter.wav;x\r\n".encode("utf-16"),
+        b"path;note\rL\xc3\xbcfter.wav;x\r",
+        b"sep=;\r\npath;note\r\nL\xc3\xbcfter.wav;x\r\n",
+    ],
+    ids=["UTF-16", "old Macintosh", "Excel"],
+)
+def test_tables_of_other_programs(tmp_path, content):
+    (tmp_path / "list.csv").write_bytes(content)
+    assert list(recordings(tmp_path / "list.csv")) == [Recording(str(tmp_path / "L\u00fcfter.wav"))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are not limited so there")
+def test_folders_are_walked_through_links_but_not_in_circles(tmp_path, monkeypatch, caplog):
+    for name in ("a/1.wav", "elsewhere/2.wav", "shut/3.wav", "a/.hidden.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "a" / "circle").symlink_to(tmp_path)
+    (tmp_path / "a" / "self.wav").symlink_to("self.wav")
+    scan = os.scandir
+
+    def shut(folder):  # whoever runs the tests may enter any folder
+        if str(folder).endswith("shut"):
+            raise PermissionError(13, "Permission denied")
+        return scan(folder)
+
+    monkeypatch.setattr("mimii_pl.dataset._files.os.scandir", shut)
+    found = [str(Path(one.path).relative_to(tmp_path)) for one in recordings(tmp_path)]
+    assert found == ["a/1.wav", "a/link/2.wav", "a/self.wav", "elsewhere/2.wav"]
+    assert f"skipped {tmp_path / 'shut'}: Permission denied" in caplog.text
+    assert f"skipped {tmp_path / 'a' / 'circle'}: a link to a folder above it" in caplog.text
+
+
 def test_a_missing_input_is_asked_for():
     with pytest.raises(InputError, match="input is missing: set input="):
         list(recordings(Path("???")))  # as OmegaConf writes a value that is missing
@@ -114,6 +150,13 @@ def test_a_missing_input_is_asked_for():
         ("list.txt", None, "list.txt: there is no such file or folder"),
         ("list.txt", b"\n \n", "it contains no path"),
         ("list.txt", b"a.wav\nRIFF\0\0\0\n", "line 2: this is not text"),
+        ("list.txt", b"a.wav\n" + b"b" * 70_000, "line 2: this is not text with one path per line"),
+        ("list.txt", b"a.wav\n" + b"b" * 2**21, "line 2: this is longer than 1048576 characters"),
+        ("list.txt", b"\xff\xfea\0\n\0\0\xd8", "line 2: this is not text"),
+        ("list.csv", b"path,note\na.wav,x\nb.wav," + b"y" * 131_073, "line 3: not a csv: field larger than"),
+        ("list.csv", b"path,note\na.wav,x\nb\rc.wav,y\n", "line 3: not a csv: a carriage return in a cell"),
+        ("list.csv", b"pa\rth\na.wav\n", "line 1: not a csv: a carriage return in a cell"),
+        ("list.csv", b"RIFF\0\0\0", "line 1: this is not text"),
         ("list.csv", b"", "there is no column `path`; the columns are: none"),
         ("list.csv", b"a.wav\nb.wav\n", "there is no column `path`; the columns are: a.wav"),
         ("list.csv", b"path,machine_id\n", "it contains no path"),
@@ -150,6 +193,36 @@ def test_a_name_that_is_not_utf8_is_a_name(runs, root, tmp_path):
     for source in (tmp_path, tmp_path / "list.txt"):
         score(runs["scores"], source, tmp_path / "out.csv")
         assert os.fsencode(tmp_path / name) + b",fan/id_00," in (tmp_path / "out.csv").read_bytes()
+
+
+STRANGE = ["=1+1_id_00.wav", "-2+3_id_00.wav", "+a_id_00.wav", "@b_id_00.wav", "\tc_id_00.wav", "\rd\r_id_00.wav"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names are not allowed there")
+@pytest.mark.parametrize("listed", [False, True])
+def test_no_cell_is_run_by_a_spreadsheet(runs, root, tmp_path, monkeypatch, capsys, listed):
+    monkeypatch.chdir(tmp_path)
+    for name in STRANGE:
+        shutil.copy(sorted((root / "fan" / "test").iterdir())[0], name)
+    os.mkfifo("pipe_id_00.wav")
+    Path("list.txt").write_bytes("".join(f"{name}\n" for name in (*STRANGE, "pipe_id_00.wav")).encode())
+    table = score(runs["scores"], "list.txt" if listed else ".", "out.csv", shard_size=2)
+    rows = rows_of(table)
+    assert sorted(row["file"] for row in rows) == sorted([*(f"./{name}" for name in STRANGE), "pipe_id_00.wav"])
+    assert all(os.path.exists(row["file"]) for row in rows)
+    assert [row["file"] for row in rows if row["skipped"]] == ["pipe_id_00.wav"]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows for cell in list(row.values())[:2])
+    again = score(runs["scores"], table, tmp_path / "again.csv")
+    assert [Path(row["file"]).name for row in rows_of(again)] == [Path(row["file"]).name for row in rows]
+    assert "\r" not in capsys.readouterr().out
+
+
+def test_an_unknown_machine_id_that_is_a_formula_is_named_in_the_reason_only(runs, root, tmp_path):
+    file = sorted((root / "fan" / "test").iterdir())[0]
+    (tmp_path / "list.csv").write_text(f"path,machine_id\n{file},=1+1\n")
+    (row,) = rows_of(score(runs["scores"], tmp_path / "list.csv", tmp_path / "out.csv"))
+    assert row["machine_id"] == ""
+    assert row["skipped"].startswith("machine ID '=1+1' was not seen")
 
 
 # --- what comes of it ------------------------------------------------------------------------------------------------
@@ -288,25 +361,29 @@ def test_an_interrupted_scoring_goes_on(runs, many, tmp_path, interrupted, monke
     assert again.read_bytes() == whole.read_bytes()
 
 
+WAITING = """
+import sys, time
+from mimii_pl.__main__ import main
+from mimii_pl.scoring.scorer import Scorer
+stop, read = sys.argv.pop(1), Scorer.read
+Scorer.read = lambda scorer, path: time.sleep(600) if str(path) == stop else read(scorer, path)
+main()
+"""
+
+
 @pytest.mark.slow
 def test_a_killed_scoring_goes_on(runs, many, tmp_path, caplog):
-    """A pipe without a writer stands in the list: the process waits there until it is killed."""
+    """The process waits at a recording until it is killed."""
     whole = score(runs["scores"], many, tmp_path / "whole.csv", shard_size=10)
-    pipe = many.parent / many.read_text().splitlines()[45]
-    file = pipe.resolve()
-    pipe.unlink()
-    os.mkfifo(pipe)
-    command = [
-        sys.executable,
-        "-m",
-        "mimii_pl",
-        "score",
+    stop = many.parent / many.read_text().splitlines()[45]
+    options = [
         f"run={runs['scores']}",
         f"input={many}",
         f"output={tmp_path / 'out.csv'}",
         "device=cpu",
         "shard_size=10",
     ]
+    command = [sys.executable, "-c", WAITING, str(stop), "score", *options]
     same = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums in the same order
     process = subprocess.Popen(command, env=same, start_new_session=True, stdout=subprocess.DEVNULL)
     shards, deadline = tmp_path / "out.csv.shards", time.monotonic() + 120
@@ -318,8 +395,6 @@ def test_a_killed_scoring_goes_on(runs, many, tmp_path, caplog):
     process.wait()
     assert not (tmp_path / "out.csv").exists()
     assert len(list(shards.glob("0*.csv"))) == 4
-    pipe.unlink()
-    pipe.symlink_to(file)
     with caplog.at_level("INFO"):
         score(runs["scores"], many, tmp_path / "out.csv", shard_size=10)
     assert "resumed, 4 of 6 shards are finished" in caplog.text

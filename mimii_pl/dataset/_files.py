@@ -1,0 +1,61 @@
+"""Recordings in folders: one walk for training and for scoring."""
+
+import os
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+
+from mimii_pl.dataset._audio import SUFFIXES
+
+Skip = Callable[[str, str], None]  # takes a folder that is left out, and the reason
+
+
+def is_audio(name: str) -> bool:
+    """Return True for the name of a wav or flac file that is not hidden."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+
+
+def entries(folder: str, skip: Skip) -> list[tuple[str, bool]]:
+    """List the names in a folder, sorted, and whether each is a folder or a link to one."""
+    try:
+        with os.scandir(folder or ".") as found:
+            return sorted((entry.name, os.path.isdir(entry.path)) for entry in found)
+    except OSError as error:
+        skip(folder, error.strerror or str(error))
+        return []
+
+
+def audio_files(folder: str, skip: Skip, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """Yield the audio files below a folder, sorted by name; links are followed, but not in a circle.
+
+    Only the entries of the folders on the current path are in memory.
+
+    Args:
+        above: device and inode of the folders above.
+    """
+    try:
+        status = os.stat(folder or ".")
+    except OSError as error:
+        skip(folder, error.strerror or str(error))
+        return
+    own = status.st_dev, status.st_ino
+    if own in above:
+        skip(folder, "a link to a folder above it")
+        return
+    for name, is_folder in entries(folder, skip):
+        path = os.path.join(folder, name)
+        if is_folder:
+            yield from audio_files(path, skip, above | {own})
+        elif is_audio(name):
+            yield path
+
+
+def matching_files(folder: str, pattern: str, skip: Skip) -> Iterator[str]:
+    """Yield the audio files whose path below a folder matches a pattern, name by name: `*_dB_*/*/id_*/*/*`."""
+    first, _, rest = pattern.partition("/")
+    for name, is_folder in entries(folder, skip):
+        if fnmatchcase(name, first):
+            path = os.path.join(folder, name)
+            if rest and is_folder:
+                yield from matching_files(path, rest, skip)
+            elif not rest and not is_folder and is_audio(name):
+                yield path
