@@ -87,7 +87,8 @@ def text_lines(path: Path, *, newline: str = "\n", any_bytes: bool = True) -> It
             line = text.readline(MAX_LINE + 1)
             if not line:
                 return
-            if fault := _line_fault(line, any_bytes):
+            fault = "not UTF-16, as its first bytes say" if wide and "\N{REPLACEMENT CHARACTER}" in line else ""
+            if fault := fault or _line_fault(line, any_bytes):
                 raise InputError(f"{path}, line {number}: this is {fault}")
             yield line
 
@@ -95,7 +96,7 @@ def text_lines(path: Path, *, newline: str = "\n", any_bytes: bool = True) -> It
 def _line_fault(line: str, any_bytes: bool) -> str:
     if len(line) > MAX_LINE:
         return f"longer than {MAX_LINE} characters"
-    if "\0" in line or "\N{REPLACEMENT CHARACTER}" in line:
+    if "\0" in line:
         return "not text"
     return "" if any_bytes or is_utf8(line) else "not UTF-8: save the file as UTF-8"
 
@@ -110,7 +111,7 @@ def read_rows(path: Path, delimiters: str = ",;\t", *, any_bytes: bool = True) -
     """
     lines = text_lines(path, newline=_line_end(path), any_bytes=any_bytes)
     first = next(lines, "")
-    if match := re.fullmatch(r"sep=(.)\s*", first):  # of Excel
+    if match := re.fullmatch(r"sep=([,;|\t])\r?\n?", first):  # of Excel
         rows, before = csv.reader(lines, delimiter=match[1]), 1
     else:
         rows, before = csv.reader(chain([first], lines), delimiter=max(delimiters, key=first.count)), 0

@@ -58,14 +58,10 @@ def recordings(source: Path) -> Iterator[Recording]:
 def write_recordings(source: Path, target: Path) -> int:
     """Write the recordings of a source as a table without a header (path, machine_id); return their number."""
     count = 0
-
-    def counted() -> Iterator[Recording]:
-        nonlocal count
-        for count, recording in enumerate(recordings(source), 1):  # noqa: B007
-            yield recording
-
     with open(target, "w", newline="", **TEXT_OPTIONS) as file:
-        write_rows(file, counted())
+        for recording in recordings(source):
+            write_rows(file, [recording])
+            count += 1
     return count
 
 

@@ -152,7 +152,7 @@ def test_a_missing_input_is_asked_for():
         ("list.txt", b"a.wav\nRIFF\0\0\0\n", "line 2: this is not text"),
         ("list.txt", b"a.wav\n" + b"b" * 70_000, "line 2: this is not text with one path per line"),
         ("list.txt", b"a.wav\n" + b"b" * 2**21, "line 2: this is longer than 1048576 characters"),
-        ("list.txt", b"\xff\xfea\0\n\0\0\xd8", "line 2: this is not text"),
+        ("list.txt", b"\xff\xfea\0\n\0\0\xd8", "line 2: this is not UTF-16"),
         ("list.csv", b"path,note\na.wav,x\nb.wav," + b"y" * 131_073, "line 3: not a csv: field larger than"),
         ("list.csv", b"path,note\na.wav,x\nb\rc.wav,y\n", "line 3: not a csv: a carriage return in a cell"),
         ("list.csv", b"pa\rth\na.wav\n", "line 1: not a csv: a carriage return in a cell"),
