@@ -1,6 +1,7 @@
 """The error for unusable input. Its message names the input, the fault and the way out."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,3 +22,15 @@ def full_disk_says(message: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(message) from None
         raise
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, without the class names that SQLAlchemy puts before it.
+
+    >>> first_line(ValueError("(sqlite3.OperationalError) disk I/O error\\n[SQL: INSERT ...]"))
+    'disk I/O error'
+    >>> first_line(MemoryError())
+    'MemoryError'
+    """
+    line = str(error).strip().partition("\n")[0]
+    return re.sub(r"^\([\w.]+\) ", "", line) or type(error).__name__

@@ -18,7 +18,8 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mimii_pl.core.config import build
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.databases import make_whole, sqlite_path, tables
+from mimii_pl.core.errors import InputError, first_line
 from mimii_pl.core.run_dir import parent_run_id
 from mimii_pl.core.search_name import digest, storage
 from mimii_pl.sweep.figures import FIGURE_FILES, write_figures
@@ -84,7 +85,7 @@ class OptunaSearch(MLflowOptunaSweeper):
     def _study(self, asked: str) -> optuna.Study:
         study = optuna.create_study(
             study_name=self.folder.name,
-            storage=storage(self.options, self.folder),
+            storage=_open_storage(storage(self.options, self.folder)),
             direction="maximize",
             load_if_exists=True,
             pruner=build(self.options.pruner) or optuna.pruners.NopPruner(),
@@ -163,6 +164,23 @@ class OptunaSearch(MLflowOptunaSweeper):
 
         workers = OmegaConf.select(self.config, "hydra.launcher.n_jobs") or 1
         return self.options.at_once or (workers if workers > 0 else cpu_count())
+
+
+def _open_storage(url: str) -> optuna.storages.RDBStorage:
+    """Open Optuna's storage; a missing SQLite database is made.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    try:
+        if path := sqlite_path(url):
+            make_whole(path, lambda whole: optuna.storages.RDBStorage(whole).engine.dispose())
+            tables(path)  # an error of SQLite becomes one line
+        return optuna.storages.RDBStorage(url)
+    except InputError as error:
+        raise InputError(f"{error}. Or set another sweep.storage") from None
+    except Exception as error:  # of any library below Optuna: drivers, SQLAlchemy, Alembic
+        raise InputError(f"sweep.storage={url}: Optuna cannot open it: {first_line(error)}") from None
 
 
 def _enqueue(study: optuna.Study, space: dict[str, CategoricalDistribution]) -> None:

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 from pytorch_lightning.loggers import MLFlowLogger
 
+from mimii_pl.core.databases import sqlite_path
+from mimii_pl.core.errors import InputError, first_line
 from mimii_pl.core.run_dir import read_facts, write_facts
 from mimii_pl.report.cost import COSTS
 from mimii_pl.scoring.results import Result
-from mimii_pl.tracking.store import open_client
+from mimii_pl.tracking.store import ELSEWHERE, open_client
 
 ARTIFACTS = (
     "config.yaml",
@@ -53,13 +55,10 @@ def open_store(tracking_uri: str, experiment_name: str) -> str:
     """Create the store and the experiment if they are missing, and return the experiment's ID.
 
     Raises:
-        InputError: the server does not answer.
+        InputError: the store cannot be opened, or does not take the experiment.
     """
-    location = None
-    if tracking_uri.startswith("sqlite:///"):
-        folder = Path(tracking_uri.removeprefix("sqlite:///")).resolve().parent
-        folder.mkdir(parents=True, exist_ok=True)
-        location = (folder / "artifacts").as_uri()
+    path = sqlite_path(tracking_uri)
+    location = (path.parent / "artifacts").as_uri() if path else None
     from mlflow.exceptions import MlflowException
 
     client = open_client(tracking_uri)
@@ -67,10 +66,10 @@ def open_store(tracking_uri: str, experiment_name: str) -> str:
     if experiment is None:
         try:
             return client.create_experiment(experiment_name, location)
-        except MlflowException:  # another process of the sweep may have created it in the meantime
+        except MlflowException as error:  # another process of the sweep may have created it in the meantime
             experiment = client.get_experiment_by_name(experiment_name)
             if experiment is None:
-                raise
+                raise InputError(f"{tracking_uri}: {first_line(error)}. {ELSEWHERE}") from None
     return experiment.experiment_id
 
 

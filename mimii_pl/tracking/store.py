@@ -3,13 +3,15 @@
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimii_pl.core.bars import with_bar
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.databases import make_whole, query, sqlite_path, tables
+from mimii_pl.core.errors import InputError, first_line
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.ranking import RecordedRun
 from mimii_pl.scoring.results import read_results
@@ -22,28 +24,63 @@ if TYPE_CHECKING:
 NEEDED = ("scores.csv", "results.csv", "run.json")  # artifacts that a comparison reads
 PARENT = "mlflow.parentRunId"
 OTHER_TAGS = ("run_dir", "selection", "version")  # all others are choices, a tag per group
+QUIET = 3  # s without a change after which nobody is making a database any more
+ELSEWHERE = "Or set another tracking_uri (trainer.logger.tracking_uri), or run with logger=none"
 BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
 def open_client(tracking_uri: str) -> "MlflowClient":
-    """Open MLflow's client of a store, quietly; a missing store is created.
-
-    A SQLite database is opened by one process at a time: MLflow creates its tables without a lock, and two processes
-    that do so at once leave an unusable database.
+    """Open MLflow's client of a store, quietly; a missing SQLite database is made.
 
     Raises:
-        InputError: the server does not answer.
+        InputError: the server does not answer, or the store cannot be opened.
     """
     if tracking_uri.startswith("http"):
         _check_server(tracking_uri)
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they report is raised too
     import mlflow
-    from filelock import FileLock
 
-    path = tracking_uri.removeprefix("sqlite:///")
-    with FileLock(f"{path}.lock") if path != tracking_uri else nullcontext():
+    try:
+        if path := sqlite_path(tracking_uri):
+            make_whole(path, _make)
+            _check_database(path)
         return mlflow.MlflowClient(tracking_uri)
+    except InputError as error:
+        raise InputError(f"{error}. {ELSEWHERE}") from None
+    except Exception as error:  # of any library below MLflow: drivers, SQLAlchemy, Alembic, the system
+        raise InputError(f"{tracking_uri}: MLflow cannot open this store: {first_line(error)}. {ELSEWHERE}") from None
+
+
+def _make(url: str) -> None:
+    """Make the tables of MLflow in a database, and close it."""
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(url, DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
+
+
+def _check_database(path: Path) -> None:
+    """Raise InputError for a SQLite database that MLflow would break or could not open.
+
+    MLflow adds the tables that a database lacks, and a database that it was interrupted in breaks for ever. It is left
+    alone while another program, such as `mlflow ui`, is making it.
+    """
+    from mlflow.store.db.base_sql_model import Base
+
+    while missing := set(Base.metadata.tables) - (present := tables(path)):
+        if time.time() - path.stat().st_mtime < QUIET:
+            time.sleep(QUIET / 10)
+        elif "experiments" in present and query(path, "SELECT * FROM experiments LIMIT 1"):
+            raise InputError(
+                f"{path} is of an earlier version of MLflow (it has no table {min(missing)}): make a copy of it, then "
+                f"run `mlflow db upgrade sqlite:///{path}`"
+            )
+        else:
+            raise InputError(
+                f"{path} is incomplete (it has no table {min(missing)}) and holds no runs: MLflow was interrupted "
+                "while it made it. Move it away; the next run makes a new one"
+            )
 
 
 def _check_server(server: str) -> None:
@@ -117,11 +154,9 @@ def _listed(choice: Any) -> list[str]:
 
 def existing(tracking_uri: str) -> "MlflowClient":
     """Open the client of an existing store; InputError if it is missing."""
-    path = Path(tracking_uri.removeprefix("sqlite:///"))
-    if tracking_uri.startswith("sqlite:///") and not path.is_file():
-        raise InputError(
-            f"{path.resolve()} is missing: train something first, or set tracking_uri to the store of your runs"
-        )
+    path = sqlite_path(tracking_uri)
+    if path and not path.exists():
+        raise InputError(f"{path} is missing: train something first, or set tracking_uri to the store of your runs")
     return open_client(tracking_uri)
 
 
