@@ -198,7 +198,7 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         print(f"{run_dir.name} {'was pruned' if math.isnan(value) else f'has finished: {value:.4g}'}", flush=True)
         return value
     except BaseException as error:
-        _end_failed(cfg, run_dir)
+        _end_failed(run_dir)
         explained = isinstance(error, InputError | process.KilledError)
         reason = str(error) if explained else traceback.format_exc()
         if sweep_dir is None or not isinstance(error, Exception):
@@ -231,12 +231,11 @@ def call_run(
     return function(cfg, run_dir, sweep_dir=sweep_dir)
 
 
-def _end_failed(cfg: DictConfig, run_dir: Path) -> None:
-    tracking_uri = OmegaConf.select(cfg, "trainer.logger.tracking_uri", throw_on_resolution_failure=False)
-    if tracking_uri and "mlflow_run_id" in read_facts(run_dir):  # else it is not recorded, or by another logger
+def _end_failed(run_dir: Path) -> None:
+    if "mlflow_key" in read_facts(run_dir):  # else it is not recorded, or by another logger
         from mimii_pl.tracking.logger import end_run
 
-        end_run(run_dir, tracking_uri, "FAILED")
+        end_run(run_dir, "FAILED")
 
 
 @contextmanager

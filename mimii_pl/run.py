@@ -16,14 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from rich.console import Console
 
-from mimii_pl import __version__
 from mimii_pl.core.callbacks import Stopwatch
-from mimii_pl.core.config import build, build_data, read_config, task_class
+from mimii_pl.core.config import build, build_data, read_config
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_arrays, write_csv, write_text
 from mimii_pl.core.freeze import freeze_config
-from mimii_pl.core.options import flatten
-from mimii_pl.core.run_dir import find_run, parent_run_id, read_facts, write_facts
+from mimii_pl.core.run_dir import find_run, read_facts, write_facts
 from mimii_pl.core.settings import prepare_process
 from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import clips_fingerprint
@@ -39,7 +37,8 @@ from mimii_pl.scoring.scores import read_scores
 from mimii_pl.sweep.pruning import TrialPruned, pruning
 from mimii_pl.task import Task
 from mimii_pl.threshold import Thresholds
-from mimii_pl.tracking.logger import Recorder, RunDescription
+from mimii_pl.tracking.description import describe_run
+from mimii_pl.tracking.logger import Recorder, recorder_of
 
 log = logging.getLogger(__name__)
 TRAINING_FACTS = (  # facts of run.json that a rescored run takes from its source
@@ -107,10 +106,10 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     published(cfg.get("published"))
     cfg = freeze_config(cfg, run_dir)
     prepare_process(cfg)
+    recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
     _copy_training(source, run_dir)
     data = open_data(cfg, run_dir)
     task = build_task(cfg)
-    recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
     recorder.start()
     return evaluate(cfg, task, data, recorder, run_dir)
 
@@ -135,8 +134,8 @@ def decide(cfg: DictConfig) -> None:
     task = build_task(stored)
     criterion = facts[task.criterion]
     _write_page(stored, task, load_run(run_dir, trust=_trusted(stored)), run_dir)
-    if "mlflow_run_id" in facts:
-        _record_again(stored, run_dir, results, {task.criterion: criterion})
+    if facts.keys() & {"mlflow_key", "mlflow_run_id"}:
+        recorder_of(stored, run_dir).finish(results, {task.criterion: criterion})
     _show(stored, task, results, criterion, run_dir)
 
 
@@ -193,21 +192,6 @@ def build_task(cfg: DictConfig) -> Task:
     return build(cfg.task, backend=build(cfg.backend), threshold=build(cfg.threshold), **options)
 
 
-def describe_run(cfg: DictConfig, run_dir: Path, sweep_dir: Path | None = None) -> RunDescription:
-    """Describe a run for MLflow: name, tags, parameters, parent run."""
-    trial = OmegaConf.select(cfg, "sweep.trial")
-    name = f"{cfg.choices.model}-{cfg.machine.name}" + ("" if trial is None else f"-{trial}")
-    tags = {
-        "machine": cfg.machine.name,
-        "selection": task_class(cfg).checkpoint_rule,
-        "run_dir": str(run_dir),
-        "version": __version__,
-        **{str(group): str(choice) for group, choice in cfg.choices.items() if group != "machine"},
-    }
-    parent = parent_run_id(sweep_dir) if sweep_dir is not None else None
-    return RunDescription(name, tags, {**cfg.choices, **flatten(cfg)}, parent)
-
-
 def _pruner(cfg: DictConfig, task: Task, run_dir: Path) -> pl.Callback | None:
     """Build the callback that prunes this trial; None outside of searches and without a pruner."""
     options = cfg.get("sweep")
@@ -242,7 +226,8 @@ def train_detector(
     watch = Stopwatch()
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
     callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
-    trainer.fit(detector, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    with recorder.sending():
+        trainer.fit(detector, data, ckpt_path=last if last.is_file() else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
@@ -354,16 +339,6 @@ def _copy_training(source: Path, run_dir: Path) -> None:
             shutil.copy2(source / name, run_dir / name)
     kept = {name: facts[name] for name in TRAINING_FACTS if name in facts}
     write_facts(run_dir, status="running", rescored_from=str(source), **kept)
-
-
-def _record_again(cfg: DictConfig, run_dir: Path, results: list[Result], criteria: dict[str, float]) -> None:
-    """Replace what MLflow holds of a finished run; the run directory is right even if MLflow cannot be reached."""
-    try:
-        recorder = Recorder(build(cfg.trainer.logger), run_dir)
-        recorder.start()
-        recorder.finish(results, criteria)
-    except InputError as error:
-        log.warning("the run directory is updated, MLflow is not: %s", error)
 
 
 def _stored_thresholds(run_dir: Path, facts: dict[str, Any]) -> Thresholds:

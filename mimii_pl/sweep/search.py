@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import optuna
 from filelock import FileLock, Timeout
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaConfig
@@ -20,9 +19,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from mimii_pl.core.config import build
 from mimii_pl.core.databases import make_whole, sqlite_path, tables
 from mimii_pl.core.errors import InputError, first_line
-from mimii_pl.core.run_dir import parent_run_id
 from mimii_pl.core.search_name import digest, storage
-from mimii_pl.sweep.figures import FIGURE_FILES, write_figures
+from mimii_pl.sweep.figures import write_figures
+from mimii_pl.tracking.sweep_recorder import SweepRecorder
 
 log = logging.getLogger(__name__)
 PER_RUN = ("machine", "dataset", "seed", "protocol", "target", "task")  # criteria cannot be compared across these
@@ -134,22 +133,16 @@ class OptunaSearch(MLflowOptunaSweeper):
         return (*self._build_trial_overrides(trial, list(fixed), None), f"sweep.trial={trial.number}")
 
     def _conclude(self, study: optuna.Study) -> None:
-        """Write the figures into the folder and to the parent run, and print the winner."""
+        """Write the figures into the folder, keep the winner for the parent run, and print it."""
         from rich.console import Console
 
         write_figures(study, self.folder)
         done = study.get_trials(states=[TrialState.COMPLETE])
-        logger, parent = OmegaConf.select(self.config, "trainer.logger"), parent_run_id(self.folder)
         best = (
             study.best_trial if done and not self.grid else None
         )  # a grid may have several machines, each with its own
-        if logger and parent:
-            client = mlflow.MlflowClient(logger.tracking_uri)
-            for name in FIGURE_FILES:
-                if (self.folder / name).is_file():
-                    client.log_artifact(parent, str(self.folder / name))
-            for name, value in (best.params if best else {}).items():
-                client.set_tag(parent, f"best.{name}", value)
+        if best:
+            SweepRecorder(self.folder).add(tags={f"best.{name}": value for name, value in best.params.items()})
         counts = Counter(trial.state.name.lower() for trial in study.trials)
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
         console = Console()

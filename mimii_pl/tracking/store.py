@@ -52,6 +52,28 @@ def open_client(tracking_uri: str) -> "MlflowClient":
         raise InputError(f"{tracking_uri}: MLflow cannot open this store: {first_line(error)}. {ELSEWHERE}") from None
 
 
+def open_store(tracking_uri: str, experiment_name: str) -> "tuple[MlflowClient, str]":
+    """Create the store and the experiment if they are missing, and return client and the experiment's ID.
+
+    Raises:
+        InputError: the store cannot be opened, or does not take the experiment.
+    """
+    path = sqlite_path(tracking_uri)
+    location = (path.parent / "artifacts").as_uri() if path else None
+    from mlflow.exceptions import MlflowException
+
+    client = open_client(tracking_uri)
+    experiment = client.get_experiment_by_name(experiment_name)
+    if experiment is None:
+        try:
+            return client, client.create_experiment(experiment_name, location)
+        except MlflowException as error:  # another process of the sweep may have created it in the meantime
+            experiment = client.get_experiment_by_name(experiment_name)
+            if experiment is None:
+                raise InputError(f"{tracking_uri}: {first_line(error)}. {ELSEWHERE}") from None
+    return client, experiment.experiment_id
+
+
 def _make(url: str) -> None:
     """Make the tables of MLflow in a database, and close it."""
     from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
