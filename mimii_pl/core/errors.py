@@ -5,12 +5,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mimii_pl.core.addresses import without_password
+
 
 class InputError(ValueError):
     """Raised when something the user gave (a file, a folder, a config key) cannot be used.
 
     The message names it, says what is wrong and what to do; the command line prints it alone, without a stack trace.
+    Passwords of addresses are hidden.
     """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(without_password(str(message)))
 
 
 @contextmanager

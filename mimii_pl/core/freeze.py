@@ -4,6 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from mimii_pl.core.addresses import hide_passwords
 from mimii_pl.core.check import check
 from mimii_pl.core.config import read_config
 from mimii_pl.core.errors import InputError
@@ -15,6 +16,8 @@ from mimii_pl.core.run_dir import read_facts
 def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
     """Check and resolve a configuration and write `config.yaml`; the run works with the returned copy.
 
+    Neither holds the password of an address.
+
     Raises:
         InputError: a wrong option, or the directory holds a finished run of another configuration.
     """
@@ -23,6 +26,7 @@ def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
     check(cfg)
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.resolve(cfg)
+    hide_passwords(cfg)
     _keep_finished(cfg, run_dir)
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
     return cfg

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers.logger import DummyExperiment, Logger, rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from mimii_pl.core.addresses import without_password
 from mimii_pl.core.config import read_config
 from mimii_pl.core.run_dir import read_facts, write_facts
 from mimii_pl.scoring.results import Result
@@ -40,7 +41,8 @@ class RunLogger(Logger):
 
     def __init__(self, *, tracking_uri: str, experiment_name: str = "mimii_pl", run_name: str | None = None) -> None:
         super().__init__()
-        self.tracking_uri, self.experiment_name, self.run_name = tracking_uri, experiment_name, run_name
+        self.tracking_uri = without_password(tracking_uri)
+        self.experiment_name, self.run_name = experiment_name, run_name
         self.record: RunRecord | None = None  # of the recorder
         self._own: RemoteRun | None = None
         self._full = False  # the spool could not be written

@@ -1,14 +1,9 @@
 """A run in MLflow, found again by a key: created once, whenever MLflow can be reached."""
 
-import os
-import re
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimii_pl.core.errors import first_line
 from mimii_pl.tracking.spool import Point, Spool, chunks
 from mimii_pl.tracking.store import open_store
 
@@ -17,21 +12,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 KEY = "mimii_pl.key"  # tag by which a run is found whose ID was not noted
-_brief = threading.RLock()
-
-
-@contextmanager
-def brief_requests(seconds: int) -> Iterator[None]:
-    """Let requests of MLflow fail after seconds, not minutes; values that the user has set stay."""
-    values = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds)}
-    with _brief:
-        added = values.keys() - os.environ.keys()
-        os.environ.update({name: values[name] for name in added})
-        try:
-            yield
-        finally:
-            for name in added:
-                os.environ.pop(name, None)
 
 
 class RemoteRun:
@@ -127,17 +107,3 @@ class RemoteRun:
         """End the run as `FINISHED`, `FAILED` or `KILLED`."""
         client, run_id = self.open()
         client.set_terminated(run_id, status)
-
-
-def reason(error: Exception) -> str:
-    """Return the cause of an error of MLflow, without the layers of libraries that report it.
-
-    >>> reason(ValueError("API request failed: HTTPConnectionPool(...): (Caused by NewConnectionError('...: Failed to "
-    ... "establish a new connection: [Errno 111] Connection refused'))"))
-    'Connection refused'
-    """
-    text = first_line(error)
-    if found := re.search(r"\[Errno -?\d+\] ([\w ]+)|(Read timed out|timed out|database is locked)", text):
-        return next(filter(None, found.groups()))
-    causes = re.findall(r"'([^']+)'", text.partition("Caused by")[2])
-    return causes[-1] if causes else text

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.tracking.remote import RemoteRun, brief_requests, reason
+from mimii_pl.tracking.remote import RemoteRun
+from mimii_pl.tracking.requests import brief_requests, reason
 from mimii_pl.tracking.sender import Sender
 from mimii_pl.tracking.spool import Spool
 from mimii_pl.tracking.store import ELSEWHERE, open_store

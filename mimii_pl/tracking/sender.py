@@ -3,7 +3,8 @@
 import logging
 import threading
 
-from mimii_pl.tracking.remote import RemoteRun, brief_requests, reason
+from mimii_pl.tracking.remote import RemoteRun
+from mimii_pl.tracking.requests import brief_requests, reason
 from mimii_pl.tracking.spool import Spool
 
 log = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimii_pl.core.addresses import whole_address
 from mimii_pl.core.bars import with_bar
 from mimii_pl.core.databases import make_whole, query, sqlite_path, tables
 from mimii_pl.core.errors import InputError, first_line
@@ -16,6 +17,7 @@ from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.ranking import RecordedRun
 from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scores import read_scores
+from mimii_pl.tracking.requests import brief_requests, give_credentials, without_user
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,8 +37,15 @@ def open_client(tracking_uri: str) -> "MlflowClient":
     Raises:
         InputError: the server does not answer, or the store cannot be opened.
     """
-    if tracking_uri.startswith("http"):
-        _check_server(tracking_uri)
+    is_server = tracking_uri.startswith("http")
+    address = give_credentials(tracking_uri) if is_server else whole_address(tracking_uri)
+    if address is None:
+        raise InputError(
+            f"{tracking_uri}: its password is not stored: set MLFLOW_TRACKING_URI to the whole address, or "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    if is_server:
+        _check_server(without_user(address))
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what they report is raised too
     import mlflow
@@ -45,7 +54,11 @@ def open_client(tracking_uri: str) -> "MlflowClient":
         if path := sqlite_path(tracking_uri):
             make_whole(path, _make)
             _check_database(path)
-        return mlflow.MlflowClient(tracking_uri)
+        client = mlflow.MlflowClient(address)
+        if is_server:
+            with brief_requests(10):
+                client.search_experiments(max_results=1)  # credentials that are wrong are noticed here
+        return client
     except InputError as error:
         raise InputError(f"{error}. {ELSEWHERE}") from None
     except Exception as error:  # of any library below MLflow: drivers, SQLAlchemy, Alembic, the system

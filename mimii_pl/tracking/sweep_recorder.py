@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from mimii_pl.core.addresses import without_password
 from mimii_pl.core.files import write_text
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.tracking.remote import RemoteRun
@@ -92,7 +93,7 @@ def begin_sweep(sweep_dir: Path, logger: DictConfig | None, tags: Mapping[str, s
             "name": time.strftime("sweep %Y-%m-%d %H:%M"),
             "tags": dict(tags),
             **facts,
-            "tracking_uri": logger.tracking_uri,
+            "tracking_uri": without_password(logger.tracking_uri),
             "experiment_name": logger.experiment_name,
         }
     else:
