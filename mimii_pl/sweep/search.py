@@ -58,6 +58,11 @@ class OptunaSearch(MLflowOptunaSweeper):
                 study = self._study(digest(arguments, self.optuna_config.params))
                 self._run(study, space, fixed)
                 self._conclude(study)
+        except optuna.exceptions.StorageInternalError as error:
+            raise InputError(
+                f"sweep.storage={self.options.storage}: {first_line(error.__cause__ or error)}"
+                ". What has finished is kept: the same command continues the search"
+            ) from None
         except Timeout:
             raise InputError(
                 f"{self.folder} is being searched by another process. To use more cores, start one search with "

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 from mimii_pl.core.addresses import HIDDEN, whole_address
 from mimii_pl.core.errors import first_line
 
+ELSEWHERE = "Or set another tracking_uri (trainer.logger.tracking_uri), or run with logger=none"
 CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _users_own: dict[str, str | None] = {}  # what the user had set, while those of an address are in their place
 _brief = threading.RLock()
@@ -67,7 +68,7 @@ def reason(error: Exception) -> str:
     ... "establish a new connection: [Errno 111] Connection refused'))"))
     'Connection refused'
     """
-    text = first_line(error)
+    text = first_line(error).removesuffix(f". {ELSEWHERE}")
     if found := re.search(r"\[Errno -?\d+\] ([\w ]+)|(Read timed out|timed out|database is locked)", text):
         return next(filter(None, found.groups()))
     causes = re.findall(r"'([^']+)'", text.partition("Caused by")[2])

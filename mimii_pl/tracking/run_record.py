@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.tracking.remote import RemoteRun
-from mimii_pl.tracking.requests import brief_requests, reason
+from mimii_pl.tracking.requests import ELSEWHERE, brief_requests, reason
 from mimii_pl.tracking.sender import Sender
 from mimii_pl.tracking.spool import Spool
-from mimii_pl.tracking.store import ELSEWHERE, open_store
+from mimii_pl.tracking.store import open_store
 
 log = logging.getLogger(__name__)
 Attachment = tuple[Path, str | None]  # a file, and its folder among the artifacts

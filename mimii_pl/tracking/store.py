@@ -17,7 +17,7 @@ from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.ranking import RecordedRun
 from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scores import read_scores
-from mimii_pl.tracking.requests import brief_requests, give_credentials, without_user
+from mimii_pl.tracking.requests import ELSEWHERE, brief_requests, give_credentials, without_user
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +27,6 @@ NEEDED = ("scores.csv", "results.csv", "run.json")  # artifacts that a compariso
 PARENT = "mlflow.parentRunId"
 OTHER_TAGS = ("run_dir", "selection", "version")  # all others are choices, a tag per group
 QUIET = 3  # s without a change after which nobody is making a database any more
-ELSEWHERE = "Or set another tracking_uri (trainer.logger.tracking_uri), or run with logger=none"
 BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 

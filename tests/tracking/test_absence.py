@@ -10,7 +10,6 @@ import mlflow
 import pytest
 from support import world
 from support.cli import mimii
-from support.mlflow_server import MlflowServer
 
 from mimii_pl.core.run_dir import read_facts, write_facts
 from mimii_pl.tracking.description import RunDescription
@@ -26,12 +25,6 @@ SMALL = "model=simple_ae", "trainer=cpu", "report=brief", "efficiency.seconds=0"
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return world.write(tmp_path_factory.mktemp("absence") / "world", train=6, test=2)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with MlflowServer(tmp_path_factory.mktemp("server")) as server:
-        yield server
 
 
 def train(server, root, tmp_path, *overrides):
@@ -103,14 +96,13 @@ def test_a_run_whose_server_is_killed_finishes_and_is_recorded_later(server, roo
 
 def test_runs_of_a_sweep_go_on_without_a_server_and_are_recorded_with_it(server, root, tmp_path):
     sweep_dir = tmp_path / "sweep"
-    server.kill()
-    done = train(server, root, tmp_path, "-m", "seed=0,1", f"hydra.sweep.dir={sweep_dir}")
+    gone = "trainer.logger.tracking_uri=http://127.0.0.1:9"
+    done = train(server, root, tmp_path, "-m", "seed=0,1", f"hydra.sweep.dir={sweep_dir}", gone)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "raised" not in done.stderr  # Hydra's warning of a callback that failed
     assert (sweep_dir / "leaderboard.csv").is_file()
-    server.start()
-    recording = mimii("record", f"run={sweep_dir}", cwd=tmp_path)
+    recording = mimii("record", f"run={sweep_dir}", f"tracking_uri={server.url}", cwd=tmp_path)
     assert recording.returncode == 0, recording.stderr
     facts = json.loads((sweep_dir / "sweep.json").read_text())
     client = mlflow.MlflowClient(server.url)

@@ -12,7 +12,7 @@ import mlflow
 import pytest
 from support import world
 from support.cli import mimii, without_mlflow
-from support.mlflow_server import MlflowServer, behind_password
+from support.mlflow_server import behind_password
 
 from mimii_pl.core.addresses import ADDRESSES
 from mimii_pl.core.config import CONF
@@ -30,12 +30,6 @@ SMALL = "model=simple_ae", "trainer=smoke", "report=brief", "efficiency.seconds=
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return world.write(tmp_path_factory.mktemp("passwords") / "world", train=6, test=2)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with MlflowServer(tmp_path_factory.mktemp("server")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

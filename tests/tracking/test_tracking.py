@@ -13,7 +13,6 @@ import mlflow
 import pytest
 from support import world
 from support.cli import mimii
-from support.mlflow_server import MlflowServer
 
 from mimii_pl import load
 from mimii_pl.core.config import CONF, compose
@@ -37,13 +36,6 @@ def root(tmp_path_factory):
     for machine in ("fan", "pump"):
         folder = world.write(tmp_path_factory.getbasetemp() / "tracked" / "world", machine=machine, train=6, test=2)
     return folder
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A real MLflow server on this machine."""
-    with MlflowServer(tmp_path_factory.mktemp("server")) as server:
-        yield server.url
 
 
 def configured(root, uri, *overrides):
@@ -98,15 +90,15 @@ def test_the_default_store_is_a_database_with_artifacts_beside_it(root, tmp_path
 
 @pytest.mark.slow
 def test_a_server_records_the_same(root, server, tmp_path):
-    run(configured(root, server), tmp_path / "run")
-    check_recorded(mlflow.MlflowClient(server), tmp_path / "run")
+    run(configured(root, server.url), tmp_path / "run")
+    check_recorded(mlflow.MlflowClient(server.url), tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_a_server_keeps_models_too(root, server, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    run(configured(root, server, "backend=lof", "report=brief", "efficiency.seconds=0"), tmp_path / "run")
+    run(configured(root, server.url, "backend=lof", "report=brief", "efficiency.seconds=0"), tmp_path / "run")
     assert [(done.name, done.number, done.moved) for done in register(run=str(tmp_path / "run"))] == [
         ("fan", "1", True)
     ]
