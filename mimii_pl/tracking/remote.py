@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimii_pl.core.addresses import without_password
 from mimii_pl.tracking.spool import Point, Spool, chunks
 from mimii_pl.tracking.store import open_store
 
@@ -35,7 +36,7 @@ class RemoteRun:
         tags: Mapping[str, str],
         params: Mapping[str, Any],
     ) -> None:
-        self.tracking_uri, self.experiment_name = tracking_uri, experiment_name
+        self.tracking_uri, self.experiment_name = without_password(tracking_uri), experiment_name
         self.key, self.run_id, self.name, self.tags, self.params = key, run_id, name, tags, params
         self.client: MlflowClient | None = None
         self._has: set[str] = set()  # names of its parameters
