@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mimii_pl.core import config
+from mimii_pl.core.addresses import without_password
 from mimii_pl.core.choices import brought_choices
 from mimii_pl.core.errors import InputError, explain_fault
 from mimii_pl.core.help import config_name, show_help, summary
@@ -38,7 +39,8 @@ HINTS = {  # how to continue after Ctrl-C
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name; without arguments, or with --help alone, list the commands."""
-    command, arguments = split_command(sys.argv[1:] if argv is None else argv)
+    _hide_passwords()
+    command, arguments = split_command([without_password(item) for item in (sys.argv[1:] if argv is None else argv)])
     if command is None:
         with _closed_pipe():
             _list_commands()
@@ -54,6 +56,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if finish is not None:
         with _one_line_errors():
             finish()
+
+
+def _hide_passwords() -> None:
+    """Hide the password of the address that configurations take from the environment; it is remembered."""
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        os.environ["MLFLOW_TRACKING_URI"] = without_password(uri)
 
 
 def train() -> None:
@@ -202,9 +210,9 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         return value
     except BaseException as error:
         if not isinstance(error, BusyError):  # the run is another process's
-            _end_failed(cfg, run_dir)
+            _end_failed(run_dir)
         explained = isinstance(error, InputError | process.KilledError)
-        reason = str(error) if explained else explain_fault(error) or traceback.format_exc()
+        reason = without_password(str(error) if explained else explain_fault(error) or traceback.format_exc())
         if sweep_dir is None or not isinstance(error, Exception):
             with _one_line_errors():
                 raise
@@ -246,12 +254,11 @@ def call_run(
     return function(cfg, run_dir, sweep_dir=sweep_dir)
 
 
-def _end_failed(cfg: DictConfig, run_dir: Path) -> None:
-    tracking_uri = OmegaConf.select(cfg, "trainer.logger.tracking_uri", throw_on_resolution_failure=False)
-    if tracking_uri and "mlflow_run_id" in read_facts(run_dir):  # else it is not recorded, or by another logger
+def _end_failed(run_dir: Path) -> None:
+    if "mlflow_key" in read_facts(run_dir):  # else it is not recorded, or by another logger
         from mimii_pl.tracking.logger import end_run
 
-        end_run(run_dir, tracking_uri, "FAILED")
+        end_run(run_dir, "FAILED")
 
 
 @contextmanager
@@ -268,7 +275,7 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _fail(message: str) -> NoReturn:
-    sys.exit(f"error: {message}")
+    sys.exit(f"error: {without_password(message)}")
 
 
 @contextmanager

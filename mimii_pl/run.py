@@ -18,15 +18,13 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
-from mimii_pl import __version__
 from mimii_pl.core.callbacks import Stopwatch
 from mimii_pl.core.checkpoints import AtomicCheckpoints, last_checkpoint
 from mimii_pl.core.config import build, build_data, task_class
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import replacing_folder, write_arrays, write_csv, write_text
 from mimii_pl.core.freeze import freeze_config
-from mimii_pl.core.options import flatten
-from mimii_pl.core.run_dir import find_run, is_copy, parent_run_id, read_facts, write_digests, write_facts
+from mimii_pl.core.run_dir import find_run, is_copy, read_facts, write_digests, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
 from mimii_pl.core.stored_config import read_config, relocated
@@ -47,7 +45,8 @@ from mimii_pl.scoring.scores import read_scores
 from mimii_pl.sweep.pruning import TrialPruned, pruning
 from mimii_pl.task import Task
 from mimii_pl.threshold import Thresholds
-from mimii_pl.tracking.logger import Recorder, RunDescription
+from mimii_pl.tracking.description import describe_run
+from mimii_pl.tracking.logger import Recorder, recorder_of
 
 log = logging.getLogger(__name__)
 TRAINING_FACTS = (  # facts of run.json that a rescored run takes from its source
@@ -81,9 +80,10 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         if (facts := read_facts(run_dir)).get("status") == "finished":
             log.info("%s is already finished", run_dir)
             return facts.get("objective", math.nan)
-        if "rescored_from" in facts:
-            return _evaluate_again(cfg, run_dir, sweep_dir)
         prepare_process(cfg)  # messages, threads, memory, random numbers
+        if "rescored_from" in facts:
+            recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
+            return _evaluate_again(cfg, run_dir, recorder)
         data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
         _require_same_clips(data, run_dir)
         detector = build(cfg.model, data.in_shape, len(data.classes))  # [B, C, F, N] -> score [B], embedding [B, D]
@@ -119,8 +119,10 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     published(cfg.get("published"))
     with _written_by_us(run_dir):
         cfg = freeze_config(cfg, run_dir)
+        prepare_process(cfg)
+        recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
         _copy_training(source, run_dir)
-        return _evaluate_again(cfg, run_dir, sweep_dir)
+        return _evaluate_again(cfg, run_dir, recorder)
 
 
 def decide(cfg: DictConfig) -> None:
@@ -144,8 +146,8 @@ def decide(cfg: DictConfig) -> None:
         results = apply_thresholds(clips, thresholds, folder, official=facts.get("official"), level=level)
         write_text(folder / "config.yaml", OmegaConf.to_yaml(stored))
         _write_page(stored, task, load_run(folder, trust=cfg.trust), folder)
-    if "mlflow_run_id" in facts and not is_copy(run_dir):
-        _record_again(stored, run_dir, results, {task.criterion: criterion})
+    if facts.keys() & {"mlflow_key", "mlflow_run_id"} and not is_copy(run_dir):
+        recorder_of(stored, run_dir).finish(results, {task.criterion: criterion})
     _show(stored, task, results, criterion, run_dir)
 
 
@@ -203,21 +205,6 @@ def build_task(cfg: DictConfig) -> Task:
     return build(cfg.task, backend=build(cfg.backend), threshold=build(cfg.threshold), **options)
 
 
-def describe_run(cfg: DictConfig, run_dir: Path, sweep_dir: Path | None = None) -> RunDescription:
-    """Describe a run for MLflow: name, tags, parameters, parent run."""
-    trial = OmegaConf.select(cfg, "sweep.trial")
-    name = f"{cfg.choices.model}-{cfg.machine.name}" + ("" if trial is None else f"-{trial}")
-    tags = {
-        "machine": cfg.machine.name,
-        "selection": task_class(cfg).checkpoint_rule,
-        "run_dir": str(run_dir),
-        "version": __version__,
-        **{str(group): str(choice) for group, choice in cfg.choices.items() if group != "machine"},
-    }
-    parent = parent_run_id(sweep_dir) if sweep_dir is not None else None
-    return RunDescription(name, tags, {**cfg.choices, **flatten(cfg)}, parent)
-
-
 def _pruner(cfg: DictConfig, task: Task, run_dir: Path) -> pl.Callback | None:
     """Build the callback that prunes this trial; None outside of searches and without a pruner."""
     options = cfg.get("sweep")
@@ -253,7 +240,8 @@ def train_detector(
     watch = Stopwatch()
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
     callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
-    trainer.fit(detector, data, ckpt_path=last, weights_only=True)
+    with recorder.sending():
+        trainer.fit(detector, data, ckpt_path=last, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
@@ -332,7 +320,7 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
             write_facts(run_dir, status="running")
         if is_copy(run_dir):
             log.info("%s is a copy: it becomes a run of its own in MLflow", run_dir)
-            write_facts(run_dir, run_dir=str(run_dir.resolve()), mlflow_run_id=None)
+            write_facts(run_dir, run_dir=str(run_dir.resolve()), mlflow_key=None, mlflow_run_id=None)
     merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(values))
     assert isinstance(merged, DictConfig)
     return merged, run_dir
@@ -354,14 +342,12 @@ def _require_same_clips(data: MachineSounds, run_dir: Path) -> None:
         )
 
 
-def _evaluate_again(cfg: DictConfig, run_dir: Path, sweep_dir: Path | None) -> float:
+def _evaluate_again(cfg: DictConfig, run_dir: Path, recorder: Recorder) -> float:
     """Evaluate a run that took its training from another one."""
-    prepare_process(cfg)
     data = open_data(cfg, run_dir)
     if changes := clip_changes(data, Path(read_facts(run_dir)["rescored_from"])):
         log.warning("the detector was trained on other clips than its back end is fitted on now: %s", changes)
     write_clips(data, run_dir)
-    recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
     recorder.start()
     return evaluate(cfg, build_task(cfg), data, recorder, run_dir)
 
@@ -406,16 +392,6 @@ def _copy_training(source: Path, run_dir: Path) -> None:
             shutil.copy2(source / name, run_dir / name)
     kept = {name: facts[name] for name in TRAINING_FACTS if name in facts}
     write_facts(run_dir, status="running", run_dir=str(run_dir), rescored_from=str(source), **kept)
-
-
-def _record_again(cfg: DictConfig, run_dir: Path, results: list[Result], criteria: dict[str, float]) -> None:
-    """Replace what MLflow holds of a finished run; the run directory is right even if MLflow cannot be reached."""
-    try:
-        recorder = Recorder(build(cfg.trainer.logger), run_dir)
-        recorder.start()
-        recorder.finish(results, criteria)
-    except InputError as error:
-        log.warning("the run directory is updated, MLflow is not: %s", error)
 
 
 def _stored_thresholds(run_dir: Path, facts: dict[str, Any]) -> Thresholds:

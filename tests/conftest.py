@@ -15,8 +15,8 @@ if os.environ.get("PYTEST_XDIST_WORKER"):  # each worker has a core, and so have
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
 
-# What the project and MLflow leave in the environment of a process that records a run: put back, not complained about.
-OF_A_RECORDED_RUN = ("MLFLOW_TRACKING_URI", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+# What a process that records behind a password leaves in its environment: put back, not complained about.
+OF_A_RECORDED_RUN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT")
 
 
 @pytest.fixture(scope="session")

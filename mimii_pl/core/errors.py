@@ -1,9 +1,12 @@
 """The error for unusable input. Its message names the input, the fault and the way out."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from mimii_pl.core.addresses import without_password
 
 MENDABLE = (  # errors of the system that a user can mend
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
@@ -15,7 +18,11 @@ class InputError(ValueError):
     """Raised when something the user gave (a file, a folder, a config key) cannot be used.
 
     The message names it, says what is wrong and what to do; the command line prints it alone, without a stack trace.
+    Passwords of addresses are hidden.
     """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(without_password(str(message)))
 
 
 @contextmanager
@@ -63,3 +70,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, without the class names that SQLAlchemy puts before it.
+
+    >>> first_line(ValueError("(sqlite3.OperationalError) disk I/O error\\n[SQL: INSERT ...]"))
+    'disk I/O error'
+    >>> first_line(MemoryError())
+    'MemoryError'
+    """
+    line = str(error).strip().partition("\n")[0]
+    return re.sub(r"^\([\w.]+\) ", "", line) or type(error).__name__

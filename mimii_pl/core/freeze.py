@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mimii_pl.core.addresses import hide_passwords
 from mimii_pl.core.check import check
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
@@ -16,6 +17,8 @@ from mimii_pl.core.stored_config import read_config, require_plain
 def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
     """Check and resolve a configuration and write `config.yaml`; the run works with the returned copy.
 
+    Neither holds the password of an address.
+
     Raises:
         InputError: a wrong option, or the directory holds a finished run of another configuration.
     """
@@ -24,6 +27,7 @@ def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
     check(cfg)
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.resolve(cfg)
+    hide_passwords(cfg)
     plain: Any = OmegaConf.to_container(cfg)
     require_plain(plain)  # what is read back must be, so that it cannot execute code
     _keep_finished(cfg, run_dir)

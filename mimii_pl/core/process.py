@@ -20,6 +20,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mimii_pl.core.addresses import ADDRESSES
+
 SCREEN = "screen.txt"  # in the run directory: the output of the process
 PRELOADED = ["torch", "pytorch_lightning", "torchmetrics", "sklearn.metrics", "scipy.signal", "mimii_pl.run"]
 
@@ -54,7 +56,8 @@ def run_in_process(function: Callable[..., Any], run_dir: Path, job_logging: Dic
         context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     logs = OmegaConf.to_container(job_logging, resolve=True)
-    process = context.Process(target=_call_and_send, args=(sender, function, run_dir, logs, *args))
+    known = os.environ.get(ADDRESSES, "{}")  # the server that forks may have been started before they were
+    process = context.Process(target=_call_and_send, args=(sender, function, run_dir, logs, known, *args))
     process.start()
     sender.close()
     try:
@@ -70,8 +73,11 @@ def run_in_process(function: Callable[..., Any], run_dir: Path, job_logging: Dic
     return value
 
 
-def _call_and_send(sender: Connection, function: Callable[..., Any], run_dir: Path, logs: dict, *args: Any) -> None:
+def _call_and_send(
+    sender: Connection, function: Callable[..., Any], run_dir: Path, logs: dict, known: str, *args: Any
+) -> None:
     """Call the function in the new process; send (value, None, "") or (None, exception, traceback)."""
+    os.environ[ADDRESSES] = known
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     _redirect_output(run_dir / SCREEN)
     logging.config.dictConfig(logs)

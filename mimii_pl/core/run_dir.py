@@ -15,6 +15,7 @@ predictions.csv   of a classifier instead of scores: one row per test clip, with
 identified.csv    machine ID that an ID classifier assigns to each held-out normal clip
 results.csv       one row per machine ID (class) and metric
 history.csv       losses per epoch
+mlflow.jsonl      points for MLflow, and in mlflow.sent how many it has
 skipped.csv       recordings that could not be used
 report.html       the report
 """
@@ -42,9 +43,10 @@ def is_copy(run_dir: Path) -> bool:
     """Return whether a run directory was copied from one that still exists, which MLflow's run belongs to."""
     facts = read_facts(run_dir)
     source = Path(facts.get("run_dir", run_dir))
-    if "mlflow_run_id" not in facts or source.resolve() == run_dir.resolve() or not (source / "run.json").is_file():
+    if source.resolve() == run_dir.resolve() or not (source / "run.json").is_file():
         return False
-    return read_facts(source).get("mlflow_run_id") == facts["mlflow_run_id"]
+    known = read_facts(source)
+    return any(name in facts and facts[name] == known.get(name) for name in ("mlflow_key", "mlflow_run_id"))
 
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
@@ -99,7 +101,7 @@ VALID: dict[str, Callable[[Any], bool]] = {  # facts that others depend on -> wh
     "classes": _list_of(_is_text),
     "samples": lambda value: _is_count(value) and value > 0,
     **dict.fromkeys(("checkpoint", "run_dir", "rescored_from"), _is_text),
-    **dict.fromkeys(("mlflow_run_id", "held_out", "reason", "device"), _is_text),
+    **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out", "reason", "device"), _is_text),
     **dict.fromkeys(("objective", "pseudo_auc", "balanced_accuracy", "validation_loss"), _is_number),
     **dict.fromkeys(("false_alarms", "found"), _list_of(_is_count, fewest=2)),
     "digests": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),

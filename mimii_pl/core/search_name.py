@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mimii_pl.core.addresses import whole_address
+from mimii_pl.core.errors import InputError
+
 # options that say how a search is run, not what it searches
 NOT_SEARCHED = ("sweep.trials=", "sweep.at_once=", "threads=", "logger=", "report=", "efficiency.", "published=")
 
@@ -25,8 +28,15 @@ def search_name(
 
 
 def storage(options: Mapping[str, Any], folder: Path) -> str:
-    """Return the URL of Optuna's storage: the one that was given, else SQLite in the search's folder."""
-    return options["storage"] or f"sqlite:///{folder.resolve() / 'optuna.db'}"
+    """Return the whole URL of Optuna's storage: the one that was given, else SQLite in the search's folder.
+
+    Raises:
+        InputError: its password is not known in this process.
+    """
+    url = whole_address(options["storage"] or f"sqlite:///{folder.resolve() / 'optuna.db'}")
+    if url is None:
+        raise InputError(f"sweep.storage={options['storage']}: its password is not stored: give it on the command line")
+    return url
 
 
 def digest(overrides: Sequence[str], space: Mapping[str, Any] | None) -> str:

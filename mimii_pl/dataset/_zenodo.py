@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mimii_pl.core.addresses import whole_address, without_password
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
 from mimii_pl.dataset import _archives
@@ -52,6 +53,7 @@ def fetch(
     lists = [entry for entry in lists if not (root / "ground_truth" / entry[0]).is_file()]
     if not lists and all(_archives.is_unpacked(root, archive) for archive in archives):
         return []
+    mirrors = [_whole(mirror) for mirror in mirrors]
     store = root / "archives"
     store.mkdir(parents=True, exist_ok=True)
     with FileLock(store / ".lock"), _session() as session:
@@ -71,7 +73,7 @@ def fetch(
         for name, url, md5 in lists:
             path = (root / "ground_truth" / name).resolve()
             manual_steps = f"Place it by hand at {path}, or set dataset.ground_truth=[]"
-            _retrieve(path.parent, name, [url], md5, session, manual_steps)
+            _retrieve(path.parent, name, [_whole(url)], md5, session, manual_steps)
     return missing
 
 
@@ -161,7 +163,7 @@ def _look_up(
                 answer.raise_for_status()
                 files = {item["key"]: [item["checksum"], item["size"]] for item in answer.json()["files"]}
             except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-                log.debug("record %d cannot be read from %s: %s", archive.record, mirror, error)
+                log.debug("record %d: %s", archive.record, without_password(f"{mirror}: {error}"))
                 continue
             write_text(record, json.dumps(files))
             break
@@ -169,6 +171,14 @@ def _look_up(
             return None, 0
     checksum, size = json.loads(record.read_text()).get(archive.name, (None, 0))
     return checksum and checksum.removeprefix("md5:"), size
+
+
+def _whole(url: str) -> str:
+    """Return a URL with its password; raise InputError if that is not known."""
+    whole = whole_address(url)
+    if whole is None:
+        raise InputError(f"{url}: its password is not stored: give the whole URL again, as dataset.mirrors=[...]")
+    return whole
 
 
 def _session() -> "requests.Session":

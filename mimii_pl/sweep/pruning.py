@@ -1,5 +1,6 @@
 """Prune trials of a search: a Lightning callback around Optuna's pruners."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,12 +8,14 @@ from typing import TYPE_CHECKING
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
+from mimii_pl.core.addresses import without_password
+from mimii_pl.core.errors import first_line
 from mimii_pl.core.search_name import storage
 
 if TYPE_CHECKING:
     import optuna
 
-
+log = logging.getLogger(__name__)
 Interim = Callable[[pl.Trainer, pl.LightningModule], float]
 
 
@@ -31,14 +34,28 @@ class Pruning(pl.Callback):
 
     def __init__(self, trial: "optuna.trial.Trial", interim: Interim, every: int) -> None:
         self.trial, self.interim, self.every = trial, interim, every
+        self.is_cut_off = False  # the storage did not answer
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report, and raise `TrialPruned` in every process when the pruner says so."""
         if trainer.sanity_checking or (trainer.current_epoch + 1) % self.every:
             return
-        prune = self._report(trainer, pl_module) if trainer.is_global_zero else False
+        prune = self._try_to_report(trainer, pl_module) if trainer.is_global_zero else False
         if trainer.strategy.broadcast(prune):
             raise TrialPruned(f"pruned after {trainer.current_epoch + 1} epochs")
+
+    def _try_to_report(self, trainer: pl.Trainer, detector: pl.LightningModule) -> bool:
+        """Do `_report`; a storage that does not answer ends no training."""
+        from optuna.exceptions import StorageInternalError
+
+        try:
+            return self._report(trainer, detector)
+        except StorageInternalError as error:
+            if not self.is_cut_off:
+                reason = without_password(first_line(error.__cause__ or error))
+                log.warning("the search's storage: %s: this trial goes on without it", reason)
+            self.is_cut_off = True
+            return False
 
     def _report(self, trainer: pl.Trainer, detector: pl.LightningModule) -> bool:
         reported = self.trial.study.trials[self.trial.number].intermediate_values
@@ -64,7 +81,11 @@ def pruning(
     import optuna
 
     folder = run_dir.parent
-    study = optuna.load_study(study_name=folder.name, storage=storage(options, folder), pruner=pruner)
+    try:
+        study = optuna.load_study(study_name=folder.name, storage=storage(options, folder), pruner=pruner)
+    except Exception as error:  # of any library below Optuna: drivers, SQLAlchemy, Alembic
+        log.warning("the search's storage: %s: this trial is not pruned", without_password(first_line(error)))
+        return None
     if study.trials[options.trial].state is not optuna.trial.TrialState.RUNNING:
         return None  # resumed by hand, after the search had finished it
     trial = optuna.trial.Trial(study, study.trials[options.trial]._trial_id)

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import optuna
 from filelock import FileLock, Timeout
 from hydra_plugins.hydra_optuna_sweeper.config import OptunaConfig
@@ -18,10 +17,11 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mimii_pl.core.config import build
-from mimii_pl.core.errors import InputError
-from mimii_pl.core.run_dir import parent_run_id
+from mimii_pl.core.databases import make_whole, sqlite_path, tables
+from mimii_pl.core.errors import InputError, first_line
 from mimii_pl.core.search_name import digest, storage
-from mimii_pl.sweep.figures import FIGURE_FILES, write_figures
+from mimii_pl.sweep.figures import write_figures
+from mimii_pl.tracking.sweep_recorder import SweepRecorder
 
 log = logging.getLogger(__name__)
 PER_RUN = ("machine", "dataset", "seed", "protocol", "target", "task")  # criteria cannot be compared across these
@@ -58,6 +58,11 @@ class OptunaSearch(MLflowOptunaSweeper):
                 study = self._study(digest(arguments, self.optuna_config.params))
                 self._run(study, space, fixed)
                 self._conclude(study)
+        except optuna.exceptions.StorageInternalError as error:
+            raise InputError(
+                f"sweep.storage={self.options.storage}: {first_line(error.__cause__ or error)}"
+                ". What has finished is kept: the same command continues the search"
+            ) from None
         except Timeout:
             raise InputError(
                 f"{self.folder} is being searched by another process. To use more cores, start one search with "
@@ -84,7 +89,7 @@ class OptunaSearch(MLflowOptunaSweeper):
     def _study(self, asked: str) -> optuna.Study:
         study = optuna.create_study(
             study_name=self.folder.name,
-            storage=storage(self.options, self.folder),
+            storage=_open_storage(storage(self.options, self.folder)),
             direction="maximize",
             load_if_exists=True,
             pruner=build(self.options.pruner) or optuna.pruners.NopPruner(),
@@ -133,22 +138,16 @@ class OptunaSearch(MLflowOptunaSweeper):
         return (*self._build_trial_overrides(trial, list(fixed), None), f"sweep.trial={trial.number}")
 
     def _conclude(self, study: optuna.Study) -> None:
-        """Write the figures into the folder and to the parent run, and print the winner."""
+        """Write the figures into the folder, keep the winner for the parent run, and print it."""
         from rich.console import Console
 
         write_figures(study, self.folder)
         done = study.get_trials(states=[TrialState.COMPLETE])
-        logger, parent = OmegaConf.select(self.config, "trainer.logger"), parent_run_id(self.folder)
         best = (
             study.best_trial if done and not self.grid else None
         )  # a grid may have several machines, each with its own
-        if logger and parent:
-            client = mlflow.MlflowClient(logger.tracking_uri)
-            for name in FIGURE_FILES:
-                if (self.folder / name).is_file():
-                    client.log_artifact(parent, str(self.folder / name))
-            for name, value in (best.params if best else {}).items():
-                client.set_tag(parent, f"best.{name}", value)
+        if best:
+            SweepRecorder(self.folder).add(tags={f"best.{name}": value for name, value in best.params.items()})
         counts = Counter(trial.state.name.lower() for trial in study.trials)
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
         console = Console()
@@ -163,6 +162,23 @@ class OptunaSearch(MLflowOptunaSweeper):
 
         workers = OmegaConf.select(self.config, "hydra.launcher.n_jobs") or 1
         return self.options.at_once or (workers if workers > 0 else cpu_count())
+
+
+def _open_storage(url: str) -> optuna.storages.RDBStorage:
+    """Open Optuna's storage; a missing SQLite database is made.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    try:
+        if path := sqlite_path(url):
+            make_whole(path, lambda whole: optuna.storages.RDBStorage(whole).engine.dispose())
+            tables(path)  # an error of SQLite becomes one line
+        return optuna.storages.RDBStorage(url)
+    except InputError as error:
+        raise InputError(f"{error}. Or set another sweep.storage") from None
+    except Exception as error:  # of any library below Optuna: drivers, SQLAlchemy, Alembic
+        raise InputError(f"sweep.storage={url}: Optuna cannot open it: {first_line(error)}") from None
 
 
 def _enqueue(study: optuna.Study, space: dict[str, CategoricalDistribution]) -> None:

@@ -65,12 +65,11 @@ class Sweep(NamedTuple):
         """Read the resolved configuration of a run."""
         if isinstance(trial.place, Path):
             return read_config(trial.place)
-        from mlflow import MlflowClient
-
-        from mimii_pl.tracking.store import without_bars
+        from mimii_pl.tracking.store import existing, without_bars
 
         with tempfile.TemporaryDirectory() as folder, without_bars():
-            client = MlflowClient(self.tracking_uri)
+            assert self.tracking_uri is not None
+            client = existing(self.tracking_uri)
             client.download_artifacts(trial.place, "config.yaml", folder)
             return read_config(Path(folder))
 

@@ -1,37 +1,37 @@
-"""Record a run in MLflow: its parameters at the start, its results and files at the end."""
+"""Record a run in MLflow: parameters at its start, points as they come, results and files at its end.
 
-import math
-import re
-import time
-from collections.abc import Iterable, Mapping
+Training never waits for MLflow, nor ends because of it: what it cannot be sent stays in the run directory.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, SupportsFloat
 
-from pytorch_lightning.loggers import MLFlowLogger
+from omegaconf import DictConfig
+from pytorch_lightning.loggers.logger import DummyExperiment, Logger, rank_zero_experiment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from mimii_pl.core.addresses import without_password
 from mimii_pl.core.run_dir import read_facts, write_facts
-from mimii_pl.report.cost import COSTS
+from mimii_pl.core.stored_config import read_config
 from mimii_pl.scoring.results import Result
-from mimii_pl.tracking.store import open_client
+from mimii_pl.tracking.description import ARTIFACTS, RunDescription, describe_run, figures_of, metric_name
+from mimii_pl.tracking.remote import RemoteRun
+from mimii_pl.tracking.run_record import RunRecord
+from mimii_pl.tracking.spool import now
+from mimii_pl.tracking.store import open_store as open_store  # callers find it here
 
-ARTIFACTS = (
-    "config.yaml",
-    "run.json",
-    "scores.csv",
-    "results.csv",
-    "history.csv",
-    "skipped.csv",
-    "report.html",
-    "features.npz",
-    "backend.npz",
-    "thresholds.json",
-    "identified.csv",
-    "predictions.csv",
-)
+log = logging.getLogger(__name__)
 
 
-class RunLogger(MLFlowLogger):
-    """Lightning's MLflow logger, which also creates the store.
+class RunLogger(Logger):
+    """Lightning logger for MLflow. What is logged goes into the spool of the `Recorder` that the logger is given to.
+
+    Without a recorder it is sent at once, into an MLflow run of its own.
 
     Args:
         tracking_uri: of the store; artifacts of a local SQLite database are kept next to it.
@@ -40,80 +40,123 @@ class RunLogger(MLFlowLogger):
     """
 
     def __init__(self, *, tracking_uri: str, experiment_name: str = "mimii_pl", run_name: str | None = None) -> None:
-        self.tracking_uri, self.run_name = tracking_uri, run_name
-        open_store(tracking_uri, experiment_name)
-        super().__init__(experiment_name, run_name=run_name, tracking_uri=tracking_uri)
+        super().__init__()
+        self.tracking_uri = without_password(tracking_uri)
+        self.experiment_name, self.run_name = experiment_name, run_name
+        self.record: RunRecord | None = None  # of the recorder
+        self._own: RemoteRun | None = None
+        self._full = False  # the spool could not be written
 
-    def continue_run(self, run_id: str) -> None:
-        """Record into an existing MLflow run."""
-        self._run_id = run_id
+    @property
+    def name(self) -> str:
+        return self.experiment_name
 
+    @property
+    def version(self) -> str | None:
+        return self.run_id
 
-def open_store(tracking_uri: str, experiment_name: str) -> str:
-    """Create the store and the experiment if they are missing, and return the experiment's ID.
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's ID of the run; None as long as MLflow could not be reached."""
+        return (self._own_run() if self.record is None else self.record.remote).run_id
 
-    Raises:
-        InputError: the server does not answer.
-    """
-    location = None
-    if tracking_uri.startswith("sqlite:///"):
-        folder = Path(tracking_uri.removeprefix("sqlite:///")).resolve().parent
-        folder.mkdir(parents=True, exist_ok=True)
-        location = (folder / "artifacts").as_uri()
-    from mlflow.exceptions import MlflowException
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """MLflow's client; one that does nothing as long as MLflow could not be reached."""
+        if self.record is None:
+            return self._own_run().open()[0]
+        return self.record.remote.client or DummyExperiment()
 
-    client = open_client(tracking_uri)
-    experiment = client.get_experiment_by_name(experiment_name)
-    if experiment is None:
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        values = {metric_name(k): float(value) for k, value in metrics.items() if isinstance(value, SupportsFloat)}
+        if self.record is None:
+            self._own_run().log([(name, value, step or 0, now()) for name, value in values.items()], {})
+        else:
+            self.keep(partial(self.record.spool.add, values, step or 0))
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        values = params if isinstance(params, Mapping) else vars(params)
+        if self.record is None:
+            self._own_run().log([], values)
+        else:
+            self.keep(partial(self.record.spool.add_params, values))
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """End the run of a logger without a recorder, which otherwise does so."""
+        if self._own is not None:
+            self._own.end("FAILED" if status == "failed" else "FINISHED")
+
+    def remote_run(self, key: str, description: RunDescription, run_id: str | None = None) -> RemoteRun:
+        """Return the run with this key in the logger's store; MLflow is not asked yet."""
+        tags = description.tags | ({"mlflow.parentRunId": description.parent} if description.parent else {})
+        return RemoteRun(
+            self.tracking_uri,
+            self.experiment_name,
+            key=key,
+            run_id=run_id,
+            name=self.run_name or description.name,
+            tags=tags,
+            params=description.params,
+        )
+
+    def _own_run(self) -> RemoteRun:
+        if self._own is None:
+            self._own = self.remote_run(uuid.uuid4().hex, RunDescription(self.run_name or "run", {}, {}))
+        return self._own
+
+    def keep(self, add: Callable[[], None]) -> None:
+        """Write to the spool; a full disk must not end a training that does not need it."""
         try:
-            return client.create_experiment(experiment_name, location)
-        except MlflowException:  # another process of the sweep may have created it in the meantime
-            experiment = client.get_experiment_by_name(experiment_name)
-            if experiment is None:
-                raise
-    return experiment.experiment_id
-
-
-class RunDescription(NamedTuple):
-    """Record of a run at its start: name, tags, parameters, and the ID of the parent run of its sweep."""
-
-    name: str
-    tags: dict[str, str]
-    params: dict[str, Any]
-    parent: str | None = None
+            add()
+        except OSError as error:
+            if not self._full and self.record is not None:
+                log.warning("%s: %s: points for MLflow are lost from now on", self.record.spool.path, error.strerror)
+            self._full = True
 
 
 class Recorder:
     """Record a run in MLflow: RUNNING at its start, FINISHED, FAILED or KILLED at its end; do nothing without MLflow.
 
+    A store that cannot be reached ends a new run before it has done anything. A run that is resumed or part of a sweep
+    goes on, and `mimii record` sends later what MLflow lacks.
+
     Args:
         logger: `RunLogger`; with any other logger, or none, the run is not recorded.
-        run_dir: directory of the run; run.json keeps MLflow's ID of the run.
-        description: None for a run that has been recorded before.
+        run_dir: directory of the run; run.json keeps MLflow's ID of the run, and a key to find it by.
+        description: of the run.
+        strict: raise InputError whenever MLflow cannot be reached.
+
+    Raises:
+        InputError: the store of a new run cannot be opened.
     """
 
-    def __init__(self, logger: Any, run_dir: Path, description: RunDescription | None = None) -> None:
-        self.logger = logger if isinstance(logger, RunLogger) else None
-        self.run_dir, self.description = run_dir, description
+    def __init__(self, logger: Any, run_dir: Path, description: RunDescription, *, strict: bool = False) -> None:
+        self.run_dir = run_dir
+        self.record = None
+        if not isinstance(logger, RunLogger) or getattr(rank_zero_only, "rank", 0) != 0:
+            return
+        self.logger, facts = logger, read_facts(run_dir)
+        key = facts.get("mlflow_key") or uuid.uuid4().hex
+        remote = logger.remote_run(key, description, facts.get("mlflow_run_id"))
+        is_new = not facts and not (run_dir.parent / "sweep.json").is_file()
+        self.record = RunRecord(remote, run_dir, self._note, strict=strict or is_new)
+        logger.record = self.record
+        if is_new:
+            self.record.require_store()
 
     def start(self) -> None:
         """Open an MLflow run, or continue the one of this run directory."""
-        if self.logger is None:
-            return
-        known = read_facts(self.run_dir).get("mlflow_run_id")
-        if known:
-            self.logger.continue_run(known)
-        if self.description is None:
-            return
-        client, run_id = self.logger.experiment, self.logger.run_id
-        tags = {"mlflow.runName": self.logger.run_name or self.description.name, **self.description.tags}
-        if self.description.parent:
-            tags["mlflow.parentRunId"] = self.description.parent
-        for key, value in tags.items():
-            client.set_tag(run_id, key, value)
-        if not known:
-            self.logger.log_hyperparams(self.description.params)
-        write_facts(self.run_dir, mlflow_run_id=run_id)
+        if self.record is not None:
+            self.record.start()
+            self.record.strict = False  # from now on there is work to lose
+
+    def sending(self) -> AbstractContextManager[None]:
+        """Send points while the block runs, in a thread."""
+        return nullcontext() if self.record is None else self.record.sending()
 
     def finish(self, results: Iterable[Result], criteria: Mapping[str, float]) -> None:
         """Record metrics and files, and end the run as FINISHED. Undefined metrics are skipped.
@@ -122,46 +165,32 @@ class Recorder:
             results: of the test clips.
             criteria: numbers computed from held-out clips, by name.
         """
-        if self.logger is None:
-            return
-        from mlflow.entities import Metric
-
-        facts = read_facts(self.run_dir)
-        named = _test_metrics(list(results)) | {f"val/{name}": value for name, value in criteria.items()}
-        named |= {f"efficiency/{name}": facts[name] for name in COSTS if name in facts}
-        now = int(time.time() * 1000)
-        client, run_id = self.logger.experiment, self.logger.run_id
-        metrics = [Metric(name, value, now, 0) for name, value in named.items() if math.isfinite(value)]
-        client.log_batch(run_id, metrics=metrics)
-        for name in ARTIFACTS:
-            if (self.run_dir / name).is_file():
-                client.log_artifact(run_id, str(self.run_dir / name))
-        client.log_artifact(run_id, str(self.run_dir / facts["checkpoint"]), "checkpoints")
-        client.set_terminated(run_id, "FINISHED")
+        if self.record is not None:
+            facts = read_facts(self.run_dir)
+            self.logger.keep(partial(self.record.spool.add_results, figures_of(results, criteria, facts)))
+            files = [(self.run_dir / name, None) for name in ARTIFACTS]
+            self.record.end("FINISHED", [*files, (self.run_dir / facts["checkpoint"], "checkpoints")])
 
     def end(self, status: str) -> None:
         """End the run as `FAILED` or `KILLED`."""
-        if self.logger is not None:
-            end_run(self.run_dir, self.logger.tracking_uri, status)
+        if self.record is not None:
+            self.record.end(status)
+
+    def _note(self, **facts: str) -> None:
+        known = read_facts(self.run_dir)
+        if {**known, **facts} != known:
+            write_facts(self.run_dir, **facts)
 
 
-def end_run(run_dir: Path, tracking_uri: str, status: str) -> None:
+def recorder_of(cfg: DictConfig, run_dir: Path, *, strict: bool = False) -> Recorder:
+    """Return the recorder of a run that exists, from its stored configuration, which may name no other class."""
+    node, logger = cfg.trainer.get("logger"), None
+    if node and node.get("_target_") == f"{__name__}.{RunLogger.__name__}":
+        logger = RunLogger(**{str(name): value for name, value in node.items() if name != "_target_"})
+    return Recorder(logger, run_dir, describe_run(cfg, run_dir, run_dir.parent), strict=strict)
+
+
+def end_run(run_dir: Path, status: str) -> None:
     """End the MLflow run of a run directory, if it has one, as `FAILED` or `KILLED`."""
-    if run_id := read_facts(run_dir).get("mlflow_run_id"):
-        import mlflow
-
-        mlflow.MlflowClient(tracking_uri).set_terminated(run_id, status)
-
-
-def _test_metrics(results: list[Result]) -> dict[str, float]:
-    several = len({result.machine for result in results}) > 1
-    return {
-        f"test/{r.metric}/{r.machine + '/' if several else ''}{_metric_name(r.id)}": r.value
-        for r in results
-        if not r.metric.startswith("n_") and r.metric != "n"
-    }
-
-
-def _metric_name(name: str) -> str:
-    """Replace the characters that MLflow does not allow in the name of a metric, since classes may have any name."""
-    return re.sub(r"[^\w\-. /]", "_", name)
+    if "mlflow_key" in read_facts(run_dir):
+        recorder_of(read_config(run_dir), run_dir).end(status)

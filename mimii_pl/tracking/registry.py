@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mimii_pl.core.addresses import without_password
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import SCORING_FILES, find_run, read_facts, run_fingerprint
 from mimii_pl.core.stored_config import read_config
@@ -36,7 +37,7 @@ class Registered(NamedTuple):
 
 def default_uri() -> str:
     """Return the store of commands that have none configured: MLFLOW_TRACKING_URI, or the local default."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db"
+    return without_password(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db")
 
 
 def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[MlflowClient, ModelVersion]":
@@ -161,7 +162,7 @@ def fetch_model(uri: str, tracking_uri: str) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent) as folder:
             try:
-                _download(source, folder, tracking_uri, uri).rename(place)
+                _download(source, folder, client.tracking_uri, uri).rename(place)
             except OSError:  # another process was first
                 if not (place / "run.json").is_file():
                     raise

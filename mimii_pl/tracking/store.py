@@ -3,17 +3,21 @@
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimii_pl.core.addresses import whole_address
 from mimii_pl.core.bars import with_bar
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.databases import make_whole, query, sqlite_path, tables
+from mimii_pl.core.errors import InputError, first_line
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.ranking import RecordedRun
 from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scores import read_scores
+from mimii_pl.tracking.requests import ELSEWHERE, brief_requests, give_credentials, without_user
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,28 +26,95 @@ if TYPE_CHECKING:
 NEEDED = ("scores.csv", "results.csv", "run.json")  # artifacts that a comparison reads
 PARENT = "mlflow.parentRunId"
 OTHER_TAGS = ("run_dir", "selection", "version")  # all others are choices, a tag per group
+QUIET = 3  # s without a change after which nobody is making a database any more
 BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
 def open_client(tracking_uri: str) -> "MlflowClient":
-    """Open MLflow's client of a store, quietly; a missing store is created.
-
-    A SQLite database is opened by one process at a time: MLflow creates its tables without a lock, and two processes
-    that do so at once leave an unusable database.
+    """Open MLflow's client of a store, quietly; a missing SQLite database is made.
 
     Raises:
-        InputError: the server does not answer.
+        InputError: the server does not answer, or the store cannot be opened.
     """
-    if tracking_uri.startswith("http"):
-        _check_server(tracking_uri)
+    is_server = tracking_uri.startswith("http")
+    address = give_credentials(tracking_uri) if is_server else whole_address(tracking_uri)
+    if address is None:
+        raise InputError(
+            f"{tracking_uri}: its password is not stored: set MLFLOW_TRACKING_URI to the whole address, or "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    if is_server:
+        _check_server(without_user(address))
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they report is raised too
     import mlflow
-    from filelock import FileLock
 
-    path = tracking_uri.removeprefix("sqlite:///")
-    with FileLock(f"{path}.lock") if path != tracking_uri else nullcontext():
-        return mlflow.MlflowClient(tracking_uri)
+    try:
+        if path := sqlite_path(tracking_uri):
+            make_whole(path, _make)
+            _check_database(path)
+        client = mlflow.MlflowClient(address)
+        if is_server:
+            with brief_requests(10):
+                client.search_experiments(max_results=1)  # credentials that are wrong are noticed here
+        return client
+    except InputError as error:
+        raise InputError(f"{error}. {ELSEWHERE}") from None
+    except Exception as error:  # of any library below MLflow: drivers, SQLAlchemy, Alembic, the system
+        raise InputError(f"{tracking_uri}: MLflow cannot open this store: {first_line(error)}. {ELSEWHERE}") from None
+
+
+def open_store(tracking_uri: str, experiment_name: str) -> "tuple[MlflowClient, str]":
+    """Create the store and the experiment if they are missing, and return client and the experiment's ID.
+
+    Raises:
+        InputError: the store cannot be opened, or does not take the experiment.
+    """
+    path = sqlite_path(tracking_uri)
+    location = (path.parent / "artifacts").as_uri() if path else None
+    from mlflow.exceptions import MlflowException
+
+    client = open_client(tracking_uri)
+    experiment = client.get_experiment_by_name(experiment_name)
+    if experiment is None:
+        try:
+            return client, client.create_experiment(experiment_name, location)
+        except MlflowException as error:  # another process of the sweep may have created it in the meantime
+            experiment = client.get_experiment_by_name(experiment_name)
+            if experiment is None:
+                raise InputError(f"{tracking_uri}: {first_line(error)}. {ELSEWHERE}") from None
+    return client, experiment.experiment_id
+
+
+def _make(url: str) -> None:
+    """Make the tables of MLflow in a database, and close it."""
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(url, DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
+
+
+def _check_database(path: Path) -> None:
+    """Raise InputError for a SQLite database that MLflow would break or could not open.
+
+    MLflow adds the tables that a database lacks, and a database that it was interrupted in breaks for ever. It is left
+    alone while another program, such as `mlflow ui`, is making it.
+    """
+    from mlflow.store.db.base_sql_model import Base
+
+    while missing := set(Base.metadata.tables) - (present := tables(path)):
+        if time.time() - path.stat().st_mtime < QUIET:
+            time.sleep(QUIET / 10)
+        elif "experiments" in present and query(path, "SELECT * FROM experiments LIMIT 1"):
+            raise InputError(
+                f"{path} is of an earlier version of MLflow (it has no table {min(missing)}): make a copy of it, then "
+                f"run `mlflow db upgrade sqlite:///{path}`"
+            )
+        else:
+            raise InputError(
+                f"{path} is incomplete (it has no table {min(missing)}) and holds no runs: MLflow was interrupted "
+                "while it made it. Move it away; the next run makes a new one"
+            )
 
 
 def _check_server(server: str) -> None:
@@ -117,11 +188,9 @@ def _listed(choice: Any) -> list[str]:
 
 def existing(tracking_uri: str) -> "MlflowClient":
     """Open the client of an existing store; InputError if it is missing."""
-    path = Path(tracking_uri.removeprefix("sqlite:///"))
-    if tracking_uri.startswith("sqlite:///") and not path.is_file():
-        raise InputError(
-            f"{path.resolve()} is missing: train something first, or set tracking_uri to the store of your runs"
-        )
+    path = sqlite_path(tracking_uri)
+    if path and not path.exists():
+        raise InputError(f"{path} is missing: train something first, or set tracking_uri to the store of your runs")
     return open_client(tracking_uri)
 
 

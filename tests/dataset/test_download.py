@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from support import imitation, server, world
 from support.cli import mimii
+from support.mlflow_server import behind_password
 
+from mimii_pl.core.addresses import ADDRESSES
 from mimii_pl.core.config import build_data, compose
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.freeze import freeze_config
 from mimii_pl.dataset import _zenodo
 from mimii_pl.dataset._download import download
 
@@ -67,6 +70,28 @@ def fetched(cfg):
 
 def served(records):
     return Counter(path for path, _ in records.asked if path.endswith(".zip"))
+
+
+def test_a_mirror_behind_a_password(records, tmp_path, caplog, monkeypatch):
+    caplog.set_level("DEBUG")
+    with behind_password(records.url, "me", "s3cr@t") as host:
+        monkeypatch.setenv(ADDRESSES, "{}")
+        cfg = configured(records, tmp_path / "d", f"dataset.mirrors=[http://me:s3cr@t@{host}]")
+        cfg = freeze_config(cfg, tmp_path / "run")
+        fetched(cfg)
+        assert len(list((tmp_path / "d" / "dev_data").rglob("*.wav"))) == 18
+        assert cfg.dataset.mirrors == [f"http://me:***@{host}"]
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not [path for path in files if b"s3cr" in path.read_bytes()]
+        assert "s3cr" not in "".join(record.getMessage() for record in caplog.records if "mimii" in record.name)
+        monkeypatch.setenv(ADDRESSES, "{}")  # as in another process, later
+        shutil.rmtree(tmp_path / "d")
+        with pytest.raises(InputError, match=r"http://me:\*\*\*@.*: its password is not stored"):
+            fetched(cfg)
+        wrong = configured(records, tmp_path / "d", f"dataset.mirrors=[http://me:s3cret@{host}]")
+        with pytest.raises(InputError, match=r"http://me:\*\*\*@.*401") as error:
+            fetched(wrong)
+        assert "s3cr" not in str(error.value)
 
 
 # --- what should happen ----------------------------------------------------------------------------------------------

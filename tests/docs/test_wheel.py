@@ -63,6 +63,7 @@ FORKED = [  # each in a process forked from one that has imported the installed 
     (["rescore", f"run={FIRST}", "backend=lof", "report=brief", "efficiency.seconds=0"], "fan"),
     (["decide", f"run={FIRST}", "threshold=youden", "report=brief"], "fan"),
     (["compare", "machine=fan"], "compare.html"),
+    (["record", f"run={SWEEP}"], "MLflow has everything"),
     (["register", f"run={FIRST}"], "is now champion"),
     (["score", "run=models:/fan@champion", f"input={CLIPS}", "output=registered.csv", "device=cpu"], "registered.csv"),
     (["retrain", f"sweep={SWEEP}", "seed=0,1"], "fan version 2"),

@@ -3,6 +3,7 @@
 import os
 import signal
 import weakref
+from contextlib import suppress
 
 import torch
 
@@ -30,4 +31,23 @@ class BySeed(torch.nn.Module):
             torch.empty(2**62, dtype=torch.uint8)
         if self.seed == 3:
             os.kill(os.getpid(), signal.SIGKILL)
+        return batch
+
+
+class Kill(torch.nn.Module):
+    """An augmentation that kills a group of processes at its first batch.
+
+    Args:
+        group: ID of the group.
+    """
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self.group: int | None = group
+
+    def forward(self, batch):
+        if self.group is not None:
+            with suppress(ProcessLookupError):  # killed already, by the run that this one continues
+                os.killpg(self.group, signal.SIGKILL)
+            self.group = None
         return batch

@@ -3,13 +3,16 @@
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import optuna
 import pytest
+import pytorch_lightning as pl
 from filelock import FileLock
 from omegaconf import OmegaConf
 from optuna.trial import TrialState, create_trial
@@ -23,6 +26,7 @@ from mimii_pl.core.search_name import digest, search_name
 from mimii_pl.run import run
 from mimii_pl.sweep import figures
 from mimii_pl.sweep import search as search_module
+from mimii_pl.sweep.pruning import Pruning
 from mimii_pl.sweep.search import OptunaSearch
 
 ROOT = CONF.parent
@@ -247,6 +251,23 @@ def test_a_killed_search_goes_on_and_loses_nothing(root, tmp_path):
     }
     assert "best: trial" in done.stdout
     check_recorded(tmp_path, folder)
+
+
+def test_a_trial_goes_on_when_the_storage_of_its_search_does_not_answer(tmp_path, caplog):
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 0.1}})
+    trial = optuna.create_study(storage=storage, direction="maximize").ask()
+    pruning = Pruning(trial, interim=lambda trainer, detector: 0.5, every=1)
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    with closing(sqlite3.connect(tmp_path / "optuna.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for _ in range(2):
+            pruning.on_validation_end(trainer, pl.LightningModule())
+        other.rollback()
+    warnings = [record.message for record in caplog.records if record.name.startswith("mimii_pl")]
+    assert warnings == ["the search's storage: database is locked: this trial goes on without it"]
+    pruning.on_validation_end(trainer, pl.LightningModule())
+    assert trial.study.trials[0].intermediate_values == {0: 0.5}
 
 
 def finished(folder: Path) -> dict[str, int]:

@@ -152,12 +152,10 @@ def record(folder, uri, model, machine, seed, *, old=False, ends=True):
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     uri = f"sqlite:///{folder}/mlflow.db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", uri)  # Lightning's logger sets it: this puts it back
-        for seed in (0, 1):
-            record(folder, uri, "dense_ae", "fan", seed)
-        record(folder, uri, "spectrum", "pump", 0, old=True)
-        record(folder, uri, "spectrum", "pump", 1, ends=False)
+    for seed in (0, 1):
+        record(folder, uri, "dense_ae", "fan", seed)
+    record(folder, uri, "spectrum", "pump", 0, old=True)
+    record(folder, uri, "spectrum", "pump", 1, ends=False)
     return uri
 
 

@@ -4,12 +4,8 @@ import csv
 import json
 import multiprocessing
 import re
-import socket
 import sqlite3
-import subprocess
-import sys
 import time
-import urllib.request
 from contextlib import closing
 from pathlib import Path
 
@@ -28,7 +24,8 @@ from mimii_pl.report.cost import COSTS
 from mimii_pl.run import run
 from mimii_pl.scoring.results import read_results
 from mimii_pl.sweep.register import register
-from mimii_pl.tracking.logger import RunLogger, open_store
+from mimii_pl.tracking.logger import RunLogger
+from mimii_pl.tracking.store import open_store
 
 ROOT = CONF.parent
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::ResourceWarning")
@@ -39,27 +36,6 @@ def root(tmp_path_factory):
     for machine in ("fan", "pump"):
         folder = world.write(tmp_path_factory.getbasetemp() / "tracked" / "world", machine=machine, train=6, test=2)
     return folder
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A real MLflow server on this machine."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "kept")]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *stores]
-    with open(folder / "log", "w") as log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as process:
-        deadline = time.monotonic() + 240
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
 
 
 def configured(root, uri, *overrides):
@@ -105,26 +81,24 @@ def check_recorded(client, run_dir):
 
 
 @pytest.mark.slow
-def test_the_default_store_is_a_database_with_artifacts_beside_it(root, tmp_path, monkeypatch):
+def test_the_default_store_is_a_database_with_artifacts_beside_it(root, tmp_path):
     uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # Lightning's logger sets it: this puts it back
     run(configured(root, uri), tmp_path / "run")
     recorded = check_recorded(mlflow.MlflowClient(uri), tmp_path / "run")
     assert (tmp_path / "mlruns" / "artifacts" / recorded.info.run_id / "artifacts" / "scores.csv").is_file()
 
 
 @pytest.mark.slow
-def test_a_server_records_the_same(root, server, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)  # Lightning's logger sets it: this puts it back
-    run(configured(root, server), tmp_path / "run")
-    check_recorded(mlflow.MlflowClient(server), tmp_path / "run")
+def test_a_server_records_the_same(root, server, tmp_path):
+    run(configured(root, server.url), tmp_path / "run")
+    check_recorded(mlflow.MlflowClient(server.url), tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_a_server_keeps_models_too(root, server, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    run(configured(root, server, "backend=lof", "report=brief", "efficiency.seconds=0"), tmp_path / "run")
+    run(configured(root, server.url, "backend=lof", "report=brief", "efficiency.seconds=0"), tmp_path / "run")
     assert [(done.name, done.number, done.moved) for done in register(run=str(tmp_path / "run"))] == [
         ("fan", "1", True)
     ]

@@ -1,0 +1,87 @@
+"""An MLflow run with its spool: what a run and a sweep have in common."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mimii_pl.core.errors import InputError
+from mimii_pl.tracking.remote import RemoteRun
+from mimii_pl.tracking.requests import ELSEWHERE, brief_requests, reason
+from mimii_pl.tracking.sender import Sender
+from mimii_pl.tracking.spool import Spool
+from mimii_pl.tracking.store import open_store
+
+log = logging.getLogger(__name__)
+Attachment = tuple[Path, str | None]  # a file, and its folder among the artifacts
+
+
+class RunRecord:
+    """Record into an MLflow run. MLflow is asked for seconds; any error becomes a warning.
+
+    Args:
+        remote: the MLflow run.
+        folder: directory of the run or sweep, with its spool.
+        note: keeps facts in that directory: the run's key and its ID.
+        strict: raise InputError instead of warning.
+    """
+
+    def __init__(self, remote: RemoteRun, folder: Path, note: Callable[..., None], *, strict: bool = False) -> None:
+        self.remote, self.folder, self.note, self.strict = remote, folder, note, strict
+        self.spool = Spool(folder)
+
+    def require_store(self) -> None:
+        """Raise InputError if the store cannot be opened."""
+        with self.trying(""):
+            open_store(self.remote.tracking_uri, self.remote.experiment_name)
+
+    def start(self) -> None:
+        """Open the MLflow run, or continue it. Its key is noted first, so that a kill leaves none that is not found."""
+        self.note(mlflow_key=self.remote.key)
+        with self.trying(f"what it lacks is kept in {self.folder} and sent later"):
+            self._open()
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Send points while the block runs, in a thread."""
+        sender = Sender(self.remote, self.spool)
+        sender.start()
+        try:
+            yield
+        finally:
+            sender.stop()
+            if self.remote.run_id:
+                self.note(mlflow_run_id=self.remote.run_id)
+
+    def end(self, status: str, files: Iterable[Attachment] = ()) -> None:
+        """Send the rest, store files, and end the run as `FINISHED`, `FAILED` or `KILLED`."""
+        with self.trying(f"`mimii record run={self.folder}` sends later what it lacks"):
+            self.remote.close()  # a server that does not answer is noticed sooner on opening than in the middle
+            run_id = self._open()
+            self.remote.send(self.spool)
+            for path, place in files:
+                if path.is_file():
+                    self.remote.upload(path, place)
+            self.remote.end(status)
+            self.spool.mark_sent(run_id, status=status)
+
+    def _open(self) -> str:
+        _, run_id = self.remote.open()
+        self.note(mlflow_run_id=run_id)
+        self.spool.mark_sent(run_id)
+        return run_id
+
+    @contextmanager
+    def trying(self, consequence: str) -> Iterator[None]:
+        """Ask MLflow for something; an error becomes a warning with this consequence, or an InputError if strict."""
+        try:
+            with brief_requests(60):  # s to store a file; opening finds out before whether MLflow answers
+                yield
+        except Exception as error:  # of MLflow or any library below it: recording must not end a run
+            self.remote.close()
+            if isinstance(error, InputError) and self.strict:
+                raise
+            message = f"MLflow at {self.remote.tracking_uri}: {reason(error)}"
+            if self.strict:
+                raise InputError(f"{message}. {ELSEWHERE}") from None
+            log.warning("%s: %s", message, consequence)

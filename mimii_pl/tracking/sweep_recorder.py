@@ -1,0 +1,104 @@
+"""Record a sweep in MLflow: the parent run of its runs."""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from mimii_pl.core.addresses import without_password
+from mimii_pl.core.files import write_text
+from mimii_pl.core.run_dir import read_facts
+from mimii_pl.tracking.remote import RemoteRun
+from mimii_pl.tracking.run_record import RunRecord
+from mimii_pl.tracking.store import PARENT
+
+ATTACHED = (".csv", ".md", ".tex", ".png")  # leaderboards, and the figures of a search
+
+
+class SweepRecorder:
+    """Record the parent run of a sweep; do nothing without MLflow. All that it needs is in the sweep's sweep.json.
+
+    Args:
+        sweep_dir: directory of the sweep.
+        tracking_uri: the store; None: that of its runs.
+        strict: raise InputError where MLflow cannot be reached, instead of warning.
+    """
+
+    def __init__(self, sweep_dir: Path, *, tracking_uri: str | None = None, strict: bool = False) -> None:
+        self.path = sweep_dir / "sweep.json"
+        facts = self._facts()
+        self.record = None
+        if "mlflow_key" in facts:
+            remote = RemoteRun(
+                tracking_uri or facts["tracking_uri"],
+                facts["experiment_name"],
+                key=facts["mlflow_key"],
+                run_id=facts["mlflow_run_id"],
+                name=facts["name"],
+                tags=facts["tags"],
+                params={},
+            )
+            self.record = RunRecord(remote, sweep_dir, self._note, strict=strict)
+
+    def start(self) -> None:
+        """Create the parent run, or continue it."""
+        if self.record is not None:
+            self.record.start()
+
+    def add(self, *, tags: Mapping[str, Any] | None = None, metrics: Mapping[str, float] | None = None) -> None:
+        """Keep tags and metrics, for the end to record."""
+        if self.record is not None:
+            self.record.remote.tags = {**self._facts()["tags"], **{k: str(v) for k, v in (tags or {}).items()}}
+            self._note(tags=self.record.remote.tags)
+            self.record.spool.add_results(metrics or {})
+
+    def end(self, status: str) -> None:
+        """Record what was kept and the files of the sweep, and end the run as `FINISHED` or `KILLED`."""
+        if self.record is not None:
+            files = [path for path in sorted(self.path.parent.iterdir()) if path.suffix in ATTACHED]
+            is_late = self._facts()["mlflow_run_id"] is None
+            self.record.end(status, [(path, None) for path in files])
+            if is_late and self.record.remote.run_id:
+                self._adopt(self.record)
+
+    def _adopt(self, record: RunRecord) -> None:
+        """Make this the parent of the runs that were recorded before it."""
+        with record.trying("its runs are recorded, but not as those of a sweep"):
+            client, run_id = record.remote.open()
+            for child in sorted(self.path.parent.iterdir()):
+                if known := read_facts(child).get("mlflow_run_id"):
+                    client.set_tag(known, PARENT, run_id)
+
+    def _facts(self) -> dict[str, Any]:
+        return json.loads(self.path.read_text()) if self.path.is_file() else {}
+
+    def _note(self, **facts: Any) -> None:
+        known = self._facts()
+        if {**known, **facts} != known:
+            write_text(self.path, json.dumps({**known, **facts}, indent=2))
+
+
+def begin_sweep(sweep_dir: Path, logger: DictConfig | None, tags: Mapping[str, str]) -> SweepRecorder:
+    """Start to record a sweep with the logger of its configuration, or continue that of an earlier start."""
+    path = sweep_dir / "sweep.json"
+    facts = json.loads(path.read_text()) if path.is_file() else {}
+    if logger:
+        facts = {
+            "mlflow_run_id": None,
+            "mlflow_key": uuid.uuid4().hex,
+            "name": time.strftime("sweep %Y-%m-%d %H:%M"),
+            "tags": dict(tags),
+            **facts,
+            "tracking_uri": without_password(logger.tracking_uri),
+            "experiment_name": logger.experiment_name,
+        }
+    else:
+        facts = {"mlflow_run_id": None}
+    write_text(path, json.dumps(facts, indent=2))
+    recorder = SweepRecorder(sweep_dir)
+    recorder.start()
+    return recorder
