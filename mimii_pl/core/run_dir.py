@@ -70,7 +70,7 @@ def _validate_facts(facts: Any) -> None:
     """Raise ValueError for a fact of the wrong type; there may be other facts."""
     if not isinstance(facts, dict):
         raise ValueError("it is not a mapping")
-    for name, is_valid in VALID.items():
+    for name, is_valid in FACT_TYPES.items():
         if name in facts and not is_valid(facts[name]):
             raise ValueError(f"{name} is {str(facts[name])[:50]}")
 
@@ -95,7 +95,7 @@ def _list_of(is_valid: Callable[[Any], bool], fewest: int = 1) -> Callable[[Any]
     return lambda value: isinstance(value, list) and len(value) >= fewest and all(map(is_valid, value))
 
 
-VALID: dict[str, Callable[[Any], bool]] = {  # facts that others depend on -> whether a value may be theirs
+FACT_TYPES: dict[str, Callable[[Any], bool]] = {  # facts that others depend on -> whether a value may be theirs
     "status": lambda value: value in ("running", "finished", "pruned"),
     "labels": _list_of(_is_label),
     "classes": _list_of(_is_text),
