@@ -21,14 +21,14 @@ from rich.console import Console
 from mimii_pl.core.callbacks import Stopwatch
 from mimii_pl.core.checkpoints import AtomicCheckpoints, last_checkpoint
 from mimii_pl.core.config import build, build_data, task_class
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import replacing_folder, write_arrays, write_csv, write_text
-from mimii_pl.core.freeze import freeze_config
+from mimii_pl.core.freeze import freeze_config, open_stored
 from mimii_pl.core.run_dir import find_run, is_copy, read_facts, write_digests, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
-from mimii_pl.core.stored_config import read_config, relocated
-from mimii_pl.core.trusted_classes import packages, trust_classes
+from mimii_pl.core.stored_config import relocated
+from mimii_pl.core.trusted_classes import packages, require_inside
 from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.dataset._learned_from import clip_changes, write_clips
@@ -134,8 +134,7 @@ def decide(cfg: DictConfig) -> None:
     run_dir = find_run(cfg.run).resolve()
     facts = read_facts(run_dir)
     thresholds = _stored_thresholds(run_dir, facts)
-    stored = read_config(run_dir)
-    trust_classes(stored, cfg.trust)
+    stored = open_stored(run_dir, cfg.trust)
     stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
     task, criterion = build_task(stored), facts[task_class(stored).criterion]
     with locked(run_dir), replacing_folder(run_dir) as folder:  # a kill leaves all files as they were, or all new
@@ -240,12 +239,24 @@ def train_detector(
     watch = Stopwatch()
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
     callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
-    with recorder.sending():
+    with recorder.sending(), _damage_named(last, watch):
         trainer.fit(detector, data, ckpt_path=last, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         _write_training_facts(trainer, detector, watch, run_dir)
+
+
+@contextmanager
+def _damage_named(checkpoint: Path | None, watch: Stopwatch) -> Iterator[None]:
+    """Name the checkpoint if its content ends training before it has begun."""
+    try:
+        yield
+    except Exception:
+        if checkpoint is None or watch.started:
+            raise
+        with damaged(checkpoint):
+            raise
 
 
 def _write_data_state(data: MachineSounds, run_dir: Path) -> None:
@@ -304,8 +315,9 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
         InputError: there is no such run, it names a class that is not trusted, or an override would change a choice.
     """
     run_dir = find_run(run, finished=False)
-    cfg = read_config(run_dir)
-    trust_classes(cfg, trust)
+    cfg = open_stored(run_dir, trust)
+    if "rescored_from" not in read_facts(run_dir):  # else it trains nothing
+        require_inside(cfg)
     values = [item for item in overrides if not item.startswith(("resume=", "trust=", "hydra."))]
     for item in values:
         key = item.split("=")[0]
@@ -370,9 +382,7 @@ def _require_anomaly_run(run_dir: Path, facts: dict[str, Any]) -> None:
 
 def _rescoring_config(cfg: DictConfig, source: Path, run_dir: Path) -> DictConfig:
     """Return the configuration of the source, with what the command changes: back end, logger, seed, report."""
-    stored = read_config(source)
-    trust_classes(stored, cfg.trust)
-    plain: Any = OmegaConf.to_container(stored)
+    plain: Any = OmegaConf.to_container(open_stored(source, cfg.trust))
     again = relocated(plain, run_dir)
     _keep_offline(again)
     again.backend, again.trainer.logger, again.seed = cfg.backend, cfg.trainer.logger, cfg.seed

@@ -41,8 +41,10 @@ class Stopwatch(pl.Callback):
 
     def __init__(self) -> None:
         self.seconds, self.epochs = 0.0, 0
+        self.started = False  # False: a checkpoint is still being restored
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = True
         self.since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -14,6 +14,8 @@ TOP_LEVEL = {
     "training.epochs": int,
     "training.patience": int,
     "efficiency.seconds": float,
+    "report.clips": int,
+    "report.seconds": float,
     "resume": str | None,
     "best": str | None,
     "target": str,

@@ -42,8 +42,12 @@ def damaged(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong while a file of a run directory is read into one line that names the file."""
     try:
         yield
-    except (InputError, MemoryError):
+    except InputError:
         raise
+    except MemoryError:
+        raise InputError(
+            f"{path} would need more memory than there is: it is damaged, or of another computer"
+        ) from None
     except FileNotFoundError:
         raise InputError(f"{path} is missing: take it from a copy of the run, or train again") from None
     except PermissionError as error:

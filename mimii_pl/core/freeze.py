@@ -1,5 +1,6 @@
-"""Freeze a configuration: checked, resolved, and written into the run directory."""
+"""Freeze a configuration (checked, resolved, written into the run directory), and open a frozen one again."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mimii_pl.core.files import write_text
 from mimii_pl.core.options import flatten, split_options
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.core.stored_config import read_config, require_plain
+from mimii_pl.core.trusted_classes import trust_classes
 
 
 def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
@@ -47,3 +49,21 @@ def _keep_finished(cfg: DictConfig, run_dir: Path) -> None:
             f"{run_dir} holds a finished run with another {', '.join(sorted(changed))}: it is kept. Choose another "
             "directory (hydra.run.dir, for sweeps hydra.sweep.dir), or delete this one"
         )
+
+
+def open_stored(run_dir: Path, trust: Collection[str]) -> DictConfig:
+    """Read the configuration of a run directory to build all that it names.
+
+    Args:
+        trust: packages, besides this one, whose classes it may name.
+
+    Raises:
+        InputError: it is damaged, names a class that is not trusted, or has a wrong option.
+    """
+    cfg = read_config(run_dir)
+    trust_classes(cfg, trust)
+    try:
+        check(cfg)
+    except InputError as error:
+        raise InputError(f"{run_dir / 'config.yaml'}: {error}") from None
+    return cfg

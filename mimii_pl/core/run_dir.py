@@ -103,6 +103,9 @@ FACT_TYPES: dict[str, Callable[[Any], bool]] = {  # facts that others depend on 
     **dict.fromkeys(("checkpoint", "run_dir", "rescored_from"), _is_text),
     **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out", "reason", "device"), _is_text),
     **dict.fromkeys(("objective", "pseudo_auc", "balanced_accuracy", "validation_loss"), _is_number),
+    **dict.fromkeys(("epochs", "parameters", "train_seconds", "seconds_per_epoch", "size_bytes", "macs"), _is_number),
+    **dict.fromkeys(("peak_memory_bytes", "ms_per_clip", "ms_per_clip_best_batch"), _is_number),
+    **dict.fromkeys(("best_batch", "clips_per_second"), _is_number),
     **dict.fromkeys(("false_alarms", "found"), _list_of(_is_count, fewest=2)),
     "digests": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
 }
@@ -201,6 +204,8 @@ def _stored_runs(folder: Path) -> Iterator[Path]:
 
 
 def _no_run(folder: Path, outputs: Path) -> str:
+    if (folder / "run.json").is_symlink():
+        return f"{folder / 'run.json'} is damaged: it is a link to what is no file"
     if any((folder / name).exists() for name in ("config.yaml", "run.log")):
         return f"{folder}: this run was interrupted before training began: start the same command again"
     return f"{folder} is not a run directory: it holds no run.json (runs are stored in {outputs}/)"

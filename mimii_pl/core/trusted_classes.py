@@ -58,8 +58,7 @@ def trust_classes(cfg: DictConfig, trust: Collection[str] = (), places: Collecti
     Args:
         cfg: of `read_config`.
         trust: packages, besides this one, whose classes may be named.
-        places: those to resolve, such as `model`; empty: all, and then the trainer's parts may write nowhere but into
-            the run directory.
+        places: those to resolve, such as `task`; empty: all.
 
     Returns:
         The classes by place.
@@ -70,30 +69,21 @@ def trust_classes(cfg: DictConfig, trust: Collection[str] = (), places: Collecti
     plain: Any = OmegaConf.to_container(cfg)
     with damaged(Path(plain.get("run_dir") or "", "config.yaml")):
         _require_sections(plain)
-    if not places:
-        _require_inside(plain["trainer"], Path(plain["run_dir"]))
     nodes = [(path, node) for path, node in named_nodes(plain) if not places or dotted(path) in places]
     return {dotted(path): _resolved(path, node["_target_"], {OWN, *trust}) for path, node in nodes}
 
 
-def require_trusted(cfg: DictConfig, trust: Collection[str] = ()) -> None:
-    """Raise InputError if a stored configuration names a package that is not trusted, even where it is not built."""
+def require_inside(cfg: DictConfig) -> None:
+    """Raise InputError if a part of the trainer of a stored configuration would write outside the run directory."""
     plain: Any = OmegaConf.to_container(cfg)
-    for path, node in named_nodes(plain):
-        _require_trusted(path, node["_target_"], {OWN, *trust})
-
-
-def _require_trusted(path: Place, name: str, trust: Collection[str]) -> None:
-    if not _is_listed(name) and name.split(".")[0] not in trust:
-        raise InputError(
-            f"{dotted(path)}._target_={name}: not loaded: its package is not trusted; if you trust it: "
-            "trust=[<package>]"
-        )
-
-
-def _is_listed(name: str) -> bool:
-    module, _, attribute = name.rpartition(".")
-    return attribute in LIBRARIES.get(module, ())
+    run_dir = Path(plain["run_dir"])
+    for path, value in plain_leaves(plain["trainer"], ("trainer",)):
+        if path[-1] in WRITTEN and isinstance(value, str):
+            place = Path(os.path.abspath(value))
+            if place != run_dir and run_dir not in place.parents:
+                raise InputError(
+                    f"{dotted(path)}={value}: not loaded: the run's configuration would write outside {run_dir}"
+                )
 
 
 def packages(cfg: DictConfig) -> set[str]:
@@ -105,11 +95,12 @@ def packages(cfg: DictConfig) -> set[str]:
 def _resolved(path: Place, name: str, trust: Collection[str]) -> type:
     module, _, attribute = name.rpartition(".")
     refused = f"{dotted(path)}._target_={name}: not loaded"
-    _require_trusted(path, name, trust)
-    listed = _is_listed(name)
+    listed = attribute in LIBRARIES.get(module, ())
+    if not listed and module.split(".")[0] not in trust:
+        raise InputError(f"{refused}: its package is not trusted; if you trust it: trust=[<package>]")
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{refused}: this installation has no such class ({error})") from None
     if not isinstance(found, type) or not (listed or found.__module__.split(".")[0] in trust):
         raise InputError(f"{refused}: it is no class of a trusted package")
@@ -125,17 +116,6 @@ def _require_sections(plain: dict[str, Any]) -> None:
             raise ValueError(f"it has no section {name}")
     if not isinstance(plain["machine"].get("name"), str):
         raise ValueError("machine.name is not a text")
-
-
-def _require_inside(trainer: Any, run_dir: Path) -> None:
-    """Raise InputError if a part of the trainer would write outside the run directory."""
-    for path, value in plain_leaves(trainer, ("trainer",)):
-        if path[-1] in WRITTEN and isinstance(value, str):
-            place = Path(os.path.abspath(value))
-            if place != run_dir and run_dir not in place.parents:
-                raise InputError(
-                    f"{dotted(path)}={value}: not loaded: the run's configuration would write outside {run_dir}"
-                )
 
 
 def place_of(path: Place) -> str:

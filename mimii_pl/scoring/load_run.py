@@ -16,7 +16,7 @@ from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import read_arrays
 from mimii_pl.core.run_dir import check_digests, find_run, read_facts
 from mimii_pl.core.stored_config import read_config
-from mimii_pl.core.trusted_classes import require_trusted, trust_classes
+from mimii_pl.core.trusted_classes import trust_classes
 from mimii_pl.features import Spectral, Statistics
 from mimii_pl.model import Detector
 from mimii_pl.scoring.scorer import Scorer
@@ -39,10 +39,9 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
     """
     run_dir = find_run(run_dir)
     cfg, facts = read_config(run_dir), read_facts(run_dir)
-    require_trusted(cfg, trust)
-    classes = trust_classes(cfg, trust, BUILT)
+    classes = trust_classes(cfg, trust)
     with damaged(run_dir / "config.yaml"):
-        check(OmegaConf.create({place: cfg[place] for place in classes}))
+        check(OmegaConf.create({place: cfg[place] for place in BUILT if place in classes}))
         rate, batch_size = int(cfg.dataset.sample_rate), int(cfg.dataset.batch_size)
         if rate < 1 or batch_size < 1:
             raise ValueError(f"dataset.sample_rate={rate}, dataset.batch_size={batch_size}: both must be positive")
@@ -91,6 +90,8 @@ def _detector(kind: type, path: Path) -> Detector:
         options = {name: value for name, value in checkpoint["hyper_parameters"].items() if name in accepted}
         detector: Detector = kind(**options)
         detector.load_state_dict(checkpoint["state_dict"])
+        if not all(weights.isfinite().all() for weights in detector.parameters()):
+            raise ValueError("its weights are not finite numbers")
         return detector
 
 

@@ -23,6 +23,7 @@ MODEL_FILES = ("run.json", *SCORING_FILES)  # in addition to the checkpoint
 ALIAS = "champion"  # of the version in use
 SCHEME = "models:/"
 FOLDER = re.compile(r"\w[\w\- .]*")  # of a model that is fetched: no path
+SOURCE = re.compile(r"(?!models:).+/registered/[0-9a-f]{16}")  # address of a version's files
 URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+|latest))")
 
 
@@ -153,6 +154,8 @@ def fetch_model(uri: str, tracking_uri: str) -> Path:
     client = existing(tracking_uri)
     version = _version(client, uri, tracking_uri)
     source = client.get_model_version_download_uri(version.name, version.version)
+    if not SOURCE.fullmatch(source):
+        raise InputError(f"run={uri} is not a model of this project: its files are said to be at {source}")
     key = hashlib.sha256(source.encode()).hexdigest()[:12]  # run and content are part of the source
     name = f"{version.name}-{version.version}-{key}"
     if not FOLDER.fullmatch(name):  # the server's words
@@ -178,7 +181,8 @@ def _download(source: str, folder: str, tracking_uri: str, uri: str) -> Path:
         with without_bars():
             files = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder, tracking_uri=tracking_uri))
     except (MlflowException, OSError) as error:
-        raise InputError(f"run={uri}: its files cannot be downloaded from {source}: {error}") from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"run={uri}: its files cannot be downloaded from {source}: {reason}") from None
     if not all((files / name).is_file() for name in ("config.yaml", "run.json")):
         raise InputError(f"run={uri} is not a model of this project: it has no config.yaml and run.json")
     return files
