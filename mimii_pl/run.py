@@ -396,7 +396,9 @@ def _rescoring_config(cfg: DictConfig, source: Path, run_dir: Path) -> DictConfi
 def _copy_training(source: Path, run_dir: Path) -> None:
     """Copy what training left in the source: checkpoint, feature statistics, history, facts."""
     facts = read_facts(source)
-    for name in (facts["checkpoint"], "features.npz", "history.csv"):
+    with damaged(source / "run.json"):
+        checkpoint = facts["checkpoint"]
+    for name in (checkpoint, "features.npz", "history.csv"):
         if (source / name).is_file():
             (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source / name, run_dir / name)

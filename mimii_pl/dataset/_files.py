@@ -24,13 +24,19 @@ def entries(folder: str, skip: Skip) -> list[tuple[str, bool]]:
         return []
 
 
-def audio_files(folder: str, skip: Skip, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
-    """Yield the audio files below a folder, sorted by name; links are followed, but not in a circle.
+Folder = tuple[int, int]  # device and inode
+
+
+def audio_files(
+    folder: str, skip: Skip, above: frozenset[Folder] = frozenset(), linked: set[Folder] | None = None
+) -> Iterator[str]:
+    """Yield the audio files below a folder, sorted by name; links to folders are followed, but not in a circle.
 
     Only the entries of the folders on the current path are in memory.
 
     Args:
-        above: device and inode of the folders above.
+        above: the folders above.
+        linked: the folders walked below the same link, each of which is walked once however many links lead to it.
     """
     try:
         status = os.stat(folder or ".")
@@ -41,10 +47,17 @@ def audio_files(folder: str, skip: Skip, above: frozenset[tuple[int, int]] = fro
     if own in above:
         skip(folder, "a link to a folder above it")
         return
+    if linked is not None:
+        if own in linked:
+            return
+        linked.add(own)
     for name, is_folder in entries(folder, skip):
         path = os.path.join(folder, name)
-        if is_folder:
-            yield from audio_files(path, skip, above | {own})
+        if is_folder and is_audio(name) and os.path.islink(path):
+            skip(path, "a link to a folder, not a recording")
+        elif is_folder:
+            below = set() if linked is None and os.path.islink(path) else linked
+            yield from audio_files(path, skip, above | {own}, below)
         elif is_audio(name):
             yield path
 

@@ -151,7 +151,7 @@ class Table(MachineSounds):
 
     def _file(self, name: str) -> Path:
         path = self.sounds / name
-        if path.suffix.lower() in SUFFIXES:
+        if path.suffix.lower() in SUFFIXES or not path.name:  # `/` has no name
             return path
         candidates = [path.with_name(path.name + suffix) for suffix in sorted(SUFFIXES, reverse=True)]
         return next((candidate for candidate in candidates if os.path.isfile(candidate)), candidates[0])

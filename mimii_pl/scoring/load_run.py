@@ -43,6 +43,7 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
     with damaged(run_dir / "config.yaml"):
         check(OmegaConf.create({place: cfg[place] for place in BUILT if place in classes}))
         rate, batch_size = int(cfg.dataset.sample_rate), int(cfg.dataset.batch_size)
+        channel: int | str = cfg.dataset.channel
         if rate < 1 or batch_size < 1:
             raise ValueError(f"dataset.sample_rate={rate}, dataset.batch_size={batch_size}: both must be positive")
         features = build(cfg.features)
@@ -68,7 +69,7 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
         classes=facts.get("classes"),
         sample_rate=rate,
         samples=samples,
-        channel=cfg.dataset.channel,
+        channel=channel,
         batch_size=batch_size,
         device=device,
     )
