@@ -6,6 +6,7 @@ thresholds on.
 
 import logging
 import math
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -234,7 +235,7 @@ def train_detector(
     if trainer.is_global_zero:
         _write_data_state(data, run_dir)
         recorder.start()
-    last = last_checkpoint(run_dir / "checkpoints")
+    last = last_checkpoint(run_dir / "checkpoints", [name for name, _ in detector.named_parameters()])
     trainer.strategy.checkpoint_io = AtomicCheckpoints()
     watch = Stopwatch()
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
@@ -273,6 +274,8 @@ def _write_training_facts(trainer: pl.Trainer, detector: Detector, watch: Stopwa
     checkpoint = trainer.checkpoint_callback
     assert isinstance(checkpoint, ModelCheckpoint)
     assert checkpoint.best_model_score is not None
+    if read_facts(run_dir).get("epochs") == trainer.current_epoch:
+        return  # resumed after its last epoch: the times are those of before
     write_facts(
         run_dir,
         checkpoint=str(Path(checkpoint.best_model_path).relative_to(run_dir)),
@@ -410,6 +413,6 @@ def _stored_thresholds(run_dir: Path, facts: dict[str, Any]) -> Thresholds:
     path = run_dir / "thresholds.json"
     if "classes" in facts:
         raise InputError(f"run={run_dir} is a classifier (task=classification): it has no thresholds to choose")
-    if facts.get("status") != "finished" or not path.is_file():
+    if facts.get("status") != "finished" or not os.path.lexists(path):
         raise InputError(f"run={run_dir} has no {path.name}: it is not finished, or of a version without thresholds")
-    return Thresholds.read(path, facts["labels"])
+    return Thresholds.read(path, facts.get("labels", ()))

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +53,21 @@ class Checkpoints(ModelCheckpoint):
         super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
 
 
-def last_checkpoint(folder: Path) -> Path | None:
+def last_checkpoint(folder: Path, weights: Iterable[str] = ()) -> Path | None:
     """Return the newest checkpoint of a run's folder that can be read; None if training starts from the beginning.
+
+    Args:
+        weights: names of the weights that must be in it, and finite.
 
     Raises:
         InputError: there are checkpoints, but none that can be read.
     """
     faults = []
     for path in (folder / LAST, folder / BEFORE):
-        if not path.is_file():
+        if not os.path.lexists(path):
             continue
         try:
-            _require_whole(path)
+            _require_whole(path, weights)
         except InputError as fault:
             faults.append(str(fault))
             continue
@@ -75,10 +79,13 @@ def last_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def _require_whole(path: Path) -> None:
+def _require_whole(path: Path, weights: Iterable[str]) -> None:
     """Raise InputError unless a checkpoint is as it was written, and holds weights and numbers alone."""
     with damaged(path):
         with zipfile.ZipFile(path) as file:
             if part := file.testzip():
                 raise ValueError(f"the checksum of {part} is wrong")
-        torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for name in weights:
+            if not state["state_dict"][name].isfinite().all():
+                raise ValueError(f"its weights {name} are not finite numbers")

@@ -1,6 +1,7 @@
 """The error for unusable input. Its message names the input, the fault and the way out."""
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ def full_disk_says(message: str) -> Iterator[None]:
 def damaged(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong while a file of a run directory is read into one line that names the file."""
     try:
+        if os.path.lexists(path) and not path.is_file():
+            raise ValueError("it is no regular file, or a link to nothing")
         yield
     except InputError:
         raise

@@ -166,4 +166,5 @@ def name_fault(name: str) -> str:
     """
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
         return "it has a control character, or is not UTF-8"
-    return "a spreadsheet would run it" if re.match(r"[=@]|[+-].*[(!|=]", name) else ""
+    plain = re.fullmatch(r"[+-][\w. ]*|[^=@+-].*|", name, re.DOTALL)
+    return "" if plain else "a spreadsheet would run it"

@@ -22,6 +22,7 @@ report.html       the report
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -56,7 +57,7 @@ def read_facts(run_dir: Path) -> dict[str, Any]:
         InputError: it is damaged, or names a checkpoint outside the run directory.
     """
     path = run_dir / "run.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     with damaged(path):
         facts = json.loads(path.read_text(encoding="utf-8"))
@@ -180,7 +181,7 @@ def find_run(run: str | Path, *, finished: bool = True, trained: bool = False, o
             "Give the directory of its run: the tag run_dir of the version in MLflow names it"
         )
     if str(run) != "latest":
-        if not (Path(run) / "run.json").is_file():
+        if not os.path.lexists(Path(run) / "run.json"):
             raise InputError(_no_run(Path(run), outputs))
         return Path(run)
     newest_first = sorted(_stored_runs(outputs), key=lambda path: path.stat().st_mtime, reverse=True)
@@ -204,8 +205,6 @@ def _stored_runs(folder: Path) -> Iterator[Path]:
 
 
 def _no_run(folder: Path, outputs: Path) -> str:
-    if (folder / "run.json").is_symlink():
-        return f"{folder / 'run.json'} is damaged: it is a link to what is no file"
     if any((folder / name).exists() for name in ("config.yaml", "run.log")):
         return f"{folder}: this run was interrupted before training began: start the same command again"
     return f"{folder} is not a run directory: it holds no run.json (runs are stored in {outputs}/)"

@@ -38,7 +38,9 @@ def check_names(clips: Iterable[Clip], target: str | None = None) -> None:
         for kind, name in names.items():
             reason = "it is a path" if kind == "machine type" and "/" in name else name_fault(name)
             if reason:
-                raise InputError(f"{clip.path}: its {kind} is {printable(name)!r}: {reason}. Choose another name")
+                raise InputError(
+                    f"{printable(clip.path)}: its {kind} is {printable(name)!r}: {reason}. Choose another name"
+                )
 
 
 def class_names(clips: Iterable[Clip], target: str) -> list[str]:

@@ -50,7 +50,7 @@ def write_cost(scorer: Scorer, waves: _Clips, ids: np.ndarray, run_dir: Path, se
         seconds: see `measure`; 0: write only what needs no measurement.
     """
     facts: dict[str, Any] = {"device": device_name(scorer.device), "size_bytes": size_bytes(run_dir)}
-    if seconds > 0:
+    if seconds > 0 and "clips_per_second" not in read_facts(run_dir):  # else measured before a kill
         facts["peak_memory_bytes"] = peak_bytes(scorer.device)  # before batches larger than the run's own are tried
         facts |= measure(scorer, waves, ids, seconds)._asdict()
     write_facts(run_dir, **{name: fact for name, fact in facts.items() if fact is not None})

@@ -1,5 +1,6 @@
 """Load a run directory as a `Scorer`. A stranger may have written it: nothing is unpickled, and no code is run."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,12 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
         batch_size=batch_size,
         device=device,
     )
-    if (state := run_dir / "backend.npz").is_file():
+    state = run_dir / "backend.npz"
+    if os.path.lexists(state) or (cfg.get("backend") and facts.get("status") == "finished"):
         with damaged(state):
             scorer.use(_restored(cfg, state, len(labels)))
             _try_backend(scorer)
-    if (path := run_dir / "thresholds.json").is_file():
+    if os.path.lexists(path := run_dir / "thresholds.json"):
         scorer.thresholds = Thresholds.read(path, labels)
     check_digests(run_dir)
     return scorer
@@ -105,7 +107,11 @@ def _restore_statistics(features: Spectral, run_dir: Path) -> None:
         features.fitted = Statistics(**{name: torch.from_numpy(arrays[name]) for name in Statistics._fields})
         shape = (1, features.channels, features.bins, 1)
         for part in features.fitted:
-            if not part.isfinite().all() or torch.broadcast_shapes(part.shape, shape) != shape:
+            if (
+                not part.is_floating_point()
+                or not part.isfinite().all()
+                or torch.broadcast_shapes(part.shape, shape) != shape
+            ):
                 raise ValueError(f"its statistics have shape {tuple(part.shape)}, or are not finite")
 
 

@@ -180,7 +180,7 @@ def _download(source: str, folder: str, tracking_uri: str, uri: str) -> Path:
     try:
         with without_bars():
             files = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder, tracking_uri=tracking_uri))
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"run={uri}: its files cannot be downloaded from {source}: {reason}") from None
     if not all((files / name).is_file() for name in ("config.yaml", "run.json")):

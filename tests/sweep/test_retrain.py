@@ -248,7 +248,7 @@ def test_what_is_not_registered_is_said(here, tmp_path):
     client.create_model_version(strange, (tmp_path / "files").as_uri())
     with pytest.raises(InputError, match="is not a model of this project"):
         mimii_pl.load("models:/strange/1")
-    client.create_model_version(strange, (tmp_path / "gone").as_uri())
+    client.create_model_version(strange, (tmp_path / "registered" / ("0" * 16)).as_uri())
     with pytest.raises(InputError, match="its files cannot be"):
         mimii_pl.load("models:/strange/2")
 
