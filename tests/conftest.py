@@ -19,6 +19,14 @@ if os.environ.get("PYTEST_XDIST_WORKER"):  # each worker has a core, and so have
 OF_A_RECORDED_RUN = ("MLFLOW_TRACKING_URI", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of `make attack`."""
+    group = parser.getgroup("attack", "hostile input and killed processes (tests/attack)")
+    group.addoption("--attacks", type=int, default=250, help="hostile inputs in all")
+    group.addoption("--kills", type=int, default=0, help="kills at random moments, besides one at each stage")
+    group.addoption("--seed", type=int, default=0, help="of all that is random about them")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of real clips and published scores; they are not part of the repository."""
