@@ -22,8 +22,8 @@ OF_A_RECORDED_RUN = ("MLFLOW_TRACKING_URI", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of `make attack`."""
     group = parser.getgroup("attack", "hostile input and killed processes (tests/attack)")
-    group.addoption("--attacks", type=int, default=250, help="hostile inputs in all")
-    group.addoption("--kills", type=int, default=0, help="kills at random moments, besides one at each stage")
+    group.addoption("--attacks", type=int, default=100, help="hostile inputs, about")
+    group.addoption("--kills", type=int, default=20, help="kills: one at each stage, or every other; more at random")
     group.addoption("--seed", type=int, default=0, help="of all that is random about them")
 
 

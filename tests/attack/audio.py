@@ -2,17 +2,16 @@
 
 import io
 import os
-import socket
-import stat
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
 
 from attack.outcome import Attack, Expected
+from attack.special import SPECIAL
 
 RATE = 16000  # Hz
 SECONDS = 0.5
@@ -222,46 +221,7 @@ def bad_samples(rng: np.random.Generator) -> Recording:
     return _recording("samples", f"{kind}, {subtype}", encoded("WAV", wave, subtype=subtype), Expected.REFUSED)
 
 
-def _socket(path: Path) -> None:
-    folder = os.open(path.parent, os.O_RDONLY)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"/proc/self/fd/{folder}/{path.name}")  # an address has at most 108 bytes
-    os.close(folder)
-
-
-def _device(path: Path) -> None:
-    os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))  # /dev/zero
-
-
-def _loop(path: Path) -> None:
-    other = path.with_name(f"{path.name}.other")
-    other.symlink_to(path)
-    path.symlink_to(other)
-
-
-def _unreadable(path: Path) -> None:
-    path.write_bytes(encoded("WAV"))
-    path.chmod(0)
-
-
-NO_FILES: dict[str, Callable[[Path], Any]] = {
-    "fifo": os.mkfifo,
-    "socket": _socket,
-    "link to itself": lambda path: path.symlink_to(path),
-    "link to nothing": lambda path: path.symlink_to("nothing"),
-    "two links in a loop": _loop,
-    "link to /dev/zero": lambda path: path.symlink_to("/dev/zero"),
-    "link to /dev/random": lambda path: path.symlink_to("/dev/random"),
-    "link to a folder": lambda path: path.symlink_to("/proc"),
-    "link to a file of the kernel": lambda path: path.symlink_to("/proc/self/maps"),
-}
-if os.geteuid() == 0:  # the superuser may make devices, and reads everything
-    NO_FILES["device"] = _device
-else:
-    NO_FILES["unreadable"] = _unreadable
-
-
 def no_file(rng: np.random.Generator) -> Recording:
     """Be something else than a regular file."""
-    name = str(rng.choice(list(NO_FILES)))
-    return Recording(Attack("audio: no file", name, Expected.REFUSED), str(rng.choice(["wav", "flac"])), NO_FILES[name])
+    name = str(rng.choice(list(SPECIAL)))
+    return Recording(Attack("audio: no file", name, Expected.REFUSED), str(rng.choice(["wav", "flac"])), SPECIAL[name])

@@ -78,15 +78,8 @@ def _kill_in(delay: float) -> None:
 # --- commands that are killed, and those that continue them -------------------------------------------------------
 TRAIN = ["train", *QUICK, "dataset.root=world", "dataset.cache_dir=cache", "model=simple_ae", "backend=knn"]
 TRAIN += ["logger=mlflow", "training.epochs=3", "augmentation=[noise]", f"hydra.run.dir={RUN}"]
-RESCORE = [
-    "rescore",
-    "run=outputs/detector",
-    "backend=mahalanobis",
-    "logger=mlflow",
-    "report=brief",
-    "efficiency.seconds=0",
-]
-RESCORE += [f"hydra.run.dir={RUN}"]
+RESCORE = ["rescore", "run=outputs/detector", "backend=mahalanobis", "logger=mlflow", "report=brief"]
+RESCORE += ["efficiency.seconds=0", f"hydra.run.dir={RUN}"]
 SCORE = ["score", "run=outputs/detector", "input=world", "device=cpu", "shard_size=5", "output=new.csv"]
 DECIDE = ["decide", "run=outputs/detector", "threshold=gamma", "report=brief"]
 
@@ -98,26 +91,26 @@ def continued(here: Path, command: list[str]) -> list[str]:
     return command
 
 
-def written(before: str, stage: str, pattern: str, number: int = 1) -> dict[str, Aim]:
+def _written(name: str, pattern: str, number: int = 1) -> dict[str, Aim]:
     """Return the aims at the writing of a file: when it is opened, and when it takes its place."""
     return {
-        f"{before}{stage} is opened": Aim("open", pattern, number),
-        f"{before}{stage} takes its place": Aim("os.rename", pattern, number),
+        f"{name} is opened": Aim("open", pattern, number),
+        f"{name} takes its place": Aim("os.rename", pattern, number),
     }
 
 
 TRAINING = {
-    **written("", "config.yaml", r"run/config\.yaml"),
-    **written("", "run.json", r"run/run\.json"),
+    **_written("config.yaml", r"run/config\.yaml"),
+    **_written("run.json", r"run/run\.json"),
     "the cache is opened": Aim("open", r"waves\.int16"),
     "the cache takes its place": Aim("os.rename", r"cache/\w+$"),
     "MLflow's database is opened": Aim("sqlite3.connect", r"mlflow"),
-    **{f"MLflow's database is {age} s old": Aim("sqlite3.connect", r"mlflow", 1, age) for age in (0.03, 0.1, 0.3)},
+    **{f"MLflow's database is {age} s old": Aim("sqlite3.connect", "mlflow", delay=age) for age in (0.03, 0.1, 0.3)},
     "the first checkpoint takes its place": Aim("os.rename", r"checkpoints/\w+\.ckpt$", 1),
     "the second checkpoint takes its place": Aim("os.rename", r"checkpoints/\w+\.ckpt$", 2),
     "the fourth checkpoint takes its place": Aim("os.rename", r"checkpoints/\w+\.ckpt$", 4),
-    **written("", "the second history.csv", r"run/history\.csv", 2),
-    **written("", "backend.npz", r"run/backend\.npz"),
+    **_written("the second history.csv", r"run/history\.csv", 2),
+    **_written("backend.npz", r"run/backend\.npz"),
     "thresholds.json takes its place": Aim("os.rename", r"run/thresholds\.json"),
     "scores.csv takes its place": Aim("os.rename", r"run/scores\.csv"),
     "results.csv takes its place": Aim("os.rename", r"run/results\.csv"),

@@ -17,7 +17,7 @@ LIMIT = 100 * 2**20  # bytes
 
 
 def test_unpacking(arena: Arena, rng, share, conclude):
-    conclude([unpacked(arena, one) for one in islice(zips(rng), share(0.1))])
+    conclude([unpacked(arena, one) for one in islice(zips(rng), share(0.09))])
 
 
 def unpacked(arena: Arena, one: Zip) -> Verdict:

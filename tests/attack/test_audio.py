@@ -16,7 +16,7 @@ FEW = 12  # hostile recordings of one training
 
 
 def test_scoring(arena: Arena, rng, share, conclude):
-    hostile = list(islice(recordings(rng), share(0.3)))
+    hostile = list(islice(recordings(rng), share(0.2)))
     batches = [hostile[start : start + BATCH] for start in range(0, len(hostile), BATCH)]
     conclude([verdict for batch in batches for verdict in one_by_one(lambda items: scored(arena, items), batch)])
 
@@ -29,7 +29,7 @@ def scored(arena: Arena, batch: list[Recording]) -> list[Verdict] | None:
     names = [f"{number:04d}_{MACHINE_ID}.{one.suffix}" for number, one in enumerate(batch)]
     for name, one in zip(names, batch, strict=True):
         one.write(folder / name)
-    ended = arena.mimii("score", "run=outputs/detector", "input=sounds", "device=cpu", "output=new.csv", seconds=40)
+    ended = arena.mimii("score", "run=outputs/detector", "input=sounds", "device=cpu", "output=new.csv", seconds=20)
     fault = fault_of(ended, arena.touched())
     if fault is None and ended.code != 0:
         fault = judge_reason(batch[0].attack, "")[1:]  # one bad recording must not end the command
@@ -49,7 +49,7 @@ def _verdict(arena: Arena, one: Recording, name: str, scores: dict[str, float], 
 
 
 def test_training(arena: Arena, rng, share, conclude):
-    hostile = list(islice(recordings(rng), share(0.15)))
+    hostile = list(islice(recordings(rng), share(0.08)))
     assert trained(arena, []) == []
     healthy = scores_of(arena.here / "run" / "scores.csv")
     assert len(healthy) == 12
@@ -84,7 +84,7 @@ def trained(arena: Arena, batch: list[Recording], healthy: dict[str, float] | No
         for place in places[-1]:
             one.write(arena.here / place)
     options = ["dataset=folder", "dataset.root=sounds", "protocol=official", "model=simple_ae", "backend=gmm"]
-    ended = arena.mimii(*train_arguments(*options, "training.epochs=1", "logger=none", "hydra.run.dir=run"), seconds=60)
+    ended = arena.mimii(*train_arguments(*options, "training.epochs=1", "logger=none", "hydra.run.dir=run"), seconds=30)
     fault = fault_of(ended, arena.touched())
     if fault is None and ended.code != 0 and batch:
         fault = judge_reason(batch[0].attack, "")[1:]

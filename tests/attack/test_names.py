@@ -20,7 +20,7 @@ LINES = ("\n", "\r")  # a name with one of these cannot stand in a list of one p
 @pytest.mark.parametrize("source", ["folder", "list", "table"])
 def test_scoring(arena: Arena, rng, share, conclude, source):
     wanted = (name for name in names(rng) if source != "list" or _listable(name))
-    attacks = [Attack(f"names: {source}", name, Expected.READ) for name in islice(wanted, share(0.04))]
+    attacks = [Attack(f"names: {source}", name, Expected.READ) for name in islice(wanted, share(0.03))]
     batches = [attacks[start : start + BATCH] for start in range(0, len(attacks), BATCH)]
     conclude([one for batch in batches for one in one_by_one(lambda items: scored(arena, items, source), batch)])
 
@@ -87,7 +87,7 @@ def _verdict(arena: Arena, attack: Attack, name: str, scores: dict[str, float], 
 
 
 def test_training(arena: Arena, rng, share, conclude):
-    chosen = islice((name for name in names(rng) if not name.startswith(".")), share(0.06))  # hidden files are skipped
+    chosen = islice((name for name in names(rng) if not name.startswith(".")), share(0.04))  # hidden files are skipped
     attacks = [Attack("names: training", name, Expected.READ) for name in chosen]
     batches = [attacks[start : start + BATCH] for start in range(0, len(attacks), BATCH)]
     conclude([verdict for batch in batches for verdict in one_by_one(lambda items: trained(arena, items), batch)])
@@ -105,7 +105,7 @@ def trained(arena: Arena, batch: list[Attack]) -> list[Verdict] | None:
         path.write_bytes(recordings[number % len(recordings)].read_bytes())
     options = ["dataset=folder", "dataset.root=.", "dataset.cache_dir=../cache", "model=simple_ae", "backend=gmm"]
     arguments = train_arguments(*options, "training.epochs=1", "logger=none", "hydra.run.dir=../run", "report.clips=3")
-    ended = arena.call(_train_in, "sounds", arguments, seconds=90)
+    ended = arena.call(_train_in, "sounds", arguments, seconds=40)
     fault = fault_of(ended, arena.touched())
     if fault is None and ended.code != 0:
         fault = Outcome.WRONG, f"it ended the training: {ended.err[-200:]}"

@@ -13,7 +13,7 @@ from support.confined import SECRET
 from attack import checkpoints, configs, estimators, stored
 from attack.arena import MACHINE_ID, Arena, explained, rows_of, scores_of
 from attack.damage import damage
-from attack.outcome import Attack, Change, Expected, Verdict, judge, judge_reason
+from attack.outcome import Attack, Change, Expected, Verdict, fault_of, judge, judge_reason
 from mimii_pl.__main__ import main
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ Spoiler = Callable[[np.random.Generator, Path, Path], Change]
 KINDS: dict[
     str, tuple[Spoiler, float, tuple[str, ...]]
 ] = {  # kind -> spoiler, share of all attacks, words of a refusal
-    "config.yaml": (_config, 0.1, ("config.yaml", "_target_", "configuration", ".")),
+    "config.yaml": (_config, 0.1, ("config", "_target_", "detector", "classifier")),
     "facts": (stored.facts, 0.03, ("run.json", "detector")),
     "thresholds": (stored.thresholds, 0.02, ("thresholds.json", "detector")),
     "checkpoints": (checkpoints.checkpoint, 0.04, (".ckpt", "run.json", "detector")),
@@ -64,12 +64,14 @@ def attacked(arena: Arena, rng: np.random.Generator, kind: str, spoil: Spoiler, 
     change = spoil(rng, arena.here / run, arena.elsewhere)
     arena.expect_elsewhere()
     expected = Expected.EITHER if kind in NOT_USED.get(command, ()) else change.expected
+    words = (*words, change.name.split(" = ")[0])
     attack = Attack(f"runs: {kind}", f"{change.name}, {command} {run.name}", expected, words)
-    ended = arena.call(*COMMAND_OF[command](arena, run), seconds=45)
-    if ended.code == 0 and not ended.deeds and (reason := skipped(arena, command)):
+    ended = arena.call(*COMMAND_OF[command](arena, run), seconds=30)
+    touched = arena.touched() or leaked(arena)
+    if ended.code == 0 and fault_of(ended, touched) is None and (reason := skipped(arena, command)):
         return judge_reason(attack._replace(words=()), reason)
     wrong = wrong_scores(arena, command, run) if ended.code == 0 and change.valued else ""
-    return judge(attack, ended, wrong=wrong, touched=arena.touched() or leaked(arena))
+    return judge(attack, ended, wrong=wrong, touched=touched)
 
 
 NOT_USED = {  # command -> kinds of what it makes anew, or does not read: it need not notice what is wrong with them
@@ -181,7 +183,7 @@ def wrong_scores(arena: Arena, command: str, run: Path) -> str:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_untouched_run_directory(arena: Arena, command):
     arena.restore()
-    ended = arena.call(*COMMAND_OF[command](arena, RUN), seconds=45)
+    ended = arena.call(*COMMAND_OF[command](arena, RUN), seconds=30)
     assert (ended.code, ended.deeds, wrong_scores(arena, command, RUN)) == (0, [], ""), ended.err
 
 
@@ -203,5 +205,5 @@ def test_a_registry_that_points_elsewhere(arena: Arena, rng, share, conclude):
         store.commit()
         store.close()
         attack = Attack("registry", f"source = {source:.60}", Expected.REFUSED, ("models:/fan",))
-        verdicts.append(judge(attack, arena.call(main, arguments, seconds=45), touched=arena.touched()))
+        verdicts.append(judge(attack, arena.call(main, arguments, seconds=30), touched=arena.touched()))
     conclude(verdicts)

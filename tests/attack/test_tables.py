@@ -22,7 +22,7 @@ def test_lists_to_score(arena: Arena, rng, share, conclude, suffix):
     rows = [[f"world/fan/test/normal_id_0{i}_0000000{n}.wav", f"id_0{i}"] for i in (0, 2) for n in range(2)]
     rows = [["path", "machine_id"], *rows] if suffix == "csv" else [row[:1] for row in rows]
     found = text_files(rng, f"lists: {suffix}", rows, ("list.",), ("id_99", "fan/id_00"))
-    conclude([scored(arena, one, suffix) for one in islice(found, share(0.05))])
+    conclude([scored(arena, one, suffix) for one in islice(found, share(0.04))])
 
 
 def scored(arena: Arena, one: TextFile, suffix: str) -> Verdict:
@@ -53,7 +53,7 @@ TABLE += [[f"fan/test/anomaly_id_00_0000000{n}.wav", "abnormal", "test", "fan", 
 
 def test_tables_to_train_on(arena: Arena, rng, share, conclude):
     found = text_files(rng, "tables", TABLE, ("world", "label.csv"), ("maybe", "TRAIN", "normal "))
-    conclude([called(arena, one, _discover, "world/label.csv") for one in islice(found, share(0.08))])
+    conclude([called(arena, one, _discover, "world/label.csv") for one in islice(found, share(0.06))])
 
 
 def _discover(path: str) -> None:
@@ -71,7 +71,7 @@ def trained(arena: Arena, one: TextFile) -> Verdict:
     arena.restore()
     (arena.here / "world" / "label.csv").write_bytes(one.content)
     options = ["dataset=table", "model=simple_ae", "training.epochs=1", "logger=none", "hydra.run.dir=run"]
-    ended = arena.mimii(*train_arguments(*options), seconds=60)
+    ended = arena.mimii(*train_arguments(*options), seconds=30)
     wrong = "" if ended.code or (arena.here / "run" / "scores.csv").is_file() else "it ended without scores"
     return judge(one.attack, ended, wrong=wrong, touched=arena.touched())
 
@@ -106,7 +106,7 @@ def _read_attributes(path: str) -> None:
 )
 def test_labels_of_the_challenge(arena: Arena, rng, share, conclude, name, rows, read):
     found = text_files(rng, f"labels: {name}", rows, (name,))
-    conclude([called(arena, one, read, f"world/{name}") for one in islice(found, share(0.03))])
+    conclude([called(arena, one, read, f"world/{name}") for one in islice(found, share(0.02))])
 
 
 def called(arena: Arena, one: TextFile, read: Callable[[str], None], place: str) -> Verdict:
