@@ -124,7 +124,7 @@ def lying_size(rng: np.random.Generator) -> Recording:
         content = whole[:18] + packed.to_bytes(8, "big") + whole[26:]
         return _recording("size", f"FLAC that states {total} samples", content, Expected.EITHER, "flac", total != 1)
     told = int(rng.choice([size + 2, size + int(rng.integers(2, 2**20)) // 2 * 2, 2**31 - 2, 2**31, 2**32 - 1]))
-    streamed = told >= 2**31 - 1  # a recorder that could not seek back
+    streamed = told >= 2**31 - 2  # a recorder that could not seek back
     expected = Expected.EITHER if streamed else Expected.REFUSED
     return _recording("size", f"wav that states {told} bytes", _patched(encoded("WAV"), 40, "<I", told), expected)
 

@@ -6,11 +6,12 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from support.confined import Ended
 
 from attack.arena import MACHINE_ID, Arena, one_by_one, reasons_of, scores_of, train_arguments
 from attack.audio import encoded
 from attack.names import HTML, formulas, names
-from attack.outcome import Attack, Expected, Outcome, Verdict, fault_of, judge_reason, judge_value
+from attack.outcome import Attack, Expected, Outcome, Verdict, fault_of, judge, judge_reason, judge_value
 
 pytestmark = pytest.mark.slow
 BATCH = 40
@@ -19,14 +20,17 @@ LINES = ("\n", "\r")  # a name with one of these cannot stand in a list of one p
 
 @pytest.mark.parametrize("source", ["folder", "list", "table"])
 def test_scoring(arena: Arena, rng, share, conclude, source):
-    wanted = (name for name in names(rng) if source != "list" or _listable(name))
+    wanted = (name for name in names(rng) if _readable(name, source))
     attacks = [Attack(f"names: {source}", name, Expected.READ) for name in islice(wanted, share(0.03))]
     batches = [attacks[start : start + BATCH] for start in range(0, len(attacks), BATCH)]
     conclude([one for batch in batches for one in one_by_one(lambda items: scored(arena, items, source), batch)])
 
 
-def _listable(name: str) -> bool:
-    return not any(end in name for end in LINES)
+def _readable(name: str, source: str) -> bool:
+    """Return whether a source can hold a name: a list has one per line, and hidden files of a folder are left out."""
+    return not (
+        (source == "list" and any(end in name for end in LINES)) or (source == "folder" and name.startswith("."))
+    )
 
 
 def scored(arena: Arena, batch: list[Attack], source: str) -> list[Verdict] | None:
@@ -87,25 +91,15 @@ def _verdict(arena: Arena, attack: Attack, name: str, scores: dict[str, float], 
 
 
 def test_training(arena: Arena, rng, share, conclude):
-    chosen = islice((name for name in names(rng) if not name.startswith(".")), share(0.04))  # hidden files are skipped
+    chosen = islice((name for name in names(rng) if _readable(name, "folder")), share(0.04))
     attacks = [Attack("names: training", name, Expected.READ) for name in chosen]
     batches = [attacks[start : start + BATCH] for start in range(0, len(attacks), BATCH)]
     conclude([verdict for batch in batches for verdict in one_by_one(lambda items: trained(arena, items), batch)])
 
 
 def trained(arena: Arena, batch: list[Attack]) -> list[Verdict] | None:
-    """Train on healthy recordings with these names, and with folders of these names for machine IDs."""
-    arena.restore()
-    recordings = sorted((arena.here / "world" / "fan").glob("*/*.wav"))
-    places = [Path("sounds", _folder(attack.name), f"{attack.name}.wav") for attack in batch]
-    places += [Path("sounds", "pump", f"{number}.wav") for number in range(10)]
-    for number, place in enumerate(places):
-        path = arena.here / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(recordings[number % len(recordings)].read_bytes())
-    options = ["dataset=folder", "dataset.root=.", "dataset.cache_dir=../cache", "model=simple_ae", "backend=gmm"]
-    arguments = train_arguments(*options, "training.epochs=1", "logger=none", "hydra.run.dir=../run", "report.clips=3")
-    ended = arena.call(_train_in, "sounds", arguments, seconds=40)
+    """Train on healthy recordings of these names; None if the training ended as it must not."""
+    ended = _trained_on(arena, [Path("pump", f"{attack.name}.wav") for attack in batch])
     fault = fault_of(ended, arena.touched())
     if fault is None and ended.code != 0:
         fault = Outcome.WRONG, f"it ended the training: {ended.err[-200:]}"
@@ -115,9 +109,34 @@ def trained(arena: Arena, batch: list[Attack]) -> list[Verdict] | None:
         return [Verdict(batch[0], *fault)] if len(batch) == 1 else None
     skipped = _cells(arena.here / "run" / "skipped.csv")
     named = [any(f"{attack.name}.wav" in cell for cell in skipped) for attack in batch]
-    return [
-        judge_value(attack, "healthy, and skipped" if bad else "") for attack, bad in zip(batch, named, strict=True)
-    ]
+    return [judge_value(one, "healthy, and skipped" if bad else "") for one, bad in zip(batch, named, strict=True)]
+
+
+def test_names_of_machines(arena: Arena, rng, share, conclude):
+    chosen = islice((name.strip(". ") for name in names(rng) if _readable(name, "folder")), share(0.01))
+    attacks = [Attack("names: machine IDs", name, words=("machine ID",)) for name in chosen]
+    conclude([trained_on_a_machine(arena, attack) for attack in attacks])
+
+
+def trained_on_a_machine(arena: Arena, attack: Attack) -> Verdict:
+    """Train on recordings of a machine ID of that name."""
+    ended = _trained_on(arena, [Path(attack.name, f"{number}.wav") for number in range(8)])
+    if ended.code == 0 and (fault := _shown(arena.here / "run")) is not None:
+        return Verdict(attack, *fault)
+    return judge(attack, ended, touched=arena.touched())
+
+
+def _trained_on(arena: Arena, places: list[Path]) -> Ended:
+    """Train on recordings at these places, and on ten of a healthy name."""
+    arena.restore()
+    recordings = sorted((arena.here / "world" / "fan").glob("*/*.wav"))
+    for number, place in enumerate([*places, *(Path("pump", f"{number}.wav") for number in range(10))]):
+        path = arena.here / "sounds" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(recordings[number % len(recordings)].read_bytes())
+    options = ["dataset=folder", "dataset.root=.", "dataset.cache_dir=../cache", "model=simple_ae", "report.clips=3"]
+    arguments = train_arguments(*options, "training.epochs=1", "logger=none", "hydra.run.dir=../run")
+    return arena.call(_train_in, "sounds", arguments, seconds=40)
 
 
 def _train_in(folder: str, arguments: list[str]) -> None:
@@ -125,11 +144,6 @@ def _train_in(folder: str, arguments: list[str]) -> None:
 
     os.chdir(folder)
     main(arguments)
-
-
-def _folder(name: str) -> str:
-    """Return a name that a folder may have, and that gives no label."""
-    return name.rstrip(". ") or "x"
 
 
 def _shown(run_dir: Path) -> tuple[Outcome, str] | None:

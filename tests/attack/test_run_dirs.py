@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.confined import SECRET
+from support.confined import SECRET, Ended
 
 from attack import checkpoints, configs, estimators, stored
 from attack.arena import MACHINE_ID, Arena, explained, rows_of, scores_of
@@ -18,6 +18,7 @@ from mimii_pl.__main__ import main
 
 pytestmark = pytest.mark.slow
 RUN = Path("outputs", "detector")
+NAMES = ("outputs/detector", "outputs/classifier", "models:/fan")  # of a run, as commands are told
 CLIP = f"world/fan/test/normal_{MACHINE_ID}_00000000.wav"
 COMMANDS = ("score", "load", "decide", "rescore", "resume", "register", "registry", "retrain")
 WEIGHTS = (0.3, 0.15, 0.12, 0.12, 0.15, 0.06, 0.06, 0.04)
@@ -37,13 +38,13 @@ Spoiler = Callable[[np.random.Generator, Path, Path], Change]
 KINDS: dict[
     str, tuple[Spoiler, float, tuple[str, ...]]
 ] = {  # kind -> spoiler, share of all attacks, words of a refusal
-    "config.yaml": (_config, 0.1, ("config", "_target_", "detector", "classifier")),
-    "facts": (stored.facts, 0.03, ("run.json", "detector")),
-    "thresholds": (stored.thresholds, 0.02, ("thresholds.json", "detector")),
-    "checkpoints": (checkpoints.checkpoint, 0.04, (".ckpt", "run.json", "detector")),
-    "arrays": (stored.arrays, 0.04, (".npz", "detector")),
+    "config.yaml": (_config, 0.1, ("config", "_target_", *NAMES)),
+    "facts": (stored.facts, 0.03, ("run.json", *NAMES)),
+    "thresholds": (stored.thresholds, 0.02, ("thresholds.json", *NAMES)),
+    "checkpoints": (checkpoints.checkpoint, 0.04, (".ckpt", "run.json", *NAMES)),
+    "arrays": (stored.arrays, 0.04, (".npz", *NAMES)),
     "estimators": (estimators.estimators, 0.05, ("npz", "ckpt", "back end", "classifier")),
-    "damaged files": (_spoiled, 0.05, ("detector", "config.yaml", "run.json", ".csv", ".json", ".npz", ".ckpt")),
+    "damaged files": (_spoiled, 0.05, (".yaml", ".csv", ".json", ".npz", ".ckpt", *NAMES)),
 }
 
 
@@ -68,8 +69,8 @@ def attacked(arena: Arena, rng: np.random.Generator, kind: str, spoil: Spoiler, 
     attack = Attack(f"runs: {kind}", f"{change.name}, {command} {run.name}", expected, words)
     ended = arena.call(*COMMAND_OF[command](arena, run), seconds=30)
     touched = arena.touched() or leaked(arena)
-    if ended.code == 0 and fault_of(ended, touched) is None and (reason := skipped(arena, command)):
-        return judge_reason(attack._replace(words=()), reason)
+    if ended.code == 0 and fault_of(ended, touched) is None and (reason := said(arena, command, ended, words)):
+        return judge_reason(attack, reason)
     wrong = wrong_scores(arena, command, run) if ended.code == 0 and change.valued else ""
     return judge(attack, ended, wrong=wrong, touched=touched)
 
@@ -82,10 +83,16 @@ NOT_USED = {  # command -> kinds of what it makes anew, or does not read: it nee
 }
 
 
-def skipped(arena: Arena, command: str) -> str:
-    """Return the reason for which `score` skipped the recording, its way of refusing a score that is no number."""
+def said(arena: Arena, command: str, ended: Ended, words: tuple[str, ...]) -> str:
+    """Return what a command that succeeded said of its input; empty: nothing.
+
+    `score` skips a recording whose score is no number, and `resume` falls back to another checkpoint, or none.
+    """
     table = arena.here / "new.csv"
-    return rows_of(table)[0]["skipped"] if command in ("score", "registry") and table.is_file() else ""
+    if command in ("score", "registry") and table.is_file() and (reason := rows_of(table)[0]["skipped"]):
+        return f"{words[0]}: {reason}"
+    told = [line for line in (ended.out + ended.err).splitlines() if "damaged" in line]
+    return next((line for line in told if command == "resume" and any(word in line for word in words)), "")
 
 
 def leaked(arena: Arena) -> str:
