@@ -28,9 +28,9 @@ def test_scoring(arena: Arena, rng, share, conclude, source):
 
 def _readable(name: str, source: str) -> bool:
     """Return whether a source can hold a name: a list has one per line, and hidden files of a folder are left out."""
-    return not (
-        (source == "list" and any(end in name for end in LINES)) or (source == "folder" and name.startswith("."))
-    )
+    if source == "list":
+        return not any(end in name for end in LINES)
+    return source != "folder" or not name.startswith(".")
 
 
 def scored(arena: Arena, batch: list[Attack], source: str) -> list[Verdict] | None:

@@ -36,14 +36,12 @@ class Ended(NamedTuple):
         code: exit status; negative: the signal that killed it; None: it was killed at its time limit.
         out, err: the text that it printed.
         deeds: what it did that it must not, one line each.
-        peak: its largest resident memory in bytes.
     """
 
     code: int | None
     out: str
     err: str
     deeds: list[str]
-    peak: int
 
 
 class Job(NamedTuple):
@@ -122,10 +120,10 @@ def _forked(job: Job) -> Ended:
     os.close(handle)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # it, if it still runs, and what it started
-    _, status, usage = os.wait4(child, 0)
+    _, status = os.waitpid(child, 0)
     out, err, deeds = (file.read_text(errors="surrogateescape") for file in files)
     code = None if hung else os.waitstatus_to_exitcode(status)
-    return Ended(code, out, err, deeds.splitlines(), usage.ru_maxrss * 1024)
+    return Ended(code, out, err, deeds.splitlines())
 
 
 def _be_confined(job: Job, files: Sequence[Path]) -> None:
