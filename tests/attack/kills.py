@@ -99,13 +99,15 @@ def _written(name: str, pattern: str, number: int = 1) -> dict[str, Aim]:
     }
 
 
-TRAINING = {
-    **_written("config.yaml", r"run/config\.yaml"),
-    **_written("run.json", r"run/run\.json"),
+FIRST_TRAINING = {  # without a cache, and without a store of MLflow
     "the cache is opened": Aim("open", r"waves\.int16"),
     "the cache takes its place": Aim("os.rename", r"cache/\w+$"),
     "MLflow's database is opened": Aim("sqlite3.connect", r"mlflow"),
     **{f"MLflow's database is {age} s old": Aim("sqlite3.connect", "mlflow", delay=age) for age in (0.03, 0.1, 0.3)},
+}
+TRAINING = {
+    **_written("config.yaml", r"run/config\.yaml"),
+    **_written("run.json", r"run/run\.json"),
     "the first checkpoint takes its place": Aim("os.rename", r"checkpoints/\w+\.ckpt$", 1),
     "the second checkpoint takes its place": Aim("os.rename", r"checkpoints/\w+\.ckpt$", 2),
     "the fourth checkpoint takes its place": Aim("os.rename", r"checkpoints/\w+\.ckpt$", 4),

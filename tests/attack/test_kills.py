@@ -14,6 +14,7 @@ from attack.arena import Arena
 from attack.kills import (
     DECIDE,
     DECIDING,
+    FIRST_TRAINING,
     RESCORE,
     RESCORING,
     RUN,
@@ -32,8 +33,8 @@ from attack.kills import (
 from attack.outcome import KILLS, Attack, Expected, Outcome, Verdict, fault_of, judge_reason, judge_value
 
 pytestmark = pytest.mark.slow
-COMMANDS = {"train": TRAIN, "rescore": RESCORE, "score": SCORE, "decide": DECIDE}
-AIMS = {"train": TRAINING, "rescore": RESCORING, "score": SCORING, "decide": DECIDING}
+COMMANDS = {"first train": TRAIN, "train": TRAIN, "rescore": RESCORE, "score": SCORE, "decide": DECIDE}
+AIMS = {"first train": FIRST_TRAINING, "train": TRAINING, "rescore": RESCORING, "score": SCORING, "decide": DECIDING}
 PLACES = {  # what becomes of the directory of the killed run, and when it was killed
     "copied": TRAINING["the fourth checkpoint takes its place"],
     "moved": TRAINING["backend.npz takes its place"],
@@ -41,7 +42,13 @@ PLACES = {  # what becomes of the directory of the killed run, and when it was k
     "moved early": TRAINING["the second checkpoint takes its place"],
 }
 AIMED = sum(map(len, [*AIMS.values(), PLACES]))
-SPENT = {"train": 2.0, "rescore": 1.2, "score": 0.6, "decide": 1.2}  # seconds in which most of the work is done
+SPENT = {
+    "first train": 2.5,
+    "train": 1.5,
+    "rescore": 1.2,
+    "score": 0.6,
+    "decide": 1.2,
+}  # seconds in which most of the work is done
 RESULTS = {"score": Path("new.csv"), "decide": Path("outputs", "detector")}
 
 
@@ -59,7 +66,7 @@ def uninterrupted(arena: Arena) -> dict:
 
 def _prepare(arena: Arena, name: str) -> None:
     arena.restore()
-    if name == "train":
+    if name == "first train":
         forget_the_store(arena.here)
 
 
@@ -67,12 +74,12 @@ def _result(arena: Arena, name: str, run_dir: Path = RUN) -> dict:
     place = arena.here / RESULTS.get(name, run_dir)
     if place.is_file():
         return {place.name: place.read_bytes()}
-    return content(place) | (recorded(arena.here) if name == "train" else {})
+    return content(place) | (recorded(arena.here) if COMMANDS[name] is TRAIN else {})
 
 
 def _at_random(rng: np.random.Generator, count: int) -> Iterator[tuple[str, str, Aim]]:
     for _ in range(count):
-        name = str(rng.choice(list(COMMANDS), p=(0.7, 0.1, 0.1, 0.1)))
+        name = str(rng.choice(list(COMMANDS), p=(0.3, 0.4, 0.1, 0.1, 0.1)))
         delay = float(rng.uniform(0, SPENT[name]))
         yield name, f"after {delay:.3f} s", Aim(delay=delay)
 
