@@ -42,13 +42,7 @@ PLACES = {  # what becomes of the directory of the killed run, and when it was k
     "moved early": TRAINING["the second checkpoint takes its place"],
 }
 AIMED = sum(map(len, [*AIMS.values(), PLACES]))
-SPENT = {
-    "first train": 2.5,
-    "train": 1.5,
-    "rescore": 1.2,
-    "score": 0.6,
-    "decide": 1.2,
-}  # seconds in which most of the work is done
+SPENT = dict(zip(COMMANDS, (2.5, 1.5, 1.2, 0.6, 1.2), strict=True))  # seconds in which most of the work is done
 RESULTS = {"score": Path("new.csv"), "decide": Path("outputs", "detector")}
 
 
