@@ -14,14 +14,14 @@ ODD_VALUES += ([], {}, [-1], [[]], {"a": 1}, ["x"] * 3, "\0", "\ud800", "${oc.en
 
 
 def damage(rng: np.random.Generator, path: Path) -> str:
-    """Damage a file in a random way; return in which."""
+    """Damage a file that is not empty in a random way; return in which."""
     kind = str(rng.choice(list(DAMAGES)))
     return f"{path.name} {kind}{DAMAGES[kind](rng, path)}"
 
 
 def _cut(rng: np.random.Generator, path: Path) -> str:
     content = path.read_bytes()
-    kept = int(rng.integers(1, len(content)))
+    kept = int(rng.integers(len(content)))
     path.write_bytes(content[:kept])
     return f" after {kept} bytes"
 

@@ -53,10 +53,10 @@ def _row(rng: np.random.Generator, rows: Rows) -> int:
 
 
 def encoding(rng: np.random.Generator, rows: Rows, cells: tuple[str, ...]) -> Spoiled:
-    """Be of another encoding; one in UTF-8 with a mark of its order of bytes is read."""
+    """Be of another encoding; one that says at its beginning which it is may be read."""
     name = str(rng.choice(["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp500", "utf-7"]))
     rows[_row(rng, rows)][-1] += "\u00e9" if name == "latin-1" else ""
-    readable = name in ("utf-8-sig", "latin-1", "utf-7")  # file names need not be UTF-8
+    readable = name in ("utf-8-sig", "utf-16", "latin-1", "utf-7")  # file names need not be UTF-8
     return name, plain(rows).encode(name), Expected.EITHER if readable else Expected.REFUSED
 
 
