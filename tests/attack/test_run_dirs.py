@@ -18,7 +18,7 @@ from mimii_pl.__main__ import main
 
 pytestmark = pytest.mark.slow
 RUN = Path("outputs", "detector")
-NAMES = ("outputs/detector", "outputs/classifier", "models:/fan")  # of a run, as commands are told
+NAMES = ("outputs/detector", "outputs/classifier", "outputs/sweep", "outputs/best", "models:/fan")  # of runs
 SUFFIXES = (".yaml", ".json", ".csv", ".npz", ".ckpt")  # of what a run directory is read from
 CLIP = f"world/fan/test/normal_{MACHINE_ID}_00000000.wav"
 COMMANDS = ("score", "load", "decide", "rescore", "resume", "register", "registry", "retrain")
