@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint fast check format docs ui bench smoke zoo paper clean
+.PHONY: help install demo test attack lint fast check format docs ui bench smoke zoo paper clean
 
 help:  ## What there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -20,6 +20,9 @@ demo: $(STAMP)  ## Train on synthetic fans and show the table per machine ID (a 
 
 test: $(STAMP)  ## The whole test suite; three workers for two cores, as many tests wait for processes
 	$(BIN)/python -m pytest -n 3 --dist worksteal
+
+attack: $(STAMP)  ## 1,000 hostile inputs, 50 kills, and the counts of what came of them (SEED=7: others)
+	$(BIN)/python -m pytest tests/attack --attacks $(or $(ATTACKS),1000) --kills $(or $(KILLS),50) --seed $(or $(SEED),0) -q --tb=short
 
 lint: $(STAMP)  ## House style, types, and which room imports which
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy

@@ -19,6 +19,14 @@ if os.environ.get("PYTEST_XDIST_WORKER"):  # each worker has a core, and so have
 OF_A_RECORDED_RUN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of `make attack`."""
+    group = parser.getgroup("attack", "hostile input and killed processes (tests/attack)")
+    group.addoption("--attacks", type=int, default=100, help="hostile inputs, about")
+    group.addoption("--kills", type=int, default=20, help="kills: one at each stage, or every other; more at random")
+    group.addoption("--seed", type=int, default=0, help="of all that is random about them")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of real clips and published scores; they are not part of the repository."""
