@@ -24,6 +24,7 @@ from mimii_pl.core.checkpoints import AtomicCheckpoints, last_checkpoint
 from mimii_pl.core.config import build, build_data, task_class
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import replacing_folder, write_arrays, write_csv, write_text
+from mimii_pl.core.foreign import printable
 from mimii_pl.core.freeze import freeze_config, open_stored
 from mimii_pl.core.run_dir import find_run, is_copy, read_facts, write_digests, write_facts
 from mimii_pl.core.run_lock import locked
@@ -181,7 +182,8 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
     data.setup()
     write_csv(run_dir / "skipped.csv", ("file", "reason"), data.skipped)
     for path, reason in data.skipped:
-        log.warning("skipped %s: %s", path, reason)
+        if (path, reason) not in data.skipped_folders:  # named already
+            log.warning("skipped %s: %s", printable(path), reason)
     count = {split: len(data.rows(split)) for split in ("train", "validation", "test")}
     splits = ", ".join(f"{number} {split}" for split, number in count.items())
     seconds = data.samples / data.sample_rate

@@ -19,6 +19,7 @@ TOP_LEVEL = {
     "resume": str | None,
     "best": str | None,
     "target": str,
+    "published": str | list[str] | None,
     "threads": int | None,
     "objective": Literal["criterion", "other_ids", "loss"],
 }
@@ -28,7 +29,8 @@ def check(cfg: DictConfig) -> None:
     """Raise InputError for the first option with a value of the wrong type, or a key its class does not take."""
     for key, kind in TOP_LEVEL.items():
         if key.split(".")[0] in cfg:
-            _check_value(key, OmegaConf.select(cfg, key), kind)
+            value = OmegaConf.select(cfg, key)
+            _check_value(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)
     for key, node in _targets(cfg, ""):
         accepted = parameters(node["_target_"])
         for name in map(str, node):

@@ -69,7 +69,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     new = staging / folder.name  # one level down: no `<sweep>/*/run.json` finds it
     shutil.rmtree(staging, ignore_errors=True)  # left by a killed process, as callers hold the folder's lock
     try:
-        shutil.copytree(folder, new, copy_function=_link)
+        shutil.copytree(folder, new, symlinks=True, copy_function=_link)
         yield new
         _exchange(new, folder)
     except OSError as error:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.foreign import printable
+from mimii_pl.core.foreign import file_cell, printable
 from mimii_pl.dataset import _cache
 from mimii_pl.dataset._audio import to_float
 from mimii_pl.dataset._batches import ClipBatches
@@ -79,6 +79,7 @@ class MachineSounds(pl.LightningDataModule):
         self.num_workers, self.seed = num_workers, seed
         self.crop: Crop | None = None
         self.clips: list[Clip] = []
+        self.skipped_folders: list[tuple[str, str]] = []
         self._clip_statistics: Statistics | None = None  # of every clip, [n_clips, C, 1, 1]
 
     def discover(self) -> list[Clip]:
@@ -94,6 +95,7 @@ class MachineSounds(pl.LightningDataModule):
         if self.strict:
             raise InputError(f"{folder}: {reason} (set dataset.strict=false to skip it)")
         log.warning("skipped %s: %s", printable(folder), reason)
+        self.skipped_folders.append((file_cell(folder), reason))
 
     # --- clips and splits --------------------------------------------------------------------------------------------
     def setup(self, stage: str | None = None) -> None:
@@ -110,7 +112,7 @@ class MachineSounds(pl.LightningDataModule):
         check_names(clips, self.target)
         clips = self.protocol(labelled(clips, self.target) if self.target else clips)
         cache = self._open(clips)
-        self.waves, self.digests, self.skipped = cache.waves, cache.digests, cache.skipped
+        self.waves, self.digests, self.skipped = cache.waves, cache.digests, cache.skipped + self.skipped_folders
         self.clips = [clips[row] for row in cache.rows]
         self.labels = sorted({clip.label for clip in self.clips if clip.split == "train"})
         if not self.labels:

@@ -94,7 +94,7 @@ def trained(arena: Arena, batch: list[Recording], healthy: dict[str, float] | No
     scores = scores_of(arena.here / "run" / "scores.csv")
     with open(arena.here / "run" / "skipped.csv", newline="", errors="surrogateescape") as file:
         reasons = {row["file"]: row["reason"] for row in csv.DictReader(file)}
-    changed = healthy is not None and {name: scores.get(name) for name in healthy} != healthy
+    changed = healthy is not None and {name: scores.get(name) for name in healthy} != pytest.approx(healthy, rel=1e-9)
     return [_training_verdict(one, names, reasons, changed) for one, names in zip(batch, places, strict=True)]
 
 
