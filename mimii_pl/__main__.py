@@ -245,7 +245,7 @@ def call_run(
 ) -> float:
     """Start a run or resume one."""
     if cfg.get("resume"):
-        from mimii_pl.run import resumed
+        from mimii_pl.rerun import resumed
 
         cfg, run_dir = resumed(cfg.resume, overrides, cfg.trust)
     elif brought := brought_choices(cfg, overrides):

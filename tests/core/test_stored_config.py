@@ -13,7 +13,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.freeze import freeze_config
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.core.trusted_classes import PLACES, trust_classes
-from mimii_pl.run import decide, rescore, resumed
+from mimii_pl.rerun import decide, rescore, resumed
 from mimii_pl.sweep.register import register
 
 NAMED = sorted(  # (group, class) of every file of conf/ that names a class

@@ -17,7 +17,8 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import find_run, read_facts, write_facts
 from mimii_pl.core.run_lock import BusyError, locked
 from mimii_pl.core.stored_config import read_config
-from mimii_pl.run import decide, rescore, resumed, run
+from mimii_pl.rerun import decide, rescore, resumed
+from mimii_pl.run import run
 from mimii_pl.scoring.scores import read_scores
 from mimii_pl.threshold import Thresholds
 

@@ -14,7 +14,8 @@ from mimii_pl.core.config import build, compose
 from mimii_pl.core.run_dir import read_facts, write_facts
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.report import leaderboard
-from mimii_pl.run import decide, describe_run, rescore, resumed, run
+from mimii_pl.rerun import decide, rescore, resumed
+from mimii_pl.run import describe_run, run
 from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scores import read_scores
 from mimii_pl.sweep.experiment import as_experiment

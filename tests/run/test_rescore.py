@@ -14,7 +14,8 @@ from mimii_pl.core.config import compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import read_arrays
 from mimii_pl.core.run_dir import find_run, read_facts
-from mimii_pl.run import decide, rescore, run
+from mimii_pl.rerun import decide, rescore
+from mimii_pl.run import run
 from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scores import read_scores
 

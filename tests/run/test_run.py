@@ -18,7 +18,8 @@ from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report import cost
-from mimii_pl.run import resumed, run
+from mimii_pl.rerun import resumed
+from mimii_pl.run import run
 from mimii_pl.scoring.metrics import LEVEL
 from mimii_pl.scoring.results import per_machine_id, read_results
 

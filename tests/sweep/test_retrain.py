@@ -16,7 +16,8 @@ import mimii_pl
 from mimii_pl.core.config import CONF, compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts, write_facts
-from mimii_pl.run import decide, run
+from mimii_pl.rerun import decide
+from mimii_pl.run import run
 from mimii_pl.sweep import retrain
 from mimii_pl.sweep.register import register
 from mimii_pl.tracking import registry

@@ -11,7 +11,8 @@ from support import world
 import mimii_pl
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
-from mimii_pl.run import decide, rescore, run
+from mimii_pl.rerun import decide, rescore
+from mimii_pl.run import run
 from mimii_pl.scoring.predictions import class_results, read_predictions
 from mimii_pl.scoring.results import read_results
 from mimii_pl.task.classification import Classification
