@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mimii_pl.core.config import build, task_class
+from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import replacing_folder, write_text
 from mimii_pl.core.freeze import freeze_config, open_stored
@@ -76,7 +76,9 @@ def decide(cfg: DictConfig) -> None:
     thresholds = _stored_thresholds(run_dir, facts)
     stored = open_stored(run_dir, cfg.trust)
     stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
-    task, criterion = build_task(stored), facts[task_class(stored).criterion]
+    task = build_task(stored)
+    with damaged(run_dir / "run.json"):
+        criterion = facts[task.criterion]
     with locked(run_dir), replacing_folder(run_dir) as folder:  # a kill leaves all files as they were, or all new
         clips = read_scores(folder / "scores.csv")
         of_level = [metric.name for metric in metrics_of("level")]

@@ -89,6 +89,8 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
 def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorder, run_dir: Path) -> float:
     """Do everything that follows training: back end, thresholds, objective, test clips, costs, report."""
     write_facts(run_dir, held_out=clips_fingerprint(data.digests[row] for row in data.rows("validation")))
+    for name in ("backend.npz", "thresholds.json"):  # of an evaluation that was killed
+        (run_dir / name).unlink(missing_ok=True)
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
     scorer = load_run(run_dir, device=device, trust=packages(cfg))  # checked already, or the user's own
     criterion = task.fit(scorer, data, run_dir)  # on training and held-out clips

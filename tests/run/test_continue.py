@@ -111,6 +111,20 @@ def test_a_killed_rescore_goes_on_as_a_rescore(folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("left", ["whole", "damaged"])
+def test_what_a_killed_evaluation_left_is_not_used(left, folder, tmp_path):
+    overrides = ["model=dense_ae", "backend=isolation_forest", "training.epochs=1", "threads=1"]
+    cfg = world.configured(folder / "world", *overrides)
+    run(cfg, tmp_path / "run")  # its back end scores every window: embeddings pooled for it are others
+    known = contents(tmp_path / "run")
+    stored = tmp_path / "run" / "backend.npz"
+    stored.write_bytes(stored.read_bytes()[: -9 if left == "damaged" else None])
+    write_facts(tmp_path / "run", status="running")
+    run(*resumed(str(tmp_path / "run"), []))
+    assert contents(tmp_path / "run") == known
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["changed", "gone", "cut", "new"])
 def test_clips_that_changed_since_are_named_and_not_mixed(change, folder, tmp_path, caplog):
     root = shutil.copytree(folder / "world", tmp_path / "world")
