@@ -22,7 +22,7 @@ test: $(STAMP)  ## The whole test suite; three workers for two cores, as many te
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 attack: $(STAMP)  ## 1,000 hostile inputs, 50 kills, and the counts of what came of them (SEED=7: others)
-	$(BIN)/python -m pytest tests/attack --attacks $(or $(ATTACKS),1000) --kills $(or $(KILLS),50) --seed $(or $(SEED),0) -q --tb=short
+	$(BIN)/python -m pytest tests/attack --attacks $(or $(ATTACKS),1000) --kills $(or $(KILLS),50) --seed $(or $(SEED),0) -q --tb=short -n 2 --dist worksteal
 
 lint: $(STAMP)  ## House style, types, and which room imports which
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
