@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +22,7 @@ from mimii_pl.core import config
 from mimii_pl.core.addresses import without_password
 from mimii_pl.core.choices import brought_choices
 from mimii_pl.core.errors import InputError, explain_fault
+from mimii_pl.core.files import write_text
 from mimii_pl.core.help import config_name, show_help, summary
 from mimii_pl.core.hydra_hooks import missing_extra
 from mimii_pl.core.mistakes import explain_option, refuse_machinery
@@ -210,13 +211,17 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         return value
     except BaseException as error:
         if not isinstance(error, BusyError):  # the run is another process's
-            _end_failed(run_dir)
+            with suppress(InputError):  # damaged: named by the error itself
+                _end_failed(run_dir)
         explained = isinstance(error, InputError | process.KilledError)
-        reason = without_password(str(error) if explained else explain_fault(error) or traceback.format_exc())
+        reason = str(error) if explained else f"{traceback.format_exc()}\n{explain_fault(error) or ''}".strip()
+        reason = without_password(reason)
         if sweep_dir is None or not isinstance(error, Exception):
             with _one_line_errors():
                 raise
-        (run_dir / "failed.txt").write_text(reason)  # a failed run must not stop the sweep; the leaderboard lists it
+        if not isinstance(error, BusyError):
+            with suppress(InputError):  # a failed run must not stop the sweep; the leaderboard lists it
+                write_text(run_dir / "failed.txt", reason)
         last = reason.strip().splitlines()[-1]
         print(f"{run_dir.name} has failed and the sweep continues: {last}", file=sys.stderr, flush=True)
         return math.nan
@@ -270,6 +275,7 @@ def _one_line_errors() -> Iterator[None]:
         _fail(str(error))
     except Exception as error:
         if fault := explain_fault(error):
+            log.debug("%s", fault, exc_info=True)
             _fail(fault)
         raise
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mimii_pl.core.check import check
 from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import replacing_folder, write_text
 from mimii_pl.core.freeze import freeze_config, open_stored
-from mimii_pl.core.run_dir import find_run, is_copy, read_facts, write_facts
+from mimii_pl.core.run_dir import check_digests, find_run, is_copy, read_facts, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
 from mimii_pl.core.stored_config import relocated
@@ -116,14 +117,15 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
                 "change the value that is used, for example trainer.max_epochs=50"
             )
     _keep_offline(cfg)
+    merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(values))
+    assert isinstance(merged, DictConfig)
+    check(merged)
     with written_by_us(run_dir):
         if read_facts(run_dir).get("status") == "finished":
             write_facts(run_dir, status="running")
         if is_copy(run_dir):
             log.info("%s is a copy: it becomes a run of its own in MLflow", run_dir)
             write_facts(run_dir, run_dir=str(run_dir.resolve()), mlflow_key=None, mlflow_run_id=None)
-    merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(values))
-    assert isinstance(merged, DictConfig)
     return merged, run_dir
 
 
@@ -158,6 +160,7 @@ def _rescoring_config(cfg: DictConfig, source: Path, run_dir: Path) -> DictConfi
 
 def _copy_training(source: Path, run_dir: Path) -> None:
     """Copy what training left in the source: checkpoint, feature statistics, history, facts."""
+    check_digests(source)
     facts = read_facts(source)
     with damaged(source / "run.json"):
         checkpoint = facts["checkpoint"]

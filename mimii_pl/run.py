@@ -41,6 +41,7 @@ from mimii_pl.sweep.pruning import TrialPruned, pruning
 from mimii_pl.task import Task
 from mimii_pl.tracking.description import describe_run
 from mimii_pl.tracking.logger import Recorder
+from mimii_pl.tracking.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         cfg = freeze_config(cfg, run_dir)  # checked, resolved, written
         if (facts := read_facts(run_dir)).get("status") == "finished":
             log.info("%s is already finished", run_dir)
+            if "mlflow_key" in facts and not Spool(run_dir).ended("FINISHED"):
+                log.warning("MLflow does not have all of it: `mimii record run=%s` sends the rest", run_dir)
             return facts.get("objective", math.nan)
         prepare_process(cfg)  # messages, threads, memory, random numbers
         if "rescored_from" in facts:

@@ -15,16 +15,17 @@ ADDRESSES = "MIMII_PL_ADDRESSES"  # environment variable: JSON, address without 
 HIDDEN = "***"
 VALID = "%:!$&'()*+,;="  # in a password, besides letters and digits; libraries stumble over others, such as @ and /
 _HOST = r"@(?:\[[0-9a-fA-F:.]+\](?::\d+)?|[^\s/?#,;'\"\[\](){}@]*)"
+_SCHEME = r"(?<![\w+.\-])[a-zA-Z][\w+.\-]{0,31}://"  # lengths are bounded, so that a long text takes no long time
 _PATTERNS = (
     # user:password@host. A password may hold anything but spaces, unless it begins as a port does: 5000/path, 5000,
-    rf"""(?P<before>[a-zA-Z][\w+.\-]*://[^\s:/?\#@'"\[]*:)(?!\d+(?:[/?\#,;'")}}\]\s]|$))
-         (?P<secret>(?:(?!://)[^\s/?\#'"])+|(?:(?!://)[^\s/?\#])+|(?:(?!://)[^\s'"])+)
+    rf"""(?P<before>{_SCHEME}[^\s:/?\#@'"\[]{{0,256}}:)(?!\d+(?:[/?\#,;'")}}\]\s]|$))
+         (?P<secret>(?:(?!://)[^\s/?\#'"]){{1,512}}|(?:(?!://)[^\s/?\#]){{1,512}}|(?:(?!://)[^\s'"]){{1,512}})
          (?P<after>{_HOST})""",
     # a token as the user of a web server, without a password
-    rf"""(?P<before>https?://)(?P<secret>[^\s:/?\#@'"\[]+:?)(?P<after>{_HOST})""",
+    rf"""(?P<before>https?://)(?P<secret>[^\s:/?\#@'"\[]{{1,512}}:?)(?P<after>{_HOST})""",
     # ?password=...
-    r"""(?P<before>[a-zA-Z][\w+.\-]*://[^\s'"]*[?&](?:password|passwd|pwd|token|access_token|api_key)=)
-        (?P<secret>[^\s&'",\])}]+)(?P<after>)""",
+    rf"""(?P<before>{_SCHEME}[^\s'"]{{0,512}}[?&](?:password|passwd|pwd|token|access_token|api_key)=)
+        (?P<secret>[^\s&'",\])}}]+)(?P<after>)""",
 )
 _SECRETS = [re.compile(pattern, re.VERBOSE | re.IGNORECASE) for pattern in _PATTERNS]
 
@@ -35,7 +36,7 @@ def without_password(text: str) -> str:
     >>> without_password("sweep.storage=postgresql://me:secret@host/studies seed=1")
     'sweep.storage=postgresql://me:***@host/studies seed=1'
     """
-    for pattern in _SECRETS:
+    for pattern in _SECRETS if "://" in text else ():
         text = pattern.sub(_hide, text)
     return text
 
@@ -60,9 +61,11 @@ def whole_address(address: str) -> str | None:
     """
     without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
     address = without_password(address)
-    for hidden, whole in _known().items():
-        whole = whole.replace("\\", r"\\")
-        address = re.sub(rf"{re.escape(hidden)}(?![\w.:\-])", whole, address)
+    known = _known()
+    for hidden in sorted(known, key=len, reverse=True):  # an address may hold a second one, of a stranger's making
+        rest = address.removeprefix(hidden)
+        if rest != address and not re.match(r"[\w.:\-]", rest):
+            address = known[hidden] + rest
     return None if HIDDEN in address else address
 
 

@@ -49,7 +49,7 @@ def damaged(path: Path) -> Iterator[None]:
         raise
     except MemoryError:
         raise InputError(
-            f"{path} would need more memory than there is: it is damaged, or of another computer"
+            f"{path} would need more memory than there is: it is damaged, or was written on a machine with more memory"
         ) from None
     except FileNotFoundError:
         raise InputError(f"{path} is missing: take it from a copy of the run, or train again") from None
@@ -68,7 +68,7 @@ def explain_fault(error: BaseException) -> str | None:
         if isinstance(cause, MemoryError) or "out of memory" in str(cause).lower() or "can't allocate" in str(cause):
             return (
                 "there is not enough memory: a smaller dataset.batch_size, shorter clips (dataset.seconds) or fewer "
-                f"workers need less ({type(cause).__name__})"
+                f"workers need less ({first_line(cause)})"
             )
     return None
 
@@ -76,7 +76,7 @@ def explain_fault(error: BaseException) -> str | None:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def first_line(error: BaseException) -> str:

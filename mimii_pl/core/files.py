@@ -65,7 +65,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     either all old files or all new ones; where a system cannot exchange two folders at once, a kill between two renames
     leaves the new folder beside the place of the old one.
     """
-    staging = folder.parent / f".{folder.name}.partial"
+    staging, aside = folder.parent / f".{folder.name}.partial", _aside(folder)
+    if aside.exists() and not folder.exists():  # a kill between the two renames of `_exchange`
+        os.rename(aside, folder)
     new = staging / folder.name  # one level down: no `<sweep>/*/run.json` finds it
     shutil.rmtree(staging, ignore_errors=True)  # left by a killed process, as callers hold the folder's lock
     try:
@@ -86,15 +88,23 @@ def _link(source: str, target: str) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Exchange two folders in one step; by three renames where the system has no call for it."""
+    """Put one folder in the place of another in one step; by two renames where the system has no call for it."""
     if sys.platform.startswith("linux"):
         renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
         if renameat2 and not renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE):
             return
-    aside = one.with_name(f"{one.name}.old")
+    aside = _aside(other)
     os.rename(other, aside)
-    os.rename(one, other)
-    os.rename(aside, one)
+    try:
+        os.rename(one, other)
+    except BaseException:
+        os.rename(aside, other)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
 
 
 def flush(path: Path) -> None:

@@ -22,6 +22,7 @@ report.html       the report
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -30,6 +31,7 @@ from typing import Any
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import write_text
 
+log = logging.getLogger(__name__)
 BINARY_FILES = ("features.npz", "backend.npz")  # that scoring needs, besides the checkpoint
 SCORING_FILES = ("config.yaml", *BINARY_FILES, "thresholds.json")  # all that it needs, besides the checkpoint
 
@@ -186,7 +188,11 @@ def find_run(run: str | Path, *, finished: bool = True, trained: bool = False, o
         return Path(run)
     newest_first = sorted(_stored_runs(outputs), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in newest_first:
-        facts = read_facts(path.parent)
+        try:
+            facts = read_facts(path.parent)
+        except InputError as error:  # another run's
+            log.warning("%s", error)
+            continue
         is_wanted = facts.get("status") == ("finished" if finished else "running")
         if is_wanted and not (trained and "rescored_from" in facts):
             return path.parent

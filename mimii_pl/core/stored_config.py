@@ -14,7 +14,7 @@ from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.trusted_classes import PLACES, dotted, named_nodes, place_of, plain_leaves
 
 SCANNER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-SIZE_LIMIT = 2**20  # bytes of config.yaml; a real one has about 5,000
+SIZE_LIMIT = 2**17  # bytes of config.yaml; a real one has about 5,000
 MOVED = {  # old path of a class, as stored configurations name it -> new path
     "mimii_pl.tracking._callbacks.History": "mimii_pl.core.callbacks.History",
     "mimii_pl.tracking._callbacks.SeedEachEpoch": "mimii_pl.core.callbacks.SeedEachEpoch",
@@ -61,20 +61,20 @@ def require_plain(plain: dict[str, Any], whose: str = "") -> None:
         whose: begin of the message.
     """
     for path, value in plain_leaves(plain):
-        key, name = dotted(path), str(path[-1])
+        key, name, shown = dotted(path)[:100], str(path[-1]), str(value)[:100]
         if name == "_target_" and isinstance(value, str) and place_of(path[:-1]):
             continue
         if any(str(part).startswith("_") for part in path):
             raise InputError(
-                f"{whose}{key}={value}: not loaded: a class may be named by _target_ alone, with plain values, in "
+                f"{whose}{key}={shown}: not loaded: a class may be named by _target_ alone, with plain values, in "
                 f"{', '.join(PLACES)}"
             )
         if isinstance(value, str) and "${" in value:
-            raise InputError(f"{whose}{key}={value}: not loaded: an interpolation is no plain value")
+            raise InputError(f"{whose}{key}={shown}: not loaded: an interpolation is no plain value")
         if isinstance(value, str) and not _is_writable(value):
-            raise InputError(f"{whose}{key}={value!a}: not loaded: no text")
+            raise InputError(f"{whose}{key}={shown!a}: not loaded: not valid Unicode text")
         if not isinstance(value, str | int | float | dict | list | None):
-            raise InputError(f"{whose}{key}={value}: not loaded: a {type(value).__name__} is no plain value")
+            raise InputError(f"{whose}{key}={shown}: not loaded: a {type(value).__name__} is no plain value")
 
 
 def _is_writable(text: str) -> bool:

@@ -49,6 +49,7 @@ LIBRARIES = {  # their classes that may be named, at the place that they are for
     "optuna.samplers": ("CmaEsSampler", "QMCSampler", "RandomSampler", "TPESampler"),
     "optuna.pruners": ("HyperbandPruner", "MedianPruner", "PercentilePruner", "SuccessiveHalvingPruner"),
 }
+NAME_OPTIONS = ("filename", "name", "prefix", "sub_dir", "version")  # options that become part of a path
 WRITTEN = ("default_root_dir", "dirpath", "path", "save_dir")  # options of a trainer's parts that say where to write
 
 
@@ -70,7 +71,8 @@ def trust_classes(cfg: DictConfig, trust: Collection[str] = (), places: Collecti
     with damaged(Path(plain.get("run_dir") or "", "config.yaml")):
         _require_sections(plain)
     nodes = [(path, node) for path, node in named_nodes(plain) if not places or dotted(path) in places]
-    return {dotted(path): _resolved(path, node["_target_"], {OWN, *trust}) for path, node in nodes}
+    packages_trusted = {OWN, *([trust] if isinstance(trust, str) else trust)}
+    return {dotted(path): _resolved(path, node["_target_"], packages_trusted) for path, node in nodes}
 
 
 def require_inside(cfg: DictConfig) -> None:
@@ -78,7 +80,11 @@ def require_inside(cfg: DictConfig) -> None:
     plain: Any = OmegaConf.to_container(cfg)
     run_dir = Path(plain["run_dir"])
     for path, value in plain_leaves(plain["trainer"], ("trainer",)):
-        if path[-1] in WRITTEN and isinstance(value, str):
+        if not isinstance(value, str):
+            continue
+        if path[-1] in NAME_OPTIONS and (os.path.isabs(value) or ".." in Path(value).parts):
+            raise InputError(f"{dotted(path)}={value}: not loaded: the name of a file cannot lead elsewhere")
+        if path[-1] in WRITTEN:
             place = Path(os.path.abspath(value))
             if place != run_dir and run_dir not in place.parents:
                 raise InputError(
@@ -97,7 +103,7 @@ def _resolved(path: Place, name: str, trust: Collection[str]) -> type:
     refused = f"{dotted(path)}._target_={name}: not loaded"
     listed = attribute in LIBRARIES.get(module, ())
     if not listed and module.split(".")[0] not in trust:
-        raise InputError(f"{refused}: its package is not trusted; if you trust it: trust=[<package>]")
+        raise InputError(f"{refused}: its package is not trusted; if you trust it: trust=[{module.split('.')[0]}]")
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
@@ -106,7 +112,7 @@ def _resolved(path: Place, name: str, trust: Collection[str]) -> type:
         raise InputError(f"{refused}: it is no class of a trusted package")
     home, _, parent = PLACES[place_of(path)].rpartition(".")
     if not issubclass(found, getattr(import_module(home), parent)):
-        raise InputError(f"{refused}: this place takes a {parent}")
+        raise InputError(f"{refused}: expected a subclass of {parent}")
     return found
 
 

@@ -1,5 +1,6 @@
 """Decode one file to int16 samples of a given rate, channel and length, and name every fault."""
 
+import errno
 import logging
 import math
 import os
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from mimii_pl.core.errors import first_line
 from mimii_pl.core.foreign import open_regular, printable
 from mimii_pl.dataset._containers import Overlay, SoundData, find_sound
 
@@ -158,8 +160,12 @@ def _opened(path: Path) -> "Iterator[soundfile.SoundFile]":
         raise
     except FileNotFoundError:
         raise UnreadableClip("there is no such file") from None
+    except MemoryError:
+        raise  # of this process, not of the file
     except Exception as error:  # decoders raise of many kinds
-        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error or type(error)
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            raise
+        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or first_line(error)
         raise UnreadableClip(f"not readable as audio: {reason}") from None
 
 

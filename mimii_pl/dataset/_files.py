@@ -24,6 +24,7 @@ def entries(folder: str, skip: Skip) -> list[tuple[str, bool]]:
         return []
 
 
+DEEPEST = 200  # folders within one another
 Folder = tuple[int, int]  # device and inode
 
 
@@ -46,6 +47,9 @@ def audio_files(
     own = status.st_dev, status.st_ino
     if own in above:
         skip(folder, "a link to a folder above it")
+        return
+    if len(above) > DEEPEST:
+        skip(folder, f"more than {DEEPEST} folders deep")
         return
     if linked is not None:
         if own in linked:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from mimii_pl.core.config import task_class
 from mimii_pl.core.docs import SEARCH_GUIDE
+from mimii_pl.core.errors import InputError
 from mimii_pl.core.grouping import group_by
 from mimii_pl.core.options import differences, flatten, identity
 from mimii_pl.core.run_dir import read_facts
@@ -40,7 +41,11 @@ def collect(sweep_dir: Path) -> tuple[list[dict], list[Other]]:
     rows, others = [], []
     children = (path for path in sweep_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
     for child in sorted(children, key=lambda path: _run_number(path.name)):
-        facts, reason = read_facts(child), child / "failed.txt"
+        try:
+            facts, reason = read_facts(child), child / "failed.txt"
+        except InputError as error:  # damaged: the others have their rows
+            others.append((child.name, "failed", str(error)))
+            continue
         if facts.get("status") == "finished":
             rows.append(_row(child))
         elif facts.get("status") == "pruned":

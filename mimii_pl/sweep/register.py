@@ -44,8 +44,9 @@ def register(
         names = ", ".join(trial.model_name for trial in chosen)
         raise InputError(f"name={name}: the sweep has a best run for each of {names}; omit name=")
     registered = []
-    for trial in chosen:
+    for trial in chosen:  # all of them, before the first is registered
         _require_scores(Path(trial.place), trust)
+    for trial in chosen:
         client, version = add_version(Path(trial.place), name or trial.model_name, version_tags(sweep, trial))
         if alias:
             done = promote(client, version, alias, force)

@@ -100,7 +100,7 @@ def _chosen(sweep: Sweep, request: dict[str, str]) -> list[Trial]:
 
 
 def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.strip("[]").split(",")]
+    return [part for part in (part.strip(" '\"") for part in text.strip("[]").split(",")) if part]
 
 
 def _comment(sweep: Sweep, trial: Trial) -> str:

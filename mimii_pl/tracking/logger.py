@@ -16,12 +16,13 @@ from pytorch_lightning.loggers.logger import DummyExperiment, Logger, rank_zero_
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from mimii_pl.core.addresses import without_password
+from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts, write_facts
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.scoring.results import Result
 from mimii_pl.tracking.description import ARTIFACTS, RunDescription, describe_run, figures_of, metric_name
 from mimii_pl.tracking.remote import RemoteRun
-from mimii_pl.tracking.run_record import RunRecord
+from mimii_pl.tracking.run_record import Attachment, RunRecord
 from mimii_pl.tracking.spool import now
 from mimii_pl.tracking.store import open_store as open_store  # callers find it here
 
@@ -112,9 +113,10 @@ class RunLogger(Logger):
         """Write to the spool; a full disk must not end a training that does not need it."""
         try:
             add()
-        except OSError as error:
+        except (OSError, InputError) as error:
             if not self._full and self.record is not None:
-                log.warning("%s: %s: points for MLflow are lost from now on", self.record.spool.path, error.strerror)
+                reason = getattr(error, "strerror", None) or error
+                log.warning("%s: %s: points for MLflow are lost from now on", self.record.spool.path, reason)
             self._full = True
 
 
@@ -168,8 +170,10 @@ class Recorder:
         if self.record is not None:
             facts = read_facts(self.run_dir)
             self.logger.keep(partial(self.record.spool.add_results, figures_of(results, criteria, facts)))
-            files = [(self.run_dir / name, None) for name in ARTIFACTS]
-            self.record.end("FINISHED", [*files, (self.run_dir / facts["checkpoint"], "checkpoints")])
+            files: list[Attachment] = [(self.run_dir / name, None) for name in ARTIFACTS]
+            if "checkpoint" in facts:
+                files.append((self.run_dir / facts["checkpoint"], "checkpoints"))
+            self.record.end("FINISHED", files)
 
     def end(self, status: str) -> None:
         """End the run as `FAILED` or `KILLED`."""
@@ -192,5 +196,6 @@ def recorder_of(cfg: DictConfig, run_dir: Path, *, strict: bool = False) -> Reco
 
 def end_run(run_dir: Path, status: str) -> None:
     """End the MLflow run of a run directory, if it has one, as `FAILED` or `KILLED`."""
-    if "mlflow_key" in read_facts(run_dir):
+    facts = read_facts(run_dir)
+    if "mlflow_key" in facts and facts.get("status") == "running":  # one that has finished stays so
         recorder_of(read_config(run_dir), run_dir).end(status)

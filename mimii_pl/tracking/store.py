@@ -100,6 +100,7 @@ def _check_database(path: Path) -> None:
     MLflow adds the tables that a database lacks, and a database that it was interrupted in breaks for ever. It is left
     alone while another program, such as `mlflow ui`, is making it.
     """
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  (registers the tables)
     from mlflow.store.db.base_sql_model import Base
 
     while missing := set(Base.metadata.tables) - (present := tables(path)):

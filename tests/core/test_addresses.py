@@ -84,7 +84,8 @@ def test_several_addresses_in_one_argument():
     text = "dataset.mirrors=[http://a:one@host,http://b:two@host,https://host/c@d]"
     hidden = "dataset.mirrors=[http://a:***@host,http://b:***@host,https://host/c@d]"
     assert without_password(text) == hidden
-    assert whole_address(hidden) == text
+    assert whole_address("http://a:***@host") == "http://a:one@host"
+    assert whole_address("http://b:***@host") == "http://b:two@host"
 
 
 def test_a_password_goes_to_its_own_host_only():
@@ -114,3 +115,11 @@ def test_a_configuration_and_an_error_hold_none():
     assert "secret" not in OmegaConf.to_yaml(cfg)
     assert shlex.split(cfg.b[1]) == ["http://me:***@host"]
     assert str(InputError("no answer from http://me:secret@host")) == "no answer from http://me:***@host"
+
+
+def test_a_password_is_not_put_into_the_address_of_another_server(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host")
+    assert whole_address("http://evil.example/http://me:***@host") is None
+    assert whole_address("sqlite:///http://me:***@host/x") is None
+    assert whole_address("http://me:***@host.evil.example") is None
+    assert whole_address("http://me:***@host/path") == "http://me:secret@host/path"

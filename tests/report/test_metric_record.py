@@ -18,7 +18,7 @@ from mimii_pl.scoring import metrics
 from mimii_pl.scoring.results import write_results
 from mimii_pl.scoring.scores import ClipScore, score_results, write_scores
 from mimii_pl.tracking.compare import side_by_side
-from mimii_pl.tracking.logger import _test_metrics
+from mimii_pl.tracking.description import figures_of
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ def test_it_is_in_the_files_and_tables_of_a_run(runs):
     found = {(row["id"], row["metric"]): float(row["value"]) for row in rows_of(folder / "0-dense_ae-fan/results.csv")}
     assert (found["id_00", "distance"], found["mean", "distance"], found["min", "distance"]) == (2, 3, 2)
     assert (found["id_00", "missed"], found["mean", "missed"]) == (0.5, 0.5)
-    assert _test_metrics(run.results)["test/distance/mean"] == 3
+    assert figures_of(run.results, {}, {})["test/distance/mean"] == 3
     assert "DIST" in tables.table_columns(run.results)
     assert "DIST: of the means" in tables.table_note(run.results)
     assert "3.000" in next(row.cells for row in tables.table_rows(run.results) if row.is_summary)
@@ -153,7 +153,7 @@ def test_by_default_only_the_run_itself_shows_a_metric(tmp_path, monkeypatch):
     columns = leaderboard.leaderboard_columns()
     add_d_prime(monkeypatch)
     (run, _) = sweep(tmp_path, lambda seed, label, scale: float(scale * label))
-    assert _test_metrics(run.results)["test/d_prime/mean"] == 1.5
+    assert figures_of(run.results, {}, {})["test/d_prime/mean"] == 1.5
     assert "d'" in tables.table_columns(run.results)
     assert leaderboard.leaderboard_columns() == columns
 

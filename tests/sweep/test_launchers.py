@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from support import world
 from support.cli import mimii, without_mlflow
 
 from mimii_pl.core import process
-from mimii_pl.core.config import CONF, OmegaConf
+from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
 

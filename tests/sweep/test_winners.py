@@ -27,7 +27,7 @@ def child(composed):
             OmegaConf.update(cfg, key, value, force_add=True)
         folder.mkdir(parents=True)
         cfg.run_dir = str(folder)
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         write_facts(folder, **{"status": "finished", **facts})
         (folder.parent / "sweep.json").write_text("{}")
 
