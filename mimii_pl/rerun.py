@@ -120,6 +120,9 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
     merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(values))
     assert isinstance(merged, DictConfig)
     check(merged)
+    epochs, batch_size = merged.trainer.get("max_epochs"), merged.dataset.batch_size
+    if (isinstance(epochs, int) and epochs < -1) or batch_size < 1:
+        raise InputError(f"trainer.max_epochs={epochs} dataset.batch_size={batch_size}: too small; nothing is changed")
     with written_by_us(run_dir):
         if read_facts(run_dir).get("status") == "finished":
             write_facts(run_dir, status="running")

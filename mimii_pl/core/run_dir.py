@@ -31,6 +31,7 @@ from typing import Any
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import write_text
 
+WRITTEN_IN_PLACE = ("run.log", "mlflow.jsonl", "mlflow.sent", "checkpoints", "challenge", ".lock", ".lock.holder")
 log = logging.getLogger(__name__)
 BINARY_FILES = ("features.npz", "backend.npz")  # that scoring needs, besides the checkpoint
 SCORING_FILES = ("config.yaml", *BINARY_FILES, "thresholds.json")  # all that it needs, besides the checkpoint
@@ -104,7 +105,7 @@ FACT_TYPES: dict[str, Callable[[Any], bool]] = {  # facts that others depend on 
     "classes": _list_of(_is_text),
     "samples": lambda value: _is_count(value) and value > 0,
     **dict.fromkeys(("checkpoint", "run_dir", "rescored_from"), _is_text),
-    **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out", "reason", "device"), _is_text),
+    **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out", "reason", "device", "official", "threshold"), _is_text),
     **dict.fromkeys(("objective", "pseudo_auc", "balanced_accuracy", "validation_loss"), _is_number),
     **dict.fromkeys(("epochs", "parameters", "train_seconds", "seconds_per_epoch", "size_bytes", "macs"), _is_number),
     **dict.fromkeys(("peak_memory_bytes", "ms_per_clip", "ms_per_clip_best_batch"), _is_number),
@@ -185,6 +186,7 @@ def find_run(run: str | Path, *, finished: bool = True, trained: bool = False, o
     if str(run) != "latest":
         if not os.path.lexists(Path(run) / "run.json"):
             raise InputError(_no_run(Path(run), outputs))
+        _refuse_links(Path(run))
         return Path(run)
     newest_first = sorted(_stored_runs(outputs), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in newest_first:
@@ -195,6 +197,7 @@ def find_run(run: str | Path, *, finished: bool = True, trained: bool = False, o
             continue
         is_wanted = facts.get("status") == ("finished" if finished else "running")
         if is_wanted and not (trained and "rescored_from" in facts):
+            _refuse_links(path.parent)
             return path.parent
     wanted = "finished run" if finished else "interrupted run"
     way_out = ", or train one: mimii train dataset=synthetic machine=fan" if finished else ""
@@ -208,6 +211,14 @@ def _stored_runs(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("run.json"):
         if not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path
+
+
+def _refuse_links(run_dir: Path) -> None:
+    """Raise InputError if what is written in place is a link, or no regular file or folder: it would lead elsewhere."""
+    for name in WRITTEN_IN_PLACE:
+        path = run_dir / name
+        if path.is_symlink() or (os.path.lexists(path) and not (path.is_file() or path.is_dir())):
+            raise InputError(f"{path} is a link or a special file: not used. Replace it by what it stands for")
 
 
 def _no_run(folder: Path, outputs: Path) -> str:

@@ -1,6 +1,7 @@
 """Classes that a stored configuration names: each must be for its place, and of a package that is trusted."""
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -122,6 +123,21 @@ def _require_sections(plain: dict[str, Any]) -> None:
             raise ValueError(f"it has no section {name}")
     if not isinstance(plain["machine"].get("name"), str):
         raise ValueError("machine.name is not a text")
+    for group, choice in [
+        *plain["choices"].items(),
+        *(("augmentation", name) for name in plain.get("augmentation") or ()),
+    ]:
+        _require_choice(str(group), choice)
+
+
+def _require_choice(group: str, choice: Any) -> None:
+    """Raise ValueError unless a choice is the name of a file of its group: `retrain` composes the choices again."""
+    if group.startswith("hydra") or not re.fullmatch(r"\w+(/\w+)?", group):
+        raise ValueError(f"choices.{group[:50]!a}: there is no such group")
+    for name in choice if isinstance(choice, list) else [choice]:
+        parts = str(name).split("/") if group == "experiment" else [str(name)]
+        if any(part.startswith(".") or not part.isprintable() or set(part) & set("/\\:") for part in parts):
+            raise ValueError(f"choices.{group}={str(name)[:50]!a}: it is not the name of a choice")
 
 
 def place_of(path: Place) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def write_challenge(folder: Path, clips: Iterable[ClipScore], official: str) -> 
     groups: dict[str, list[ClipScore]] = {}
     for clip in clips:
         ending = {"dcase2020": "", "dcase2021": f"_{clip.domain}_test"}.get(official, "_test")
-        groups.setdefault(f"{clip.machine}_{clip.id}{ending}", []).append(clip)
+        name = re.sub(r"[/\\\\]", "_", f"{clip.machine}_{clip.id}{ending}")  # never a path
+        groups.setdefault(name, []).append(clip)
     folder.mkdir(exist_ok=True)
     written = []
     for name, group in groups.items():

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core.config import compose, explain
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.foreign import printable
 
 SKIPPED_GROUPS = ("experiment", "sweep", "sweep/space", "logger")  # origin of the run, and the store that recorded it
 SKIPPED_OPTIONS = (
@@ -42,7 +43,9 @@ def as_experiment(cfg: DictConfig, comment: str) -> str:
         ) from None
     defaults = [*({f"override /{group}": choice} for group, choice in reversed(choices.items())), "_self_"]
     values = _relocatable(_differences(cfg, fresh), str(cfg.run_dir))
-    return f"# @package _global_\n# {comment}\n" + OmegaConf.to_yaml(OmegaConf.create({"defaults": defaults, **values}))
+    return f"# @package _global_\n# {printable(comment)}\n" + OmegaConf.to_yaml(
+        OmegaConf.create({"defaults": defaults, **values})
+    )
 
 
 def _relocatable(value: Any, run_dir: str) -> Any:

@@ -17,7 +17,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from mimii_pl.core.addresses import without_password
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.run_dir import read_facts, write_facts
+from mimii_pl.core.run_dir import is_copy, read_facts, write_facts
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.scoring.results import Result
 from mimii_pl.tracking.description import ARTIFACTS, RunDescription, describe_run, figures_of, metric_name
@@ -197,5 +197,7 @@ def recorder_of(cfg: DictConfig, run_dir: Path, *, strict: bool = False) -> Reco
 def end_run(run_dir: Path, status: str) -> None:
     """End the MLflow run of a run directory, if it has one, as `FAILED` or `KILLED`."""
     facts = read_facts(run_dir)
-    if "mlflow_key" in facts and facts.get("status") == "running":  # one that has finished stays so
+    if (
+        "mlflow_key" in facts and facts.get("status") == "running" and not is_copy(run_dir)
+    ):  # one that has finished stays so
         recorder_of(read_config(run_dir), run_dir).end(status)

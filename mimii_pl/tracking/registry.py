@@ -56,7 +56,7 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
         )
     client, run_id = existing(logger.tracking_uri), facts["mlflow_run_id"]
     artifacts = _artifacts(client, run_id, run_dir, logger.tracking_uri)
-    files = [name for name in (*MODEL_FILES, facts["checkpoint"]) if (run_dir / name).is_file()]
+    files = [name for name in (*MODEL_FILES, facts["checkpoint"]) if _is_own(run_dir / name)]
     content = run_fingerprint(run_dir)[:16]
     _make_model(client, name)
     of_run = [version for version in client.search_model_versions(f"name = '{name}'") if version.run_id == run_id]
@@ -71,6 +71,10 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
             shutil.copy2(run_dir / file, Path(folder, file))
         client.log_artifacts(run_id, folder, place)
     return client, client.create_model_version(name, f"{artifacts}/{place}", run_id, tags={**tags, "content": content})
+
+
+def _is_own(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _digest_of_earlier_versions(run_dir: Path, files: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ class RunRecord:
             run_id = self._open()
             self.remote.send(self.spool)
             for path, place in files:
-                if path.is_file():
+                if path.is_file() and not path.is_symlink():  # a link could lead to any file of this computer
                     self.remote.upload(path, place)
             self.remote.end(status)
             self.spool.mark_sent(run_id, status=status)

@@ -1,5 +1,6 @@
 """Configurations of run directories that a stranger may have written."""
 
+import os
 import re
 
 import numpy as np
@@ -14,6 +15,7 @@ from mimii_pl.core.freeze import freeze_config
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.core.trusted_classes import PLACES, trust_classes
 from mimii_pl.rerun import decide, rescore, resumed
+from mimii_pl.sweep.experiment import as_experiment
 from mimii_pl.sweep.register import register
 
 NAMED = sorted(  # (group, class) of every file of conf/ that names a class
@@ -206,6 +208,48 @@ def test_a_trainer_that_would_write_elsewhere_is_refused(run_dir):
     change(run_dir, "trainer.default_root_dir", f"{run_dir}/../elsewhere")
     with pytest.raises(InputError, match="would write outside"):
         resumed(str(run_dir), [])
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("choices.threshold", "../../../../tmp/evil"),
+        ("choices.threshold", "/tmp/evil"),
+        ("choices.threshold", "file:///tmp/evil"),
+        ("choices.model", ["dense_ae", "../evil"]),
+        ("choices.machine", "..\\evil"),
+        ("choices.experiment", "../evil"),
+        ("choices.hydra/launcher", "joblib"),
+        ("augmentation", {"../../evil": {"_target_": "mimii_pl.augmentation.noise.Noise"}}),
+    ],
+)
+def test_a_choice_is_a_name_and_no_path(place, value, stored):
+    cfg = read_config(stored)
+    OmegaConf.update(cfg, place, value, force_add=True, merge=False)
+    with pytest.raises(InputError, match=r"config\.yaml is damaged: choices\."):
+        trust_classes(cfg)
+
+
+def test_a_name_cannot_add_lines_to_an_experiment(stored):
+    cfg = read_config(stored)
+    text = as_experiment(cfg, "Winner on fan\nhydra: {callbacks: {x: {_target_: joblib.load}}}\r\u2028#")
+    assert text.splitlines()[1].startswith("# Winner on fan")
+    assert "hydra" not in OmegaConf.create(text)
+
+
+@pytest.mark.parametrize("name", ["run.log", "mlflow.jsonl", "checkpoints", "challenge", ".lock"])
+def test_what_is_written_in_place_is_no_link(name, run_dir):
+    elsewhere = run_dir.parent / "elsewhere"
+    elsewhere.mkdir()
+    if (run_dir / name).is_dir():
+        (run_dir / name).rename(run_dir / "own")
+    (run_dir / name).symlink_to(elsewhere)
+    with pytest.raises(InputError, match=rf"{name} is a link or a special file: not used"):
+        resumed(str(run_dir), [])
+    (run_dir / name).unlink()
+    os.mkfifo(run_dir / name)
+    with pytest.raises(InputError, match=rf"{name} is a link or a special file: not used"):
+        decide(world_of("decide", run_dir))
 
 
 def test_the_classes_of_a_package_are_loaded_once_it_is_trusted(run_dir, monkeypatch):
