@@ -21,7 +21,7 @@ from pathlib import Path
 
 from _bench import show
 
-from mimii_pl.tracking.logger import open_store
+from mimii_pl.tracking.store import open_store
 
 EPOCHS, MACHINE_IDS = 30, 60  # 5 metrics an epoch, 4 per machine ID at the end: 390 metrics a run
 

@@ -70,7 +70,7 @@ def build_data(cfg: DictConfig) -> Any:
 
 
 def task_class(cfg: DictConfig) -> Any:
-    """The class of a configuration's task, which must be one of ours: the configuration may be a stranger's."""
+    """Return the class of a configuration's task, one of ours: the configuration may be a stranger's."""
     return trust_classes(cfg, places=("task",))["task"]
 
 

@@ -8,6 +8,7 @@ from glob import escape
 from pathlib import Path
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import flush
 
 WAIT = 20  # s for another process that holds a database; MLflow waits as long
 
@@ -58,10 +59,10 @@ def _make_and_rename(path: Path, make: Callable[[str], None]) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         make(f"sqlite:///{partial}")
-        _flush(partial)
+        flush(partial)
         if not path.exists():  # else another program, such as `mlflow ui`, has begun it in the meantime
             os.replace(partial, path)
-            _flush(path.parent)
+            flush(path.parent)
     finally:
         for name in (partial, f"{partial}-journal"):
             Path(name).unlink(missing_ok=True)
@@ -72,15 +73,6 @@ def _refuse_journals(path: Path) -> None:
     for journal in (Path(f"{path}-journal"), Path(f"{path}-wal")):
         if journal.exists():
             raise InputError(f"{journal} belongs to a database that is gone: move it to where that is, or delete it")
-
-
-def _flush(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def query(path: Path, statement: str) -> list[tuple]:

@@ -56,7 +56,7 @@ def damaged(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)[:200]
         raise InputError(f"{path} is damaged: {reason}. Take it from a copy of the run, or train again") from error
 
 
@@ -77,6 +77,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message with all its lines in one; its class if it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def first_line(error: BaseException) -> str:

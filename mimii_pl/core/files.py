@@ -108,7 +108,7 @@ def _aside(folder: Path) -> Path:
 
 
 def flush(path: Path) -> None:
-    """Wait until the content of a file is on the disk."""
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)

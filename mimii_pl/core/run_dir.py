@@ -66,7 +66,7 @@ def read_facts(run_dir: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text(encoding="utf-8"))
         _validate_facts(facts)
         if "checkpoint" in facts:
-            _require_inside(run_dir, facts["checkpoint"])
+            _refuse_outside(run_dir, facts["checkpoint"])
     return facts
 
 
@@ -115,7 +115,7 @@ FACT_TYPES: dict[str, Callable[[Any], bool]] = {  # facts that others depend on 
 }
 
 
-def _require_inside(run_dir: Path, name: str) -> None:
+def _refuse_outside(run_dir: Path, name: str) -> None:
     """Raise InputError unless a file named by run.json lies in the run directory, links followed."""
     parts = PurePosixPath(name).parts
     if ".." in parts or run_dir.resolve() not in (run_dir / name).resolve().parents:
@@ -124,9 +124,20 @@ def _require_inside(run_dir: Path, name: str) -> None:
 
 def parent_run_id(sweep_dir: Path) -> str | None:
     """Read the MLflow ID of a sweep's parent run; None if the sweep has none."""
+    return read_sweep_facts(sweep_dir).get("mlflow_run_id")
+
+
+def read_sweep_facts(sweep_dir: Path) -> dict[str, Any]:
+    """Read sweep.json; return {} if there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
     path = sweep_dir / "sweep.json"
+    if not os.path.lexists(path):
+        return {}
     with damaged(path):
-        return json.loads(path.read_text()).get("mlflow_run_id") if path.is_file() else None
+        return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def write_digests(run_dir: Path) -> None:

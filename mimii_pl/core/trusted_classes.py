@@ -123,11 +123,9 @@ def _require_sections(plain: dict[str, Any]) -> None:
             raise ValueError(f"it has no section {name}")
     if not isinstance(plain["machine"].get("name"), str):
         raise ValueError("machine.name is not a text")
-    for group, choice in [
-        *plain["choices"].items(),
-        *(("augmentation", name) for name in plain.get("augmentation") or ()),
-    ]:
+    for group, choice in plain["choices"].items():
         _require_choice(str(group), choice)
+    _require_choice("augmentation", list(plain.get("augmentation") or ()))  # choices lack a group of several files
 
 
 def _require_choice(group: str, choice: Any) -> None:
@@ -168,4 +166,5 @@ def plain_leaves(value: Any, path: Place = ()) -> Iterator[tuple[Place, Any]]:
 
 
 def dotted(path: Place) -> str:
+    """Spell a place as the command line does: `trainer.callbacks.0`."""
     return ".".join(map(str, path))

@@ -107,12 +107,10 @@ def _restore_statistics(features: Spectral, run_dir: Path) -> None:
         features.fitted = Statistics(**{name: torch.from_numpy(arrays[name]) for name in Statistics._fields})
         shape = (1, features.channels, features.bins, 1)
         for part in features.fitted:
-            if (
-                not part.is_floating_point()
-                or not part.isfinite().all()
-                or torch.broadcast_shapes(part.shape, shape) != shape
-            ):
-                raise ValueError(f"its statistics have shape {tuple(part.shape)}, or are not finite")
+            if torch.broadcast_shapes(part.shape, shape) != shape:
+                raise ValueError(f"its statistics have shape {tuple(part.shape)}")
+            if not part.is_floating_point() or not part.isfinite().all():
+                raise ValueError("its statistics are not finite numbers")
 
 
 def _restored(cfg: DictConfig, state: Path, n_ids: int) -> BackEnd:
@@ -125,10 +123,14 @@ def _restored(cfg: DictConfig, state: Path, n_ids: int) -> BackEnd:
     return backend
 
 
+def noise_clips(scorer: Scorer, clips: int) -> np.ndarray:
+    """Make clips of noise to try a scorer with, int16 [clips, samples]."""
+    return np.random.default_rng(0).normal(0, 1000, (clips, scorer.samples)).astype(np.int16)
+
+
 def _try_backend(scorer: Scorer) -> None:
     """Score one clip of noise against every part of the back end, so that a part that does not fit is found now."""
     assert scorer.backend is not None
-    noise = np.random.default_rng(0).normal(0, 1000, (1, scorer.samples)).astype(np.int16)
-    embedding = scorer.embed_waves(noise, np.zeros(1, int))
+    embedding = scorer.embed_waves(noise_clips(scorer, 1), np.zeros(1, int))
     for number in scorer.backend.parts:
         scorer.backend.score(embedding, np.array([number]))

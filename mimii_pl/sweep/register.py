@@ -61,11 +61,11 @@ def _require_scores(run_dir: Path, trust: Collection[str]) -> None:
     """Raise InputError unless a run can be loaded, and gives a finite score to noise of every machine ID."""
     import numpy as np
 
-    from mimii_pl.scoring.load_run import load_run
+    from mimii_pl.scoring.load_run import load_run, noise_clips
 
     scorer = load_run(run_dir, device="cpu", trust=trust)
-    noise = np.random.default_rng(0).normal(0, 1000, (len(scorer.labels), scorer.samples)).astype(np.int16)
-    if not np.isfinite(scorer.predict_waves(noise, np.arange(len(noise)))).all():
+    ids = np.arange(len(scorer.labels))
+    if not np.isfinite(scorer.predict_waves(noise_clips(scorer, len(ids)), ids)).all():
         raise InputError(f"{run_dir} gives scores that are not finite: it is not registered")
 
 

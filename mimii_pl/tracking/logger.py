@@ -24,7 +24,6 @@ from mimii_pl.tracking.description import ARTIFACTS, RunDescription, describe_ru
 from mimii_pl.tracking.remote import RemoteRun
 from mimii_pl.tracking.run_record import Attachment, RunRecord
 from mimii_pl.tracking.spool import now
-from mimii_pl.tracking.store import open_store as open_store  # callers find it here
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +196,6 @@ def recorder_of(cfg: DictConfig, run_dir: Path, *, strict: bool = False) -> Reco
 def end_run(run_dir: Path, status: str) -> None:
     """End the MLflow run of a run directory, if it has one, as `FAILED` or `KILLED`."""
     facts = read_facts(run_dir)
-    if (
-        "mlflow_key" in facts and facts.get("status") == "running" and not is_copy(run_dir)
-    ):  # one that has finished stays so
+    goes_on = facts.get("status") == "running" and not is_copy(run_dir)  # one that has finished stays so
+    if "mlflow_key" in facts and goes_on:
         recorder_of(read_config(run_dir), run_dir).end(status)

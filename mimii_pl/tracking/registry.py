@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mimii_pl.core.addresses import without_password
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.errors import InputError, one_line
 from mimii_pl.core.run_dir import SCORING_FILES, find_run, read_facts, run_fingerprint
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.tracking.store import existing, without_bars
@@ -185,8 +185,7 @@ def _download(source: str, folder: str, tracking_uri: str, uri: str) -> Path:
         with without_bars():
             files = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder, tracking_uri=tracking_uri))
     except (MlflowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"run={uri}: its files cannot be downloaded from {source}: {reason}") from None
+        raise InputError(f"run={uri}: its files cannot be downloaded from {source}: {one_line(error)}") from None
     if not all((files / name).is_file() for name in ("config.yaml", "run.json")):
         raise InputError(f"run={uri} is not a model of this project: it has no config.yaml and run.json")
     return files

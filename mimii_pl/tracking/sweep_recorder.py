@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from mimii_pl.core.addresses import without_password
 from mimii_pl.core.files import write_text
-from mimii_pl.core.run_dir import read_facts
+from mimii_pl.core.run_dir import read_facts, read_sweep_facts
 from mimii_pl.tracking.remote import RemoteRun
 from mimii_pl.tracking.run_record import RunRecord
 from mimii_pl.tracking.store import PARENT
@@ -74,7 +74,7 @@ class SweepRecorder:
                     client.set_tag(known, PARENT, run_id)
 
     def _facts(self) -> dict[str, Any]:
-        return json.loads(self.path.read_text()) if self.path.is_file() else {}
+        return read_sweep_facts(self.path.parent)
 
     def _note(self, **facts: Any) -> None:
         known = self._facts()
@@ -84,8 +84,7 @@ class SweepRecorder:
 
 def begin_sweep(sweep_dir: Path, logger: DictConfig | None, tags: Mapping[str, str]) -> SweepRecorder:
     """Start to record a sweep with the logger of its configuration, or continue that of an earlier start."""
-    path = sweep_dir / "sweep.json"
-    facts = json.loads(path.read_text()) if path.is_file() else {}
+    facts = read_sweep_facts(sweep_dir)
     if logger:
         facts = {
             "mlflow_run_id": None,
@@ -98,7 +97,7 @@ def begin_sweep(sweep_dir: Path, logger: DictConfig | None, tags: Mapping[str, s
         }
     else:
         facts = {"mlflow_run_id": None}
-    write_text(path, json.dumps(facts, indent=2))
+    write_text(sweep_dir / "sweep.json", json.dumps(facts, indent=2))
     recorder = SweepRecorder(sweep_dir)
     recorder.start()
     return recorder

@@ -14,8 +14,7 @@ from support.cli import mimii
 from mimii_pl.core.databases import make_whole, sqlite_path, tables
 from mimii_pl.core.errors import InputError
 from mimii_pl.sweep.search import _open_storage
-from mimii_pl.tracking.logger import open_store
-from mimii_pl.tracking.store import open_client
+from mimii_pl.tracking.store import open_client, open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 KILLS = 20
