@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from mimii_pl.core.config import build_data, compose
+from mimii_pl.core.console import Console
 from mimii_pl.core.memory import keep_freed_memory
 from mimii_pl.dataset import MachineSounds
 from mimii_pl.model import Detector

@@ -31,7 +31,6 @@ from mimii_pl.core.run_lock import BusyError
 
 log = logging.getLogger(__name__)
 HINTS = {  # how to continue after Ctrl-C
-    "train": "`mimii resume` continues from the last checkpoint",
     "download": "the same command continues the download",
     "search": "the same command continues the search",
     "score": "the same command continues after the last finished shard",
@@ -203,10 +202,10 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
     args = name, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
     try:
-        if not process.needs_process(cfg, hydra):
-            with _hint_before_training(run_dir):
+        with _hint_to_continue(run_dir, sweep_dir, searches=bool(cfg.get("sweep"))):
+            if not process.needs_process(cfg, hydra):
                 return call_named_run(*args)
-        value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args)
+            value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args)
         print(f"{run_dir.name} {'was pruned' if math.isnan(value) else f'has finished: {value:.4g}'}", flush=True)
         return value
     except BaseException as error:
@@ -228,14 +227,18 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
 
 
 @contextmanager
-def _hint_before_training(run_dir: Path) -> Iterator[None]:
-    """Say how to continue after Ctrl-C, if there is nothing yet that `mimii resume` could continue."""
+def _hint_to_continue(run_dir: Path, sweep_dir: Path | None, *, searches: bool) -> Iterator[None]:
+    """Say how to continue a run or a sweep after Ctrl-C; `_run_hydra` says it of a search."""
     try:
         yield
     except KeyboardInterrupt:
-        if not (run_dir / "run.json").is_file():
-            sys.exit("interrupted before training began; the same command starts again")
-        raise
+        if searches:
+            raise
+        if sweep_dir is not None:
+            sys.exit(f"interrupted; the same command with hydra.sweep.dir={sweep_dir} continues the sweep")
+        if (run_dir / "run.json").is_file():
+            sys.exit(f"interrupted; `mimii resume {run_dir}` continues")
+        sys.exit("interrupted before training began; the same command starts again")
 
 
 def call_named_run(name: str, *args: Any) -> float:
@@ -305,8 +308,7 @@ def _help(command: str, arguments: list[str]) -> None:
         _, arguments, _ = translate(command, arguments)
     options = get_args_parser().parse_args(arguments)
     overrides = [item for item in options.overrides if "=" in item or item.startswith("~")]
-    if options.config_dir:
-        overrides.append(f"hydra.searchpath=[machine://any,'file://{Path(options.config_dir).resolve()}']")
+    overrides += config.searched(options.config_dir)
     try:
         with _closed_pipe():
             show_help(command, overrides)

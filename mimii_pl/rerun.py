@@ -76,6 +76,7 @@ def decide(cfg: DictConfig) -> None:
     facts = read_facts(run_dir)
     thresholds = _stored_thresholds(run_dir, facts)
     stored = open_stored(run_dir, cfg.trust)
+    rule = build(cfg.threshold)
     stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
     task = build_task(stored)
     with damaged(run_dir / "run.json"):
@@ -84,7 +85,7 @@ def decide(cfg: DictConfig) -> None:
         clips = read_scores(folder / "scores.csv")
         of_level = [metric.name for metric in metrics_of("level")]
         level = [result for result in read_results(folder / "results.csv") if result.metric in of_level]
-        choose_thresholds(thresholds, build(cfg.threshold), clips)
+        choose_thresholds(thresholds, rule, clips)
         results = apply_thresholds(clips, thresholds, folder, official=facts.get("official"), level=level)
         write_text(folder / "config.yaml", OmegaConf.to_yaml(stored))
         write_run_page(stored, task, load_run(folder, trust=cfg.trust), folder)

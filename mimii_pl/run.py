@@ -14,11 +14,11 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 
 from mimii_pl.core.callbacks import Stopwatch
 from mimii_pl.core.checkpoints import AtomicCheckpoints, last_checkpoint
 from mimii_pl.core.config import build, build_data
+from mimii_pl.core.console import Console
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import write_arrays, write_csv
 from mimii_pl.core.foreign import printable
@@ -71,10 +71,10 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         if "rescored_from" in facts:
             recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
             return evaluate_again(cfg, run_dir, recorder)
+        task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
         data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
         _require_same_clips(data, run_dir)
         detector = build(cfg.model, data.in_shape, len(data.classes))  # [B, C, F, N] -> score [B], embedding [B, D]
-        task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
         task.validate(detector, data)
         trainer = build(cfg.trainer)
         recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir))  # MLflow
@@ -236,7 +236,7 @@ def _titles(cfg: DictConfig, task: Task) -> tuple[str, str]:
 
 def write_run_page(cfg: DictConfig, task: Task, scorer: Scorer, run_dir: Path) -> None:
     title, caption = _titles(cfg, task)
-    write_page(task, run_dir, scorer, title=title, caption=caption, **cfg.report)
+    write_page(task, run_dir, scorer, title=title, caption=caption, clips=cfg.report.clips, seconds=cfg.report.seconds)
 
 
 def show_results(cfg: DictConfig, task: Task, results: list[Result], criterion: float, run_dir: Path) -> None:
@@ -264,9 +264,10 @@ def _require_same_clips(data: MachineSounds, run_dir: Path) -> None:
 
 def evaluate_again(cfg: DictConfig, run_dir: Path, recorder: Recorder) -> float:
     """Evaluate a run that took its training from another one."""
+    task = build_task(cfg)
     data = open_data(cfg, run_dir)
     if changes := clip_changes(data, Path(read_facts(run_dir)["rescored_from"])):
         log.warning("the detector was trained on other clips than its back end is fitted on now: %s", changes)
     write_clips(data, run_dir)
     recorder.start()
-    return evaluate(cfg, build_task(cfg), data, recorder, run_dir)
+    return evaluate(cfg, task, data, recorder, run_dir)

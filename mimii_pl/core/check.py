@@ -1,6 +1,7 @@
 """Check a configuration against the signatures of the classes it names, before anything is built."""
 
 import inspect
+import math
 from collections.abc import Iterator
 from typing import Any, Literal, get_type_hints
 
@@ -23,6 +24,7 @@ TOP_LEVEL = {
     "threads": int | None,
     "objective": Literal["criterion", "other_ids", "loss"],
 }
+NOT_NEGATIVE = ("training.patience", "efficiency.seconds", "report.clips", "report.seconds")
 
 
 def check(cfg: DictConfig) -> None:
@@ -31,6 +33,8 @@ def check(cfg: DictConfig) -> None:
         if key.split(".")[0] in cfg:
             value = OmegaConf.select(cfg, key)
             _check_value(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)
+            if key in NOT_NEGATIVE and not 0 <= value < math.inf:
+                raise InputError(f"{key}={value}: should be a number from 0")
     for key, node in _targets(cfg, ""):
         accepted = parameters(node["_target_"])
         for name in map(str, node):

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from mimii_pl.core.errors import InputError, damaged
-from mimii_pl.core.files import replacing
+from mimii_pl.core.files import replacing, require_stored
 
 LAST, BEFORE = "last.ckpt", "last.ckpt.before"  # of the last epoch, and of the epoch before it
 log = logging.getLogger(__name__)
@@ -82,8 +82,9 @@ def last_checkpoint(folder: Path, weights: Iterable[str] = ()) -> Path | None:
 def _require_whole(path: Path, weights: Iterable[str]) -> None:
     """Raise InputError unless a checkpoint is as it was written, and holds weights and numbers alone."""
     with damaged(path):
-        with zipfile.ZipFile(path) as file:
-            if part := file.testzip():
+        with path.open("rb") as file, zipfile.ZipFile(file) as parts:
+            require_stored(file)
+            if part := parts.testzip():
                 raise ValueError(f"the checksum of {part} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name in weights:

@@ -1,7 +1,7 @@
 """Compose configurations, build the objects they name, and explain mistakes in one line."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,28 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # in a wheel, or in a checkout
 
 
-def compose(overrides: list[str] | None = None, name: str = "train") -> DictConfig:
+def compose(overrides: Sequence[str] = (), name: str = "train", config_dir: str | None = None) -> DictConfig:
     """Compose the configuration of `mimii train <overrides>`, for notebooks and tests.
 
     Args:
         name: a file of `conf/`, such as `train` or `command/listen`.
+        config_dir: a folder of more choices, as for `--config-dir`.
     """
     import hydra
 
+    overrides = [*overrides, *searched(config_dir)]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = hydra.compose(name, overrides=overrides or [], return_hydra_config=True)
+        composed = hydra.compose(name, overrides=overrides, return_hydra_config=True)
     choices = composed.hydra.runtime.choices
     with open_dict(composed):
         composed.pop("hydra")
         composed.pop("command")
     return with_choices(composed, choices)
+
+
+def searched(config_dir: str | None) -> list[str]:
+    """Return the overrides that let choices be found in one more folder, if there is one."""
+    return [] if config_dir is None else [f"hydra.searchpath=[machine://any,'file://{Path(config_dir).resolve()}']"]
 
 
 def with_choices(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:

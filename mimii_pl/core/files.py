@@ -6,11 +6,12 @@ import io
 import os
 import shutil
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def flush(path: Path) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read named arrays; arrays that would have to be unpickled are refused.
+    """Read named arrays; arrays that would have to be unpickled, or take more memory than the file, are refused.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -128,8 +129,18 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     ...     read_arrays(Path(folder, "a.npz"))
     {'mean': array([0., 0.])}
     """
-    with damaged(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    with damaged(path), path.open("rb") as file:
+        require_stored(file)
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+
+def require_stored(file: IO[bytes]) -> None:
+    """Raise ValueError if a zip, as npz and checkpoints are, is compressed: it could expand to any size."""
+    with zipfile.ZipFile(file) as parts:
+        if part := next((part for part in parts.infolist() if part.compress_type != zipfile.ZIP_STORED), None):
+            raise ValueError(f"{part.filename} is compressed, as no run writes it")
+    file.seek(0)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

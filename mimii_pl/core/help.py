@@ -132,10 +132,10 @@ def comments_of(path: Path, prefix: str = "") -> dict[str, str]:
 
 
 def _print_table(title: str, rows: list[tuple[str, str]]) -> None:
-    from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
-    from rich.text import Text
+
+    from mimii_pl.core.console import Console
 
     if not rows:
         return
@@ -143,7 +143,7 @@ def _print_table(title: str, rows: list[tuple[str, str]]) -> None:
     table.add_column(max_width=KEY_WIDTH, overflow="fold")
     table.add_column(overflow="fold")
     for key, comment in rows:
-        table.add_row(Text(key), Text(comment))
+        table.add_row(key, comment)
     console = Console(highlight=False)
     with console.capture() as screen:
         console.print(Padding(table, (0, 0, 0, 2)))

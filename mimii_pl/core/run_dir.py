@@ -32,6 +32,15 @@ from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import write_text
 
 WRITTEN_IN_PLACE = ("run.log", "mlflow.jsonl", "mlflow.sent", "checkpoints", "challenge", ".lock", ".lock.holder")
+RUN_TABLES = (
+    "scores.csv",
+    "predictions.csv",
+    "results.csv",
+    "history.csv",
+    "clips.csv",
+    "skipped.csv",
+    "identified.csv",
+)
 log = logging.getLogger(__name__)
 BINARY_FILES = ("features.npz", "backend.npz")  # that scoring needs, besides the checkpoint
 SCORING_FILES = ("config.yaml", *BINARY_FILES, "thresholds.json")  # all that it needs, besides the checkpoint
@@ -87,6 +96,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_shown(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**40
 
@@ -105,7 +118,8 @@ FACT_TYPES: dict[str, Callable[[Any], bool]] = {  # facts that others depend on 
     "classes": _list_of(_is_text),
     "samples": lambda value: _is_count(value) and value > 0,
     **dict.fromkeys(("checkpoint", "run_dir", "rescored_from"), _is_text),
-    **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out", "reason", "device", "official", "threshold"), _is_text),
+    **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out"), _is_text),
+    **dict.fromkeys(("reason", "device", "official", "threshold"), _is_shown),
     **dict.fromkeys(("objective", "pseudo_auc", "balanced_accuracy", "validation_loss"), _is_number),
     **dict.fromkeys(("epochs", "parameters", "train_seconds", "seconds_per_epoch", "size_bytes", "macs"), _is_number),
     **dict.fromkeys(("peak_memory_bytes", "ms_per_clip", "ms_per_clip_best_batch"), _is_number),

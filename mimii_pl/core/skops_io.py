@@ -1,11 +1,13 @@
 """Store estimators of scikit-learn without pickle, as the bytes of a skops file."""
 
 from collections.abc import Collection
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import require_stored
 
 ESTIMATOR_TYPES = (
     frozenset(  # what our estimators are made of, beyond what skops trusts itself; no prefixes: a file can
@@ -52,6 +54,7 @@ def load_estimator(data: np.ndarray, whose: str, trusted: Collection[str] = ESTI
 def _require_known(stored: bytes, what: str, done: str, trusted: Collection[str]) -> list[str]:
     import skops.io
 
+    require_stored(BytesIO(stored))
     types = skops.io.get_untrusted_types(data=stored)
     if strangers := [name for name in types if name not in trusted]:
         raise InputError(f"{what} names {', '.join(strangers)}: not {done}")

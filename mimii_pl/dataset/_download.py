@@ -75,8 +75,9 @@ def _state(data: Downloadable, archive: Archive, fetched: list[Archive], *, veri
 
 
 def _show(states: list[ArchiveState], data: Downloadable) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from mimii_pl.core.console import Console
 
     table = Table("archive", "record", "machine", "state", "files", title=f"{data.root.resolve()}", box=None)
     for state in states:
@@ -86,6 +87,6 @@ def _show(states: list[ArchiveState], data: Downloadable) -> None:
     console.print(table)
     for state in states:
         for line in state.faults[:FAULTS_SHOWN]:
-            console.print(line, soft_wrap=True, markup=False)
+            console.print(line, soft_wrap=True)
         if len(state.faults) > FAULTS_SHOWN:
             console.print(f"... and {len(state.faults) - FAULTS_SHOWN} more of {state.archive.name}")

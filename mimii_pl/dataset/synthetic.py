@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.dataset._archives import check_space
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._synthetic_faults import break_down, kind
 from mimii_pl.dataset._synthetic_machines import RATE, SOUNDS, UNITS, factory, vary
@@ -19,6 +20,7 @@ from mimii_pl.dataset.dcase import DCASE
 
 PHYSICS = 1  # increase it when the same options would give other recordings
 MEAN_LEVEL = 0.08  # root mean square of a clip, full scale 1
+LEAST_ON_DISK = 4096  # bytes of the smallest file
 SPREAD = 2.0  # dB, standard deviation of the clips' level, so that loudness alone reveals nothing
 
 
@@ -125,6 +127,9 @@ def write_machine(
     """Write one machine type to `<root>/<machine>`, atomically."""
     from rich.progress import track
 
+    clips, size = len(ids) * (train_clips + 2 * test_clips), 2 * round(clip_seconds * RATE) + LEAST_ON_DISK
+    root.parent.mkdir(parents=True, exist_ok=True)
+    check_space(root.parent, clips * size, f"for {clips:,} synthetic clips")
     orders = [
         Order(machine, id_, split, condition, number)
         for id_ in ids

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
 LATEX = {
@@ -50,15 +49,15 @@ def ranking_note(labels: Sequence[str], ranked_by: str) -> str:
 
 def to_rich(grid: Grid) -> Table:
     """Format for the terminal: the best row in bold, rows set apart in italics below a line."""
-    caption = escape(" ".join(part for part in (grid.note, grid.apart_note) if part))
-    table = Table(title=escape(grid.title), caption=caption, box=SIMPLE_HEAD, caption_justify="left", padding=(0, 1))
+    caption = " ".join(part for part in (grid.note, grid.apart_note) if part)
+    table = Table(title=grid.title, caption=caption, box=SIMPLE_HEAD, caption_justify="left", padding=(0, 1))
     for position, head in enumerate(grid.heads):
         table.add_column(head, justify="right" if position else "left", overflow="fold", no_wrap=position > 0)
     for number, row in enumerate(grid.rows, start=1):
         bold = "bold" if grid.ranked and number == 1 else None
-        table.add_row(*map(escape, row), style=bold, end_section=number == len(grid.rows))
+        table.add_row(*row, style=bold, end_section=number == len(grid.rows))
     for row in grid.apart:
-        table.add_row(*map(escape, row), style="italic")
+        table.add_row(*row, style="italic")
     return table
 
 

@@ -20,8 +20,7 @@ from mimii_pl.report.repeats import TEXT_COLUMNS, summary_table
 from mimii_pl.report.screen import fit_columns
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from mimii_pl.core.console import Console
     from mimii_pl.task import Task
 
 COST_HEADS = {"rank": "#", **{name: figure.head for name, figure in cost.COSTS.items()}}
@@ -68,9 +67,9 @@ def group_of(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def show_leaderboard(rows: list[dict], others: Sequence[Other], sweep_dir: Path, repeated: Sequence[dict] = ()) -> None:
     """Print the leaderboard, the best run of each group in detail, and the runs that failed or were pruned."""
-    from rich.console import Console
-    from rich.markup import escape
+    from rich.text import Text
 
+    from mimii_pl.core.console import Console
     from mimii_pl.report.grid import to_rich
     from mimii_pl.report.published_comparison import sweep_comparison
     from mimii_pl.scoring.results import read_results
@@ -94,7 +93,7 @@ def show_leaderboard(rows: list[dict], others: Sequence[Other], sweep_dir: Path,
         console.print(to_rich(comparison))
     for child, outcome, reason in others:
         style = "bold red" if outcome == "failed" else "yellow"
-        console.print(f"[{style}]{outcome}[/] {escape(f'{child}: {reason}')}", soft_wrap=True)
+        console.print(Text(outcome, style), f"{child}: {reason}", soft_wrap=True)
     console.print(f"leaderboard: {sweep_dir / 'leaderboard.csv'}", soft_wrap=True)
     console.print(f"guide: {SEARCH_GUIDE}", soft_wrap=True)
 
@@ -118,7 +117,6 @@ def _print_rows(
     rows: Iterable[dict],
     heads: Mapping[str, str],
 ) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     rows = list(rows)
@@ -129,14 +127,14 @@ def _print_rows(
     table = Table(title=title, box=None, padding=(0, 1))
     for name, width in widths.items():
         justify: Any = "left" if name in TEXT_COLUMNS else "right"
-        table.add_column(escape(cells[name][0]), justify=justify, overflow="fold", width=width)
+        table.add_column(cells[name][0], justify=justify, overflow="fold", width=width)
     for place, row in enumerate(rows, start=1):
-        table.add_row(*(escape(cells[name][place]) for name in widths), style="bold" if row["rank"] == 1 else None)
+        table.add_row(*(cells[name][place] for name in widths), style="bold" if row["rank"] == 1 else None)
     console.print(table)
     if omitted := [cells[name][0] for name in columns if name not in widths]:
         caption = f"{caption} Omitted here, but in leaderboard.csv: {', '.join(omitted)}.".strip()
     if caption:
-        console.print(escape(caption), style="table.caption", highlight=False)
+        console.print(caption, style="table.caption", highlight=False)
 
 
 def _cell(column: str, value: Any) -> str:

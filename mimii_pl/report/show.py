@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from functools import singledispatch
 from pathlib import Path
 
-from rich.console import Console
-
+from mimii_pl.core.console import Console
 from mimii_pl.core.docs import CLASSIFY_GUIDE, RESULTS_GUIDE
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report import class_tables

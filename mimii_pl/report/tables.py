@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
 from mimii_pl.scoring.metrics import SUMMARIES, Kind, metrics_of, summaries_of
@@ -149,14 +148,14 @@ def table_note(results: Iterable[Result], caption: str = "", sheet: Sheet = RANK
 def results_table(results: Iterable[Result], title: str, caption: str = "", sheet: Sheet = RANKING) -> Table:
     """Return the table for the terminal: one row per machine ID, the summaries of each machine type set apart."""
     results = list(results)
-    text = escape(table_note(results, caption, sheet))
-    table = Table(title=escape(title), caption=text, box=SIMPLE_HEAD, caption_justify="left")
+    text = table_note(results, caption, sheet)
+    table = Table(title=title, caption=text, box=SIMPLE_HEAD, caption_justify="left")
     for position, column in enumerate(table_columns(results, sheet)):
         table.add_column(column, justify="right" if position else "left", no_wrap=not position, overflow="fold")
     for row in table_rows(results, sheet):
         bold = "bold" if row.is_summary else None
         cells = ("-" if cell == UNDEFINED_TEXT else cell for cell in row.cells)  # the terminal may be narrow
-        table.add_row(*(escape(cell) for cell in cells), style=bold, end_section=row.ends_section)
+        table.add_row(*cells, style=bold, end_section=row.ends_section)
     return table
 
 

@@ -29,10 +29,14 @@ def waveform_clip(wave: np.ndarray, rate: int, sample_rate: int, samples: int) -
     """Convert a waveform [T], float with full scale 1 or int16, to a clip, int16 [samples]; rates in Hz.
 
     Raises:
-        InputError: the waveform is empty or not finite, or its rate is not 1 to 400 kHz.
+        InputError: the waveform is empty, not finite, or of another type, or its rate is not 1 to 400 kHz.
     """
     if rate not in _audio.RATES:
         raise InputError(f"rate={rate}: waveforms of 1,000 to 400,000 Hz can be resampled, of a whole number of Hz")
+    if wave.dtype != np.int16 and wave.dtype.kind != "f":
+        raise InputError(
+            f"a waveform of {wave.dtype}: its full scale is not known. Give floating point with full scale 1, or int16"
+        )
     if not wave.size or not np.isfinite(wave).all():
         raise InputError("a waveform is empty or contains NaN or infinite samples")
     wave = wave if wave.dtype == np.int16 else wave.astype(np.float32)

@@ -13,8 +13,8 @@ from mimii_pl.backend import BackEnd
 from mimii_pl.backend._backend import ALL_IDS
 from mimii_pl.core.check import check, parameters
 from mimii_pl.core.config import build
-from mimii_pl.core.errors import InputError, damaged
-from mimii_pl.core.files import read_arrays
+from mimii_pl.core.errors import InputError, damaged, first_line
+from mimii_pl.core.files import read_arrays, require_stored
 from mimii_pl.core.run_dir import check_digests, find_run, read_facts
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.core.trusted_classes import trust_classes
@@ -36,9 +36,9 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
         trust: packages, besides this one, whose classes the run's configuration may name: that of your own detectors.
 
     Raises:
-        InputError: there is no such run, one of its files is damaged, or it names a class that is not trusted.
+        InputError: there is no such run or device, a file is damaged, or the run names a class that is not trusted.
     """
-    run_dir = find_run(run_dir)
+    run_dir, device = find_run(run_dir), _usable(device)
     cfg, facts = read_config(run_dir), read_facts(run_dir)
     classes = trust_classes(cfg, trust)
     with damaged(run_dir / "config.yaml"):
@@ -54,8 +54,6 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
             raise ValueError(f"samples is {samples}")
     with damaged(run_dir / "config.yaml"):
         shape = features.shape(samples)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     detector = _detector(classes["model"], checkpoint)
     _restore_statistics(features, run_dir)
     if tuple(detector.hparams.get("in_shape", ())) not in ((), shape):
@@ -85,10 +83,21 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
     return scorer
 
 
+def _usable(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises both
+        raise InputError(f"device={device}: not usable here: {first_line(error)}") from None
+    return device
+
+
 def _detector(kind: type, path: Path) -> Detector:
     """Build a detector from its checkpoint: hyperparameters and weights, and nothing else of the file, are used."""
-    with damaged(path):
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    with damaged(path), path.open("rb") as file:
+        require_stored(file)
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         accepted = parameters(f"{kind.__module__}.{kind.__qualname__}")
         options = {name: value for name, value in checkpoint["hyper_parameters"].items() if name in accepted}
         detector: Detector = kind(**options)

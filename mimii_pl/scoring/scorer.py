@@ -119,9 +119,16 @@ class Scorer:
             if rate is None:
                 raise InputError("waveforms need their sampling frequency: score(waveform, rate=16000)")
             waves = np.atleast_2d(np.asarray(audio))
-            return np.stack([waveform_clip(wave, rate, self.sample_rate, self.samples) for wave in waves])
+            if waves.ndim != 2:
+                raise InputError(f"waveforms of shape {list(waves.shape)}: give one [T], or several [N, T]")
+            return self._stacked([waveform_clip(wave, rate, self.sample_rate, self.samples) for wave in waves])
         paths = [audio] if isinstance(audio, str | Path) else list(audio)
-        return np.stack([self.read(Path(path)) for path in paths])
+        if not all(isinstance(path, str | Path) for path in paths):
+            raise InputError("audio is a path, paths, or an array or tensor of waveforms")
+        return self._stacked([self.read(Path(path)) for path in paths])
+
+    def _stacked(self, clips: list[np.ndarray]) -> np.ndarray:
+        return np.stack(clips) if clips else np.empty((0, self.samples), np.int16)
 
     def read(self, path: Path) -> np.ndarray:
         """Read a file as a clip, int16 [samples]."""

@@ -22,10 +22,13 @@ SKIPPED_OPTIONS = (
 )  # differ in every run
 
 
-def as_experiment(cfg: DictConfig, comment: str) -> str:
+def as_experiment(cfg: DictConfig, comment: str, config_dir: str | None = None) -> str:
     """Return a resolved configuration as yaml: its choices, and the values that differ from those of the choices.
 
     Seed, run directory and logger are skipped.
+
+    Args:
+        config_dir: a folder of more choices, as for `--config-dir`.
 
     Raises:
         InputError: one of its choices does not exist in this installation.
@@ -36,7 +39,7 @@ def as_experiment(cfg: DictConfig, comment: str) -> str:
     choices = {"augmentation": list(cfg.augmentation) or "none", **cfg.choices}
     choices = {group: choice for group, choice in choices.items() if choice is not None and group not in SKIPPED_GROUPS}
     try:
-        fresh = compose([f"{group}={_word(choice)}" for group, choice in choices.items()])
+        fresh = compose([f"{group}={_word(choice)}" for group, choice in choices.items()], config_dir=config_dir)
     except HydraException as error:
         raise InputError(
             f"{cfg.run_dir}: its configuration cannot be composed in this installation: {explain(error)}"

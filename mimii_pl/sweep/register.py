@@ -104,10 +104,10 @@ def register_winners(sweep_dir: Path, trust: Collection[str] = ()) -> list[Regis
 
 
 def _show(done: Registered, alias: str | None) -> None:
-    from rich.console import Console
+    from mimii_pl.core.console import Console
 
     use = f"models:/{done.name}@{alias}" if done.moved else f"models:/{done.name}/{done.number}"
     state = f"is now {alias}" if done.moved else "registered"
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{done.name} version {done.number} {state}: {done.reason}", markup=False)
-    console.print(f"  score with it: mimii score run={use} input=recordings/", markup=False)
+    console.print(f"{done.name} version {done.number} {state}: {done.reason}")
+    console.print(f"  score with it: mimii score run={use} input=recordings/")

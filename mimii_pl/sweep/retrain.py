@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from mimii_pl.core.config import CONF
@@ -41,7 +42,8 @@ def retraining(arguments: list[str]) -> tuple[list[str], Path]:
     chosen = [(trial, sweep.config(trial)) for trial in _chosen(sweep, request)]
     for _, cfg in chosen:  # their experiments will name the same classes
         trust_classes(cfg, trusted_packages(arguments))
-    texts = {trial.model_name: as_experiment(cfg, _comment(sweep, trial)) for trial, cfg in chosen}
+    config_dir = get_args_parser().parse_args(arguments).config_dir
+    texts = {trial.model_name: as_experiment(cfg, _comment(sweep, trial), config_dir) for trial, cfg in chosen}
     changes = [f"{key}={value}" for key, value in sorted(options.items()) if not key.startswith("hydra")]
     digest = hashlib.sha256("\n".join([*texts.values(), *changes]).encode()).hexdigest()[:8]
     name = f"{sweep.name[:40]}-{digest}"

@@ -139,7 +139,7 @@ class OptunaSearch(MLflowOptunaSweeper):
 
     def _conclude(self, study: optuna.Study) -> None:
         """Write the figures into the folder, keep the winner for the parent run, and print it."""
-        from rich.console import Console
+        from mimii_pl.core.console import Console
 
         write_figures(study, self.folder)
         done = study.get_trials(states=[TrialState.COMPLETE])

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mimii_pl.core.errors import damaged
+from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import write_text
 
 _T = TypeVar("_T")
@@ -28,6 +28,8 @@ class Threshold:
     oracle = False  # True: chosen with labelled anomalies, and every table of its decisions says so
 
     def __init__(self, *, quantile: float = 0.9) -> None:
+        if not 0 <= quantile <= 1:
+            raise InputError(f"threshold.quantile={quantile}: a share of clips is between 0 and 1")
         self.quantile = quantile
 
     def __call__(self, normal: np.ndarray) -> float:
@@ -102,6 +104,8 @@ class Thresholds:
         for name, value in restored.thresholds.items():
             if not isinstance(value, float) or not math.isfinite(value):
                 raise ValueError(f"the threshold of {name} is {value}")
+        if not isinstance(restored.origin, str) or not restored.origin.isprintable():
+            raise ValueError("its origin is no line of text")
         if POOLED not in restored.normal or POOLED not in restored.thresholds:
             raise ValueError(f"it has nothing for {POOLED}, the pool of all machine IDs")
         return restored

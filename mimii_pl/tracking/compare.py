@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from mimii_pl.core.console import Console
 from mimii_pl.core.docs import RESULTS_GUIDE
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_bytes, write_table, write_text
@@ -96,9 +95,9 @@ def _show(tables: Tables, skipped: Sequence[tuple[str, str]], folder: Path) -> N
     for grid in [*pairs, *tables.overviews]:
         console.print(to_rich(grid._replace(note="", apart_note="")))
     for note in filter(None, (tables.note, tables.sources)):
-        console.print(note, style="italic", markup=False, highlight=False)
+        console.print(note, style="italic", highlight=False)
     for run, reason in skipped:
-        console.print(f"skipped: {run}: {reason}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"skipped: {run}: {reason}", soft_wrap=True, highlight=False)
     for kind in ("csv", "md", "tex", "pdf", "html"):
         console.print(f"{kind:>5}: {folder / f'compare.{kind}'}", soft_wrap=True)
     console.print(f"guide: {RESULTS_GUIDE}", soft_wrap=True)

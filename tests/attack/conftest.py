@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from attack.arena import Arena, lines
 from attack.outcome import Verdict, counts, faults, show
+from mimii_pl.core.console import Console
 
 COUNTS = "attacks"  # key of the counts in the properties of a test, which reach the session from its workers too
 

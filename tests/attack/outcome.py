@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from support.confined import CRASHED, SECRET, Ended
+
+from mimii_pl.core.console import Console
 
 KILLS = "kills: "  # begins the kinds of processes that were killed
 Counts = Mapping[str, Mapping[str, int]]  # kind of attack -> outcome -> number

@@ -95,6 +95,8 @@ def test_the_command_line_wins_over_an_experiment(experiment):
         (["+dataset.colour=red"], "dataset.colour: mimii_pl.dataset.dcase.DCASE has no such option"),
         (["dataset.strict=maybe"], "dataset.strict=maybe: should be a valid boolean"),
         (["augmentation.noise.p=often"], "augmentation.noise.p=often: should be a valid number"),
+        (["report.clips=-3"], "report.clips=-3: should be a number from 0"),
+        (["efficiency.seconds=nan"], "efficiency.seconds=nan: should be a number from 0"),
         (["dataset=mimii", "dataset.snr=3"], "dataset.snr=3: should be -6, 0 or 6"),
     ],
 )

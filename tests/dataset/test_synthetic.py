@@ -79,6 +79,14 @@ def test_without_severity_an_anomaly_is_a_healthy_machine():
         assert any(fault(unit, 0.5) != fault(unit, 1.0) for fault in faults.values())
 
 
+def test_more_clips_than_the_disk_holds_are_refused_before_any(tmp_path):
+    world = Synthetic(
+        root=tmp_path / "w", machine="fan", protocol=list, features=None, **{**SMALL, "train_clips": 10**9}
+    )
+    with pytest.raises(InputError, match="no room for 4,000,0"):
+        world.prepare_data()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", UNITS)
 def test_a_fault_of_phase_changes_the_pulses_and_hardly_the_spectrum(machine):

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from rich.console import Console
 
+from mimii_pl.core.console import Console
 from mimii_pl.core.errors import InputError
 from mimii_pl.report import tables
 from mimii_pl.report.page import write_report

@@ -16,6 +16,7 @@ from mimii_pl.backend.isolation_forest import IsolationForest
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import read_arrays, write_arrays
 from mimii_pl.core.run_dir import check_digests, read_facts, write_digests, write_facts
+from mimii_pl.core.skops_io import dump_estimator, load_estimator
 from mimii_pl.sweep.register import register
 
 
@@ -58,6 +59,8 @@ def refused(run_dir, match):
         {"checkpoint": 3},
         {"objective": "high"},
         {"false_alarms": [1]},
+        {"device": "a\x1b[2J"},
+        {"threshold": 0.9},
     ],
 )
 def test_a_fact_of_the_wrong_kind_is_named(facts, run_dir):
@@ -172,8 +175,10 @@ def test_a_back_end_that_does_not_fit_is_named(change, run_dir):
         lambda state: state["normal"].update(all=[float("inf")]),
         lambda state: state["normal"].update(all=["a"]),
         lambda state: state.update(thresholds=[1]),
+        lambda state: state.update(origin="two\nlines"),
+        lambda state: state.update(origin=0.9),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_thresholds_that_do_not_fit_are_named(change, run_dir):
     path = run_dir / "thresholds.json"
@@ -197,6 +202,30 @@ def test_statistics_that_do_not_fit_are_named(tmp_path):
         refused(run_dir, r"features\.npz is damaged")
     (run_dir / "features.npz").unlink()
     refused(run_dir, r"features\.npz is missing")
+
+
+def deflated(path):
+    """Compress a zip's parts, as a small file that would take gigabytes of memory is."""
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in parts.items():
+            file.writestr(name, content)
+
+
+@pytest.mark.parametrize("name", ["checkpoints/best.ckpt", "backend.npz"])
+def test_a_compressed_file_is_not_read(name, run_dir):
+    deflated(run_dir / name)
+    refused(run_dir, rf"{(run_dir / name).name} is damaged: .* is compressed")
+
+
+def test_a_compressed_estimator_is_not_read(tmp_path):
+    estimator = IsolationForest(trees=2).make(20).fit(np.random.default_rng(0).normal(size=(20, 3)))
+    path = tmp_path / "estimator"
+    path.write_bytes(dump_estimator(estimator, "back end").tobytes())
+    deflated(path)
+    with pytest.raises(ValueError, match="is compressed"):
+        load_estimator(np.frombuffer(path.read_bytes(), np.uint8), "back end")
 
 
 @pytest.mark.parametrize("name", ["checkpoints/best.ckpt", "backend.npz"])

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from mimii_pl.core.config import compose
+from mimii_pl.core.config import CONF, compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.sweep.experiment import as_experiment
 
@@ -48,6 +48,17 @@ def what(cfg):
     plain = OmegaConf.to_container(cfg, resolve=True)
     del plain["trainer"]["logger"]
     return {**plain, "choices": {**plain["choices"], "experiment": None, "logger": None}}
+
+
+def test_choices_of_ones_own_are_found_in_their_folder(tmp_path):
+    own = tmp_path / "own" / "model" / "mine.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text((CONF / "model" / "level.yaml").read_text())
+    cfg = finished(tmp_path, "model=level")
+    cfg.choices.model = "mine"
+    with pytest.raises(InputError, match="model=mine: no such choice"):
+        as_experiment(cfg, "a run")
+    assert "/model: mine" in as_experiment(cfg, "a run", str(tmp_path / "own"))
 
 
 def test_an_experiment_can_be_varied(tmp_path):

@@ -8,6 +8,7 @@ from scipy import stats
 from support import world
 
 from mimii_pl.core.config import CONF, build
+from mimii_pl.core.errors import InputError
 from mimii_pl.threshold._threshold import Thresholds
 from mimii_pl.threshold.gamma import Gamma
 from mimii_pl.threshold.percentile import Percentile
@@ -42,6 +43,12 @@ def test_gamma_is_that_of_scipy_where_it_is_stable():
 def test_an_unstable_fit_falls_back_and_says_so(scores, caplog):
     assert Gamma()(scores) == Percentile()(scores)
     assert "their percentile is used instead" in caplog.text
+
+
+@pytest.mark.parametrize("quantile", [-1, 1.01, 5, float("nan")])
+def test_a_share_is_between_0_and_1(quantile):
+    with pytest.raises(InputError, match=r"threshold\.quantile="):
+        Percentile(quantile=quantile)
 
 
 def test_each_id_has_its_own_and_small_ones_the_common_one():

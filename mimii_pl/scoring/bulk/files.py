@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.run_dir import read_facts, run_fingerprint
+from mimii_pl.core.run_dir import RUN_TABLES, read_facts, run_fingerprint
 from mimii_pl.scoring.bulk.predictor import Prediction, Predictor
 from mimii_pl.scoring.bulk.progress import Summary, progress
 from mimii_pl.scoring.bulk.shards import Shards
@@ -57,6 +57,7 @@ def score_files(
     run_dir = find()
     numbers = _parse_part(part)
     target = Path(output or _default_output(run_dir, part, numbers))
+    _require_output(target)
     inputs = {"run": run_fingerprint(run_dir), "machine_id": machine_id, "working directory": os.getcwd()}
     with Shards(target, shard_size, numbers).opened(Path(input), inputs, restart=restart) as shards:
         from mimii_pl.scoring.load_run import load_run  # imports torch: only after the list has been read
@@ -89,6 +90,18 @@ def _validate(engine: str, shard_size: int, workers: int | None) -> None:
         from mimii_pl.scoring.bulk.ray import require_ray
 
         require_ray()
+
+
+def _require_output(target: Path) -> None:
+    """Raise InputError if the CSV would replace a folder, or a file that a run wrote into its directory."""
+    if target.is_dir():
+        raise InputError(
+            f"output={target} is a folder: name the CSV to write, for example output={target / 'scores.csv'}"
+        )
+    if target.name in RUN_TABLES and (target.parent / "run.json").exists():
+        raise InputError(
+            f"output={target}: a run directory has a {target.name} of its own: name another file, or leave its folder"
+        )
 
 
 def _score(predictor: Predictor, shards: Shards, stream: Iterator[tuple[int, list[Prediction]]]) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from mimii_pl.core.foreign import printable
 
@@ -64,18 +64,18 @@ class Summary:
 
     def show(self, target: Path) -> None:
         """Print the tables and the path of the CSV."""
-        from rich.console import Console
+        from mimii_pl.core.console import Console
 
         console = Console()
         table = _classes() if self.classified else _scores(self.origin)
         for _, _, row in sorted(self.top, reverse=True):
             name = Path(printable(row[0])).name
-            table.add_row(escape(name), *(_class_cells(row) if self.classified else _score_cells(row)))
+            table.add_row(name, *(_class_cells(row) if self.classified else _score_cells(row)))
         console.print(table)
         if self.counts[False] > ROWS_SHOWN:
             console.print(f"... and {self.counts[False] - ROWS_SHOWN} more")
         for row in self.skipped:
-            console.print(f"skipped {printable(row[0])}: {printable(row[-1])}", soft_wrap=True, markup=False)
+            console.print(f"skipped {printable(row[0])}: {printable(row[-1])}", soft_wrap=True)
         if self.counts[True] > ROWS_SHOWN:
             console.print(f"... and {self.counts[True] - ROWS_SHOWN} more: {self.counts[True]} are skipped in all")
         kind = "classes" if self.classified else "scores"
@@ -90,10 +90,10 @@ def _scores(origin: str) -> Table:
     return Table(*heads, title="Anomaly scores, highest first", caption=caption)
 
 
-def _score_cells(row: Sequence[str]) -> tuple[str, ...]:
+def _score_cells(row: Sequence[str]) -> tuple[str | Text, ...]:
     _, machine_id, score, higher_than, decision, _ = row
     share = f"{100 * float(higher_than):.1f} %" if higher_than else ""
-    word = {"1": "[bold red]anomalous[/]", "0": "normal"}.get(decision, "")
+    word = Text("anomalous", "bold red") if decision == "1" else Text("normal" if decision == "0" else "")
     return machine_id, f"{float(score):.4g}", share, word
 
 

@@ -72,7 +72,7 @@ def rows_of(path):
 
 
 def score(run_dir, source, output, **options):
-    return score_files(run=str(run_dir), input=str(source), output=str(output), device="cpu", **options)
+    return score_files(run=str(run_dir), input=str(source), output=output and str(output), device="cpu", **options)
 
 
 # --- what is to be scored --------------------------------------------------------------------------------------------
@@ -272,6 +272,20 @@ def test_parts_are_scored_apart_and_make_the_whole(runs, many, tmp_path, monkeyp
 def test_options_that_make_no_sense_are_explained(runs, many, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         score(runs["scores"], many, tmp_path / "out.csv", **options)
+
+
+def test_a_run_keeps_its_own_scores(runs, many, monkeypatch):
+    monkeypatch.chdir(runs["scores"])
+    before = Path("scores.csv").read_bytes()
+    for output in (None, "results.csv", "../" + runs["scores"].name + "/clips.csv"):
+        with pytest.raises(InputError, match=r"a run directory has a \w+\.csv of its own"):
+            score(".", many, output)
+    assert Path("scores.csv").read_bytes() == before
+
+
+def test_a_folder_is_no_csv(runs, many, tmp_path):
+    with pytest.raises(InputError, match="is a folder: name the CSV to write"):
+        score(runs["scores"], many, tmp_path)
 
 
 def test_a_score_that_is_no_number_is_no_score(runs, many, tmp_path, monkeypatch):
