@@ -164,12 +164,13 @@ class Spool:
         """Read a line; only the last one may be cut."""
         with damaged(self.path):
             line = json.loads(text)
-            points = line.get("metrics", {})
-            if points and not all(
-                isinstance(value, int | float) for value in (*points.values(), line["step"], line["time"])
+            points, params = line.get("metrics", {}), line.get("params", {})
+            numbers = (*points.values(), *((line["step"], line["time"]) if points else ()))
+            if not all(isinstance(number, int | float) for number in numbers) or not all(
+                isinstance(param, str) for param in params.values()
             ):
                 raise ValueError(f"a line is {text[:50]!r}")
-            return line
+            return dict(line)
 
 
 def chunks(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import write_facts
 from mimii_pl.tracking.description import RunDescription
 from mimii_pl.tracking.logger import Recorder, RunLogger
@@ -48,6 +49,27 @@ def test_a_line_that_a_kill_cut_is_replaced(tmp_path):
         assert [value for _, value, _, _ in Spool(tmp_path).unsent("a").points] == [1]
         Spool(tmp_path).add({"loss": 2.0}, 1)
         assert points(tmp_path) == [("loss", 0, 1), ("loss", 1, 2)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"params": "x"}',
+        '{"params": {"a": 1}}',
+        '{"metrics": [1]}',
+        '{"metrics": {"a": "high"}, "step": 0, "time": 0}',
+        '{"metrics": {"a": 1.0}}',
+        "[]",
+        '"x"',
+        "3",
+        "null",
+    ],
+)
+def test_a_line_that_is_none_of_ours_is_named(tmp_path, line):
+    (tmp_path / "mlflow.jsonl").write_text(line + "\n")
+    for reader in (lambda spool: spool.unsent("run"), lambda spool: spool.add({"loss": 1.0}, 1), Spool.pending):
+        with pytest.raises(InputError, match=r"mlflow\.jsonl is damaged"):
+            reader(Spool(tmp_path))
 
 
 def test_batches_hold_what_mlflow_takes_and_together_everything(tmp_path):
