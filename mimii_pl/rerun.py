@@ -37,6 +37,7 @@ TRAINING_FACTS = (  # facts of run.json that a rescored run takes from its sourc
     "checkpoint",
     "epochs",
     "parameters",
+    "device",
     "train_seconds",
     "seconds_per_epoch",
     "validation_loss",
