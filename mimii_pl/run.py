@@ -181,7 +181,7 @@ def train_detector(
     watch = Stopwatch()
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
     callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
-    with recorder.sending(), _damage_named(last, watch):
+    with recorder.sending(), _damage_named(last, watch, type(detector)):
         trainer.fit(detector, data, ckpt_path=last, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -190,14 +190,14 @@ def train_detector(
 
 
 @contextmanager
-def _damage_named(checkpoint: Path | None, watch: Stopwatch) -> Iterator[None]:
+def _damage_named(checkpoint: Path | None, watch: Stopwatch, detector: type[Detector]) -> Iterator[None]:
     """Name the checkpoint if its content ends training before it has begun."""
     try:
         yield
     except Exception:
         if checkpoint is None or watch.started:
             raise
-        with damaged(checkpoint):
+        with damaged(checkpoint, [detector]):
             raise
 
 
