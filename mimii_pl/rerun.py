@@ -18,7 +18,7 @@ from mimii_pl.core.run_dir import check_digests, find_run, is_copy, read_facts, 
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
 from mimii_pl.core.stored_config import relocated
-from mimii_pl.core.trusted_classes import require_inside
+from mimii_pl.core.trusted_classes import packages, require_inside
 from mimii_pl.report.published import published
 from mimii_pl.run import build_task, evaluate_again, show_results, write_run_page, written_by_us
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
@@ -62,7 +62,9 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     with written_by_us(run_dir):
         cfg = freeze_config(cfg, run_dir)
         prepare_process(cfg)
-        recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
+        recorder = Recorder(
+            build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg))
+        )
         _copy_training(source, run_dir)
         return evaluate_again(cfg, run_dir, recorder)
 

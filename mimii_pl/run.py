@@ -69,7 +69,9 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
             return facts.get("objective", math.nan)
         prepare_process(cfg)  # messages, threads, memory, random numbers
         if "rescored_from" in facts:
-            recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
+            recorder = Recorder(
+                build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg))
+            )
             return evaluate_again(cfg, run_dir, recorder)
         data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
         _require_same_clips(data, run_dir)
@@ -77,7 +79,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
         task.validate(detector, data)
         trainer = build(cfg.trainer)
-        recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir))  # MLflow
+        recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg)))  # MLflow
         pruner = _pruner(cfg, task, run_dir)
         try:
             train_detector(trainer, detector, data, recorder, run_dir, pruner)  # best checkpoint by held-out clips

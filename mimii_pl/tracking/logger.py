@@ -5,7 +5,7 @@ Training never waits for MLflow, nor ends because of it: what it cannot be sent 
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -185,17 +185,22 @@ class Recorder:
             write_facts(self.run_dir, **facts)
 
 
-def recorder_of(cfg: DictConfig, run_dir: Path, *, strict: bool = False) -> Recorder:
-    """Return the recorder of a run that exists, from its stored configuration, which may name no other class."""
+def recorder_of(cfg: DictConfig, run_dir: Path, *, trust: Collection[str] = (), strict: bool = False) -> Recorder:
+    """Return the recorder of a run that exists, from its stored configuration.
+
+    Args:
+        trust: packages, besides this one, whose class the task may be; no other logger than `RunLogger` is built.
+        strict: see `Recorder`.
+    """
     node, logger = cfg.trainer.get("logger"), None
     if node and node.get("_target_") == f"{__name__}.{RunLogger.__name__}":
         logger = RunLogger(**{str(name): value for name, value in node.items() if name != "_target_"})
-    return Recorder(logger, run_dir, describe_run(cfg, run_dir, run_dir.parent), strict=strict)
+    return Recorder(logger, run_dir, describe_run(cfg, run_dir, run_dir.parent, trust), strict=strict)
 
 
-def end_run(run_dir: Path, status: str) -> None:
-    """End the MLflow run of a run directory, if it has one, as `FAILED` or `KILLED`."""
+def end_run(run_dir: Path, status: str, trust: Collection[str] = ()) -> None:
+    """End the MLflow run of a run directory, if it has one, as `FAILED` or `KILLED`; `trust`: see `recorder_of`."""
     facts = read_facts(run_dir)
     goes_on = facts.get("status") == "running" and not is_copy(run_dir)  # one that has finished stays so
     if "mlflow_key" in facts and goes_on:
-        recorder_of(read_config(run_dir), run_dir).end(status)
+        recorder_of(read_config(run_dir), run_dir, trust=trust).end(status)
