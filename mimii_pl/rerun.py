@@ -76,23 +76,24 @@ def decide(cfg: DictConfig) -> None:
         cfg: a composed configuration (`conf/command/decide.yaml`).
     """
     run_dir = find_run(cfg.run).resolve()
-    facts = read_facts(run_dir)
-    thresholds = _stored_thresholds(run_dir, facts)
-    stored = open_stored(run_dir, cfg.trust)
-    stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
-    task = build_task(stored)
-    with damaged(run_dir / "run.json"):
-        criterion = facts[task.criterion]
-    with locked(run_dir), replacing_folder(run_dir) as folder:  # a kill leaves all files as they were, or all new
-        clips = read_scores(folder / "scores.csv")
-        of_level = [metric.name for metric in metrics_of("level")]
-        level = [result for result in read_results(folder / "results.csv") if result.metric in of_level]
-        choose_thresholds(thresholds, build(cfg.threshold), clips)
-        results = apply_thresholds(clips, thresholds, folder, official=facts.get("official"), level=level)
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(stored))
-        write_run_page(stored, task, load_run(folder, trust=cfg.trust), folder)
-    if facts.keys() & {"mlflow_key", "mlflow_run_id"} and not is_copy(run_dir):
-        recorder_of(stored, run_dir).finish(results, {task.criterion: criterion})
+    with locked(run_dir):
+        facts = read_facts(run_dir)
+        thresholds = _stored_thresholds(run_dir, facts)
+        stored = open_stored(run_dir, cfg.trust)
+        stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
+        task = build_task(stored)
+        with damaged(run_dir / "run.json"):
+            criterion = facts[task.criterion]
+        with replacing_folder(run_dir) as folder:  # a kill leaves all files as they were, or all new
+            clips = read_scores(folder / "scores.csv")
+            of_level = [metric.name for metric in metrics_of("level")]
+            level = [result for result in read_results(folder / "results.csv") if result.metric in of_level]
+            choose_thresholds(thresholds, build(cfg.threshold), clips)
+            results = apply_thresholds(clips, thresholds, folder, official=facts.get("official"), level=level)
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(stored))
+            write_run_page(stored, task, load_run(folder, trust=cfg.trust), folder)
+        if facts.keys() & {"mlflow_key", "mlflow_run_id"} and not is_copy(run_dir):
+            recorder_of(stored, run_dir, trust=cfg.trust).finish(results, {task.criterion: criterion})
     show_results(stored, task, results, criterion, run_dir)
 
 
