@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import write_facts
 from mimii_pl.tracking.description import RunDescription
 from mimii_pl.tracking.logger import Recorder, RunLogger
@@ -106,3 +107,10 @@ def test_only_the_first_process_of_a_run_records(tmp_path, monkeypatch):
         logger.log_metrics({"loss": 1.0}, 0)
     recorder.end("FAILED")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_logger_that_no_recorder_has_is_explained():
+    logger = RunLogger(tracking_uri="http://127.0.0.1:9")
+    assert (logger.run_id, logger.version) == (None, None)
+    with pytest.raises(InputError, match="of several loggers, the first must be that of MLflow"):
+        logger.log_metrics({"loss": 1.0}, 0)
