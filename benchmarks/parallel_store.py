@@ -1,7 +1,8 @@
 """Eight processes record runs into one MLflow store at once: errors, lost runs, lost metrics, seconds.
 
-A run is the real thing: RunLogger, start_run, a batch of losses per epoch, finish_run with its artifacts. The stores: a
-new SQLite database as MLflow makes it, as `open_store` makes it, and an MLflow server on this machine.
+A run is the real thing: a Recorder that starts, sends the losses of each epoch in the background, and finishes with the
+results and artifacts. The stores: a new SQLite database as MLflow makes it, as `open_store` makes it with a write-ahead
+log, and an MLflow server on this machine.
 
     python benchmarks/parallel_store.py [writers=8] [runs of each=6]
 """
@@ -19,23 +20,24 @@ from contextlib import closing, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
-from _bench import show
+from _bench import seconds, show
 
 from mimii_pl.tracking.store import open_store
 
 EPOCHS, MACHINE_IDS = 30, 60  # 5 metrics an epoch, 4 per machine ID at the end: 390 metrics a run
 
 
-def record(tracking_uri: str, folder: str, first: int, runs: int) -> tuple[list[str], float]:
-    """Record some runs; the errors, and the longest that one call took."""
+def record(tracking_uri: str, folder: str, first: int, runs: int) -> tuple[list[str], float, float]:
+    """Record some runs; the errors, and the longest that logging took, and beginning or ending a run."""
     from omegaconf import OmegaConf
 
     from mimii_pl.core.config import compose
     from mimii_pl.core.run_dir import write_facts
     from mimii_pl.scoring.results import Result
-    from mimii_pl.tracking.logger import RunLogger, finish_run, start_run
+    from mimii_pl.tracking.description import describe_run
+    from mimii_pl.tracking.logger import Recorder, RunLogger
 
-    errors, longest = [], 0.0
+    errors, logging, others = [], [0.0], [0.0]
     for number in range(first, first + runs):
         run_dir = Path(folder, f"run{number}")
         run_dir.mkdir()
@@ -47,20 +49,21 @@ def record(tracking_uri: str, folder: str, first: int, runs: int) -> tuple[list[
             (run_dir / "best.ckpt").write_bytes(bytes(100_000))
             write_facts(run_dir, checkpoint="best.ckpt")
             logger = RunLogger(tracking_uri=tracking_uri)
-            start_run(cfg, logger, run_dir, None)
-            for epoch in range(EPOCHS):
-                started = time.perf_counter()
-                logger.log_metrics({f"metric{name}": float(epoch) for name in range(5)}, step=epoch)
-                longest = max(longest, time.perf_counter() - started)
+            recorder = Recorder(logger, run_dir, describe_run(cfg, run_dir))
+            others.append(seconds(recorder.start))
+            with recorder.sending():
+                for epoch in range(EPOCHS):
+                    values = {f"metric{name}": float(epoch) for name in range(5)}
+                    logging.append(seconds(lambda: logger.log_metrics(values, step=epoch)))  # noqa: B023
             results = [
                 Result("fan", f"id_{id_:02d}", metric, 0.5)
                 for id_ in range(MACHINE_IDS)
                 for metric in ("auc", "pauc", "pr_auc", "level_auc")
             ]
-            finish_run(logger, results, {"pseudo_auc": 0.5}, run_dir)
+            others.append(seconds(lambda: recorder.finish(results, {"pseudo_auc": 0.5})))  # noqa: B023
         except Exception as error:
             errors.append(f"{type(error).__name__}: {str(error)[:150]}")
-    return errors, longest
+    return errors, max(logging), max(others)
 
 
 def kept(tracking_uri: str) -> tuple[int, int]:
@@ -109,12 +112,13 @@ def measure(name: str, tracking_uri: str, folder: Path, writers: int, runs: int)
     started = time.perf_counter()
     with ProcessPoolExecutor(writers, mp_context=get_context("spawn")) as pool:
         done = [pool.submit(record, tracking_uri, str(place), one * runs, runs) for one in range(writers)]
-        errors, longest = zip(*(future.result() for future in done), strict=True)
-    seconds = time.perf_counter() - started
+        errors, logging, others = zip(*(future.result() for future in done), strict=True)
+    took = time.perf_counter() - started
     for error in {error for some in errors for error in some}:
         print(name, error)
     whole, there = kept(tracking_uri)
-    return [name, writers * runs, sum(map(len, errors)), writers * runs - whole, there - whole, max(longest), seconds]
+    lost, half = writers * runs - whole, there - whole
+    return [name, writers * runs, sum(map(len, errors)), lost, half, max(logging), max(others), took]
 
 
 def main(writers: int = 8, runs: int = 6) -> None:
@@ -125,7 +129,7 @@ def main(writers: int = 8, runs: int = 6) -> None:
         rows.append(measure("sqlite, write-ahead log", write_ahead(folder / "wal"), folder, writers, runs))
         with server(folder) as uri:
             rows.append(measure("server", uri, folder, writers, runs))
-    columns = ["store", "runs", "errors", "lost", "half recorded", "longest call, s", "seconds"]
+    columns = ["store", "runs", "errors", "lost", "half recorded", "longest log, s", "longest start or end, s", "s"]
     show(f"{writers} processes record at once", columns, rows)
 
 

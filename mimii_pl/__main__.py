@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from mimii_pl.core.hydra_hooks import missing_extra
 from mimii_pl.core.mistakes import explain_option, refuse_machinery
 from mimii_pl.core.run_dir import find_run, read_facts
 from mimii_pl.core.run_lock import BusyError
+from mimii_pl.core.trusted_classes import trusted_by
 
 log = logging.getLogger(__name__)
 HINTS = {  # how to continue after Ctrl-C
@@ -211,7 +212,7 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
     except BaseException as error:
         if not isinstance(error, BusyError):  # the run is another process's
             with suppress(InputError):  # damaged: named by the error itself
-                _end_failed(run_dir)
+                _end_failed(run_dir, trusted_by(cfg))
         explained = isinstance(error, InputError | process.KilledError)
         reason = str(error) if explained else f"{traceback.format_exc()}\n{explain_fault(error) or ''}".strip()
         reason = without_password(reason)
@@ -262,11 +263,11 @@ def call_run(
     return function(cfg, run_dir, sweep_dir=sweep_dir)
 
 
-def _end_failed(run_dir: Path) -> None:
+def _end_failed(run_dir: Path, trust: Collection[str]) -> None:
     if "mlflow_key" in read_facts(run_dir):  # else it is not recorded, or by another logger
         from mimii_pl.tracking.logger import end_run
 
-        end_run(run_dir, "FAILED")
+        end_run(run_dir, "FAILED", trust)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from mimii_pl.core.run_dir import check_digests, find_run, is_copy, read_facts, 
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
 from mimii_pl.core.stored_config import relocated
-from mimii_pl.core.trusted_classes import require_inside
+from mimii_pl.core.trusted_classes import packages, require_inside
 from mimii_pl.report.published import published
 from mimii_pl.run import build_task, evaluate_again, show_results, write_run_page, written_by_us
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
@@ -37,6 +37,7 @@ TRAINING_FACTS = (  # facts of run.json that a rescored run takes from its sourc
     "checkpoint",
     "epochs",
     "parameters",
+    "device",
     "train_seconds",
     "seconds_per_epoch",
     "validation_loss",
@@ -61,7 +62,9 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     with written_by_us(run_dir):
         cfg = freeze_config(cfg, run_dir)
         prepare_process(cfg)
-        recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
+        recorder = Recorder(
+            build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg))
+        )
         _copy_training(source, run_dir)
         return evaluate_again(cfg, run_dir, recorder)
 
@@ -73,24 +76,25 @@ def decide(cfg: DictConfig) -> None:
         cfg: a composed configuration (`conf/command/decide.yaml`).
     """
     run_dir = find_run(cfg.run).resolve()
-    facts = read_facts(run_dir)
-    thresholds = _stored_thresholds(run_dir, facts)
-    stored = open_stored(run_dir, cfg.trust)
     rule = build(cfg.threshold)
-    stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
-    task = build_task(stored)
-    with damaged(run_dir / "run.json"):
-        criterion = facts[task.criterion]
-    with locked(run_dir), replacing_folder(run_dir) as folder:  # a kill leaves all files as they were, or all new
-        clips = read_scores(folder / "scores.csv")
-        of_level = [metric.name for metric in metrics_of("level")]
-        level = [result for result in read_results(folder / "results.csv") if result.metric in of_level]
-        choose_thresholds(thresholds, rule, clips)
-        results = apply_thresholds(clips, thresholds, folder, official=facts.get("official"), level=level)
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(stored))
-        write_run_page(stored, task, load_run(folder, trust=cfg.trust), folder)
-    if facts.keys() & {"mlflow_key", "mlflow_run_id"} and not is_copy(run_dir):
-        recorder_of(stored, run_dir).finish(results, {task.criterion: criterion})
+    with locked(run_dir):
+        facts = read_facts(run_dir)
+        thresholds = _stored_thresholds(run_dir, facts)
+        stored = open_stored(run_dir, cfg.trust)
+        stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
+        task = build_task(stored)
+        with damaged(run_dir / "run.json"):
+            criterion = facts[task.criterion]
+        with replacing_folder(run_dir) as folder:  # a kill leaves all files as they were, or all new
+            clips = read_scores(folder / "scores.csv")
+            of_level = [metric.name for metric in metrics_of("level")]
+            level = [result for result in read_results(folder / "results.csv") if result.metric in of_level]
+            choose_thresholds(thresholds, rule, clips)
+            results = apply_thresholds(clips, thresholds, folder, official=facts.get("official"), level=level)
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(stored))
+            write_run_page(stored, task, load_run(folder, trust=cfg.trust), folder)
+        if facts.keys() & {"mlflow_key", "mlflow_run_id"} and not is_copy(run_dir):
+            recorder_of(stored, run_dir, trust=cfg.trust).finish(results, {task.criterion: criterion})
     show_results(stored, task, results, criterion, run_dir)
 
 

@@ -69,7 +69,9 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
             return facts.get("objective", math.nan)
         prepare_process(cfg)  # messages, threads, memory, random numbers
         if "rescored_from" in facts:
-            recorder = Recorder(build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir))
+            recorder = Recorder(
+                build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg))
+            )
             return evaluate_again(cfg, run_dir, recorder)
         task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
         data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
@@ -77,7 +79,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         detector = build(cfg.model, data.in_shape, len(data.classes))  # [B, C, F, N] -> score [B], embedding [B, D]
         task.validate(detector, data)
         trainer = build(cfg.trainer)
-        recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir))  # MLflow
+        recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg)))  # MLflow
         pruner = _pruner(cfg, task, run_dir)
         try:
             train_detector(trainer, detector, data, recorder, run_dir, pruner)  # best checkpoint by held-out clips
@@ -181,7 +183,7 @@ def train_detector(
     watch = Stopwatch()
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
     callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
-    with recorder.sending(), _damage_named(last, watch):
+    with recorder.sending(), _damage_named(last, watch, type(detector)):
         trainer.fit(detector, data, ckpt_path=last, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -190,14 +192,14 @@ def train_detector(
 
 
 @contextmanager
-def _damage_named(checkpoint: Path | None, watch: Stopwatch) -> Iterator[None]:
+def _damage_named(checkpoint: Path | None, watch: Stopwatch, detector: type[Detector]) -> Iterator[None]:
     """Name the checkpoint if its content ends training before it has begun."""
     try:
         yield
     except Exception:
         if checkpoint is None or watch.started:
             raise
-        with damaged(checkpoint):
+        with damaged(checkpoint, [detector]):
             raise
 
 

@@ -1,7 +1,7 @@
 """Compose configurations, build the objects they name, and explain mistakes in one line."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from omegaconf import DictConfig, open_dict
 
 from mimii_pl.core import hydra_hooks  # noqa: F401  (registers `machine=`, `search_name` and our sweeper with Hydra)
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.trusted_classes import trust_classes
+from mimii_pl.core.trusted_classes import packages, trust_classes
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"  # in a wheel, or in a checkout
@@ -65,20 +65,25 @@ def build(node: DictConfig | None, *args: Any, **kwargs: Any) -> Any:
 
 
 def build_data(cfg: DictConfig) -> Any:
-    """Build the data module of a configuration; it is not set up yet."""
+    """Build the data module of a configuration, whose classes are trusted by now; it is not set up yet."""
+    classifies = "task" in cfg and task_class(cfg, packages(cfg)).is_classification
     return build(
         cfg.dataset,
         machine=cfg.machine.name,
         protocol=build(cfg.protocol),
         features=build(cfg.features),
-        target=cfg.target if "task" in cfg and task_class(cfg).is_classification else None,
+        target=cfg.target if classifies else None,
         augmentation=list(build(cfg.augmentation).values()),
     )
 
 
-def task_class(cfg: DictConfig) -> Any:
-    """Return the class of a configuration's task, one of ours: the configuration may be a stranger's."""
-    return trust_classes(cfg, places=("task",))["task"]
+def task_class(cfg: DictConfig, trust: Collection[str] = ()) -> Any:
+    """Return the class of a configuration's task.
+
+    Args:
+        trust: packages, besides this one, whose class it may be: the configuration may be a stranger's.
+    """
+    return trust_classes(cfg, trust, places=("task",))["task"]
 
 
 def explain(error: Exception) -> str:

@@ -3,7 +3,8 @@
 import errno
 import os
 import re
-from collections.abc import Iterator
+import traceback
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,12 @@ MENDABLE = (  # errors of the system that a user can mend
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ENOTDIR),
 )
+FULL = (errno.ENOSPC, errno.EDQUOT)
+WAYS_OUT = {  # of errors in writing
+    **dict.fromkeys(FULL, "Free some space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Allow writing there"),
+    **dict.fromkeys((errno.EEXIST, errno.EISDIR, errno.ENOTDIR), "Move away what is in its place"),
+}
 
 
 class InputError(ValueError):
@@ -33,31 +40,51 @@ def full_disk_says(message: str) -> Iterator[None]:
         yield
     except (OSError, InputError) as error:  # an InputError may be what became of an OSError
         cause = error.__cause__ if isinstance(error, InputError) else error
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(cause, OSError) and cause.errno in FULL:
             raise InputError(message) from None
         raise
 
 
+def not_written(path: Path, error: OSError) -> InputError:
+    """Return the error for a file or folder that cannot be written, with the way out where there is one."""
+    way_out = f". {WAYS_OUT[error.errno]}, and start the same command again" if error.errno in WAYS_OUT else ""
+    return InputError(f"{path} cannot be written: {error.strerror or error}{way_out}")
+
+
 @contextmanager
-def damaged(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a file of a run directory is read into one line that names the file."""
+def damaged(path: Path, code: Collection[type] = ()) -> Iterator[None]:
+    """Turn whatever goes wrong while a file of a run directory is read into one line that names the file.
+
+    Args:
+        code: classes that read it. An error inside a class of another package than this one is an error of that code,
+            and stays as it is, with its traceback.
+    """
     try:
         if os.path.lexists(path) and not path.is_file():
             raise ValueError("it is no regular file, or a link to nothing")
         yield
-    except InputError:
-        raise
-    except MemoryError:
-        raise InputError(
-            f"{path} would need more memory than there is: it is damaged, or was written on a machine with more memory"
-        ) from None
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: take it from a copy of the run, or train again") from None
-    except PermissionError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:
+        if isinstance(error, InputError) or _is_raised_by(code, error):
+            raise
+        if isinstance(error, MemoryError):
+            raise InputError(
+                f"{path} would need more memory than there is: it is damaged, or was written on a machine with more "
+                "memory"
+            ) from None
+        if isinstance(error, FileNotFoundError):
+            raise InputError(f"{path} is missing: take it from a copy of the run, or train again") from None
+        if isinstance(error, PermissionError):
+            raise InputError(f"{path} cannot be read: {error.strerror}") from None
         reason = one_line(error)[:200]
         raise InputError(f"{path} is damaged: {reason}. Take it from a copy of the run, or train again") from error
+
+
+def _is_raised_by(code: Collection[type], error: BaseException) -> bool:
+    """Return whether an error went through code of the packages of these classes; this package does not count."""
+    own = __name__.partition(".")[0]
+    foreign = {kind.__module__.partition(".")[0] for kind in code} - {own}
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(str(frame.f_globals.get("__name__")).partition(".")[0] in foreign for frame in frames)
 
 
 def explain_fault(error: BaseException) -> str | None:

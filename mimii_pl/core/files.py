@@ -15,11 +15,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from mimii_pl.core.errors import InputError, damaged
+from mimii_pl.core.errors import damaged, not_written
 from mimii_pl.core.foreign import write_rows
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2)
-WAY_OUT = "Free some space, or allow writing there, and start the same command again"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,7 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
         flush(partial)
         os.replace(partial, path)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}. {WAY_OUT}") from error
+        raise not_written(path, error) from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -76,7 +75,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         yield new
         _exchange(new, folder)
     except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror or error}. {WAY_OUT}") from error
+        named = Path(str(error.filename))  # in the copy, which is no place for the user to look
+        place = folder / named.relative_to(new) if named.is_relative_to(new) else folder
+        raise not_written(place, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -94,9 +94,15 @@ def require_inside(cfg: DictConfig) -> None:
 
 
 def packages(cfg: DictConfig) -> set[str]:
-    """Return the packages whose classes a configuration names."""
+    """Return the packages whose classes a configuration names at their places."""
     plain: Any = OmegaConf.to_container(cfg)
-    return {node["_target_"].split(".")[0] for _, node in named_nodes(plain)}
+    return {str(node["_target_"]).split(".")[0] for path, node in named_nodes(plain) if place_of(path)}
+
+
+def trusted_by(cfg: DictConfig) -> set[str]:
+    """Return the packages that a user's own configuration names or trusts; of a stored one it would be a stranger's."""
+    trust = cfg.get("trust") or []
+    return packages(cfg).union([trust] if isinstance(trust, str) else trust)
 
 
 def _resolved(path: Place, name: str, trust: Collection[str]) -> type:

@@ -1,7 +1,7 @@
 """The leaderboard of a sweep: a row per finished run, best first, and the runs that failed or were pruned."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,19 +35,24 @@ def leaderboard_columns() -> tuple[str, ...]:
     return (*described, *numbers, "epochs", *cost.COSTS, "device", "run")
 
 
-def collect(sweep_dir: Path) -> tuple[list[dict], list[Other]]:
-    """Read the runs of a sweep: rows of the leaderboard, best first within each group, and those without a row."""
+def collect(sweep_dir: Path, trust: Collection[str] = ()) -> tuple[list[dict], list[Other]]:
+    """Read the runs of a sweep: rows of the leaderboard, best first within each group, and those without a row.
+
+    Args:
+        trust: packages, besides this one, whose class a run's task may be.
+    """
     rows, others = [], []
     children = (path for path in sweep_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
     for child in sorted(children, key=lambda path: _run_number(path.name)):
         try:
             facts, reason = read_facts(child), child / "failed.txt"
-        except InputError as error:  # damaged: the others have their rows
+            if facts.get("status") == "finished":
+                rows.append(_row(child, trust))
+                continue
+        except InputError as error:  # damaged, or not trusted: the others have their rows
             others.append((child.name, "failed", str(error)))
             continue
-        if facts.get("status") == "finished":
-            rows.append(_row(child))
-        elif facts.get("status") == "pruned":
+        if facts.get("status") == "pruned":
             others.append((child.name, "pruned", facts["reason"]))
         else:
             cause = reason.read_text().strip().splitlines()[-1] if reason.is_file() else "interrupted"
@@ -149,9 +154,9 @@ def _cell(column: str, value: Any) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.3f}"
 
 
-def _row(child: Path) -> dict:
+def _row(child: Path, trust: Collection[str]) -> dict:
     cfg, facts = read_config(child), read_facts(child)
-    task: type[Task] = task_class(cfg)
+    task: type[Task] = task_class(cfg, trust)
     row: dict[str, Any] = {
         "task": task,
         "machine": cfg.machine.name,

@@ -49,8 +49,12 @@ def write_cost(scorer: Scorer, waves: _Clips, ids: np.ndarray, run_dir: Path, se
         waves: clips int16 [N, samples] to measure with, and the numbers of their machine IDs, `ids` [N].
         seconds: see `measure`; 0: write only what needs no measurement.
     """
-    facts: dict[str, Any] = {"device": device_name(scorer.device), "size_bytes": size_bytes(run_dir)}
-    if seconds > 0 and "clips_per_second" not in read_facts(run_dir):  # else measured before a kill
+    known = read_facts(run_dir)
+    measures = seconds > 0 and "clips_per_second" not in known  # else measured before a kill
+    facts: dict[str, Any] = {"size_bytes": size_bytes(run_dir)}
+    if measures or "device" not in known:  # else the device of the times that are there
+        facts["device"] = device_name(scorer.device)
+    if measures:
         facts["peak_memory_bytes"] = peak_bytes(scorer.device)  # before batches larger than the run's own are tried
         facts |= measure(scorer, waves, ids, seconds)._asdict()
     write_facts(run_dir, **{name: fact for name, fact in facts.items() if fact is not None})

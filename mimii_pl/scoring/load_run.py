@@ -16,7 +16,7 @@ from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError, damaged, first_line
 from mimii_pl.core.files import read_arrays, require_stored
 from mimii_pl.core.run_dir import check_digests, find_run, read_facts
-from mimii_pl.core.stored_config import read_config
+from mimii_pl.core.stored_config import read_config, require_sizes
 from mimii_pl.core.trusted_classes import trust_classes
 from mimii_pl.features import Spectral, Statistics
 from mimii_pl.model import Detector
@@ -43,10 +43,8 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
     classes = trust_classes(cfg, trust)
     with damaged(run_dir / "config.yaml"):
         check(OmegaConf.create({place: cfg[place] for place in BUILT if place in classes}))
-        rate, batch_size = int(cfg.dataset.sample_rate), int(cfg.dataset.batch_size)
+        rate, batch_size = require_sizes(cfg)
         channel: int | str = cfg.dataset.channel
-        if rate < 1 or batch_size < 1:
-            raise ValueError(f"dataset.sample_rate={rate}, dataset.batch_size={batch_size}: both must be positive")
         features = build(cfg.features)
     with damaged(run_dir / "run.json"):
         labels, samples, checkpoint = facts["labels"], facts["samples"], run_dir / facts["checkpoint"]
@@ -74,7 +72,7 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
     )
     state = run_dir / "backend.npz"
     if os.path.lexists(state) or (cfg.get("backend") and facts.get("status") == "finished"):
-        with damaged(state):
+        with damaged(state, [classes[place] for place in ("model", "backend") if place in classes]):
             scorer.use(_restored(cfg, state, len(labels)))
             _try_backend(scorer)
     if os.path.lexists(path := run_dir / "thresholds.json"):
@@ -95,7 +93,7 @@ def _usable(device: str) -> str:
 
 def _detector(kind: type, path: Path) -> Detector:
     """Build a detector from its checkpoint: hyperparameters and weights, and nothing else of the file, are used."""
-    with damaged(path), path.open("rb") as file:
+    with damaged(path, [kind]), path.open("rb") as file:
         require_stored(file)
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         accepted = parameters(f"{kind.__module__}.{kind.__qualname__}")

@@ -9,6 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core.files import write_table, write_text
+from mimii_pl.core.trusted_classes import trusted_by
 from mimii_pl.report.boards import anomaly_board, board_of, by_board
 from mimii_pl.report.grid import to_latex, to_markdown
 from mimii_pl.report.leaderboard import collect, group_of, leaderboard_columns, show_leaderboard
@@ -29,7 +30,7 @@ class Leaderboard(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
-        rows, others = collect(sweep_dir)
+        rows, others = collect(sweep_dir, trusted_by(config))
         write_table(sweep_dir / "leaderboard.csv", rows, leaderboard_columns())
         if grids := [grid for board, listed in by_board(rows) for grid in board.grids(listed)]:
             write_text(sweep_dir / "leaderboard.md", "\n".join(map(to_markdown, grids)))

@@ -38,7 +38,7 @@ def register(
     Raises:
         InputError: there is no such finished run, it cannot score, or it is not recorded in MLflow.
     """
-    sweep = directory_sweep(Path(run) if Path(run).is_dir() else find_run(run))
+    sweep = directory_sweep(Path(run) if Path(run).is_dir() else find_run(run), trust)
     chosen = best_runs(sweep)
     if name and len(chosen) > 1:
         names = ", ".join(trial.model_name for trial in chosen)
@@ -47,7 +47,8 @@ def register(
     for trial in chosen:  # all of them, before the first is registered
         _require_scores(Path(trial.place), trust)
     for trial in chosen:
-        client, version = add_version(Path(trial.place), name or trial.model_name, version_tags(sweep, trial))
+        tags = version_tags(sweep, trial, trust)
+        client, version = add_version(Path(trial.place), name or trial.model_name, tags)
         if alias:
             done = promote(client, version, alias, force)
         else:
@@ -69,7 +70,7 @@ def _require_scores(run_dir: Path, trust: Collection[str]) -> None:
         raise InputError(f"{run_dir} gives scores that are not finite: it is not registered")
 
 
-def version_tags(sweep: Sweep, trial: Trial) -> dict[str, str]:
+def version_tags(sweep: Sweep, trial: Trial, trust: Collection[str] = ()) -> dict[str, str]:
     """Return the tags of a version: its origin, and the criterion and the clips by which it was chosen."""
     run_dir = Path(trial.place)
     cfg, facts, name = sweep.config(trial), read_facts(run_dir), criterion([trial])
@@ -77,7 +78,7 @@ def version_tags(sweep: Sweep, trial: Trial) -> dict[str, str]:
     clips = "clips of every class" if trial.target else "normal clips"
     rule = f"highest {name} on held-out {clips} of {len(peers)} runs" if len(peers) > 1 else "by hand"
     choices = {group: str(cfg.choices.get(group)) for group in ("model", "backend", "dataset", "protocol")}
-    task: type[Task] = task_class(cfg)
+    task: type[Task] = task_class(cfg, trust)
     return {
         **choices,
         "machine": trial.machine,

@@ -38,10 +38,11 @@ def retraining(arguments: list[str]) -> tuple[list[str], Path]:
     request = {key: options.pop(key, "").strip("'\"") for key in ("best", "machine", "target")}
     options.pop("trust", None)
     _validate(options)
-    sweep = _sweep(request["best"], options)
+    trust = trusted_packages(arguments)
+    sweep = _sweep(request["best"], options, trust)
     chosen = [(trial, sweep.config(trial)) for trial in _chosen(sweep, request)]
     for _, cfg in chosen:  # their experiments will name the same classes
-        trust_classes(cfg, trusted_packages(arguments))
+        trust_classes(cfg, trust)
     config_dir = get_args_parser().parse_args(arguments).config_dir
     texts = {trial.model_name: as_experiment(cfg, _comment(sweep, trial), config_dir) for trial, cfg in chosen}
     changes = [f"{key}={value}" for key, value in sorted(options.items()) if not key.startswith("hydra")]
@@ -81,13 +82,13 @@ def _validate(options: dict[str, str]) -> None:
             )
 
 
-def _sweep(place: str, options: dict[str, str]) -> Sweep:
+def _sweep(place: str, options: dict[str, str], trust: list[str]) -> Sweep:
     from mimii_pl.tracking.registry import default_uri
 
     uri, experiment = (
         options.get(f"trainer.logger.{key}", "").strip("'\"") for key in ("tracking_uri", "experiment_name")
     )
-    return find_sweep(place, uri or default_uri(), experiment or "mimii_pl")
+    return find_sweep(place, uri or default_uri(), experiment or "mimii_pl", trust=trust)
 
 
 def _chosen(sweep: Sweep, request: dict[str, str]) -> list[Trial]:

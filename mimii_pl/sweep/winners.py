@@ -4,7 +4,7 @@ import math
 import re
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -114,11 +114,20 @@ def _by_machine(sweep: Sweep) -> list[tuple[str, list[Trial]]]:
     return kept
 
 
-def find_sweep(place: str, tracking_uri: str, experiment_name: str, outputs: Path = Path("outputs")) -> Sweep:
+def find_sweep(
+    place: str,
+    tracking_uri: str,
+    experiment_name: str,
+    outputs: Path = Path("outputs"),
+    trust: Collection[str] = (),
+) -> Sweep:
     """Find a sweep by its directory, the directory of a run, its MLflow ID or `latest`.
 
     `latest` is the newest one under `outputs` that has a finished run; if there is none, the newest one in MLflow.
     Sweeps that retrain the winners of another one are skipped.
+
+    Args:
+        trust: packages, besides this one, whose class a run's task may be.
 
     Raises:
         InputError: there is no such sweep, or it has no finished run.
@@ -126,32 +135,32 @@ def find_sweep(place: str, tracking_uri: str, experiment_name: str, outputs: Pat
     if place == "latest":
         newest_first = sorted(outputs.rglob("sweep.json"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in newest_first:
-            trials = [trial for trial in _finished(path.parent) if not _retrained(Path(trial.place))]
+            trials = [trial for trial in _finished(path.parent, trust) if not _retrained(Path(trial.place))]
             if trials:
                 return Sweep(path.parent.name, trials)
     elif Path(place).is_dir():
-        return directory_sweep(Path(place))
+        return directory_sweep(Path(place), trust)
     elif not re.fullmatch(r"[0-9a-f]{32}", place):
         raise InputError(f"{place}: neither the directory of a sweep, nor its MLflow ID, nor `latest`")
     return _mlflow_sweep(place, tracking_uri, experiment_name)
 
 
-def directory_sweep(folder: Path) -> Sweep:
+def directory_sweep(folder: Path, trust: Collection[str] = ()) -> Sweep:
     """Read the finished runs of a sweep's directory, or the one run of a run's directory."""
     folder = folder.resolve()
-    trials = _finished(folder) or _finished(folder.parent, [folder])
+    trials = _finished(folder, trust) or _finished(folder.parent, trust, [folder])
     if not trials:
         raise InputError(f"{folder}: it has no finished run")
     return Sweep(folder.name, trials)
 
 
-def _finished(folder: Path, children: Sequence[Path] | None = None) -> list[Trial]:
+def _finished(folder: Path, trust: Collection[str], children: Sequence[Path] | None = None) -> list[Trial]:
     trials = []
     for child in sorted(folder.iterdir()) if children is None else children:
         facts = read_facts(child)
         if facts.get("status") == "finished":
             cfg = read_config(child)
-            task: type[Task] = task_class(cfg)
+            task: type[Task] = task_class(cfg, trust)
             target = cfg.target if task.is_classification else ""
             figures = _figures(facts, cfg.get("objective"))
             trials.append(Trial(child.name, cfg.machine.name, target, figures, identity(cfg), child))

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,13 +40,19 @@ class RunDescription(NamedTuple):
     parent: str | None = None
 
 
-def describe_run(cfg: DictConfig, run_dir: Path, sweep_dir: Path | None = None) -> RunDescription:
-    """Describe a run for MLflow: name, tags, parameters, parent run."""
+def describe_run(
+    cfg: DictConfig, run_dir: Path, sweep_dir: Path | None = None, trust: Collection[str] = ()
+) -> RunDescription:
+    """Describe a run for MLflow: name, tags, parameters, parent run.
+
+    Args:
+        trust: packages, besides this one, whose class the task may be.
+    """
     trial = OmegaConf.select(cfg, "sweep.trial")
     name = f"{cfg.choices.model}-{cfg.machine.name}" + ("" if trial is None else f"-{trial}")
     tags = {
         "machine": cfg.machine.name,
-        "selection": task_class(cfg).checkpoint_rule,
+        "selection": task_class(cfg, trust).checkpoint_rule,
         "run_dir": str(run_dir),
         "version": __version__,
         **{str(group): str(choice) for group, choice in cfg.choices.items() if group != "machine"},

@@ -5,9 +5,8 @@ Training never waits for MLflow, nor ends because of it: what it cannot be sent 
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -23,15 +22,13 @@ from mimii_pl.scoring.results import Result
 from mimii_pl.tracking.description import ARTIFACTS, RunDescription, describe_run, figures_of, metric_name
 from mimii_pl.tracking.remote import RemoteRun
 from mimii_pl.tracking.run_record import Attachment, RunRecord
-from mimii_pl.tracking.spool import now
+from mimii_pl.tracking.spool import Spool
 
 log = logging.getLogger(__name__)
 
 
 class RunLogger(Logger):
     """Lightning logger for MLflow. What is logged goes into the spool of the `Recorder` that the logger is given to.
-
-    Without a recorder it is sent at once, into an MLflow run of its own.
 
     Args:
         tracking_uri: of the store; artifacts of a local SQLite database are kept next to it.
@@ -43,8 +40,7 @@ class RunLogger(Logger):
         super().__init__()
         self.tracking_uri = without_password(tracking_uri)
         self.experiment_name, self.run_name = experiment_name, run_name
-        self.record: RunRecord | None = None  # of the recorder
-        self._own: RemoteRun | None = None
+        self.record: RunRecord | None = None  # of the recorder, which only the first process of a run has
         self._full = False  # the spool could not be written
 
     @property
@@ -58,37 +54,23 @@ class RunLogger(Logger):
     @property
     def run_id(self) -> str | None:
         """MLflow's ID of the run; None as long as MLflow could not be reached."""
-        return (self._own_run() if self.record is None else self.record.remote).run_id
+        return self.record.remote.run_id if self.record is not None else None
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         """MLflow's client; one that does nothing as long as MLflow could not be reached."""
-        if self.record is None:
-            return self._own_run().open()[0]
-        return self.record.remote.client or DummyExperiment()
+        return (self.record.remote.client if self.record is not None else None) or DummyExperiment()
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         values = {metric_name(k): float(value) for k, value in metrics.items() if isinstance(value, SupportsFloat)}
-        if self.record is None:
-            self._own_run().log([(name, value, step or 0, now()) for name, value in values.items()], {})
-        else:
-            self.keep(partial(self.record.spool.add, values, step or 0))
+        self.keep(lambda spool: spool.add(values, step or 0))
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
         values = params if isinstance(params, Mapping) else vars(params)
-        if self.record is None:
-            self._own_run().log([], values)
-        else:
-            self.keep(partial(self.record.spool.add_params, values))
-
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """End the run of a logger without a recorder, which otherwise does so."""
-        if self._own is not None:
-            self._own.end("FAILED" if status == "failed" else "FINISHED")
+        self.keep(lambda spool: spool.add_params(values))
 
     def remote_run(self, key: str, description: RunDescription, run_id: str | None = None) -> RemoteRun:
         """Return the run with this key in the logger's store; MLflow is not asked yet."""
@@ -103,17 +85,14 @@ class RunLogger(Logger):
             params=description.params,
         )
 
-    def _own_run(self) -> RemoteRun:
-        if self._own is None:
-            self._own = self.remote_run(uuid.uuid4().hex, RunDescription(self.run_name or "run", {}, {}))
-        return self._own
-
-    def keep(self, add: Callable[[], None]) -> None:
+    def keep(self, add: Callable[[Spool], None]) -> None:
         """Write to the spool; a full disk must not end a training that does not need it."""
+        if self.record is None:
+            raise InputError("trainer.logger: of several loggers, the first must be that of MLflow (logger=mlflow)")
         try:
-            add()
+            add(self.record.spool)
         except (OSError, InputError) as error:
-            if not self._full and self.record is not None:
+            if not self._full:
                 reason = getattr(error, "strerror", None) or error
                 log.warning("%s: %s: points for MLflow are lost from now on", self.record.spool.path, reason)
             self._full = True
@@ -168,7 +147,8 @@ class Recorder:
         """
         if self.record is not None:
             facts = read_facts(self.run_dir)
-            self.logger.keep(partial(self.record.spool.add_results, figures_of(results, criteria, facts)))
+            figures = figures_of(results, criteria, facts)
+            self.logger.keep(lambda spool: spool.add_results(figures))
             files: list[Attachment] = [(self.run_dir / name, None) for name in ARTIFACTS]
             if "checkpoint" in facts:
                 files.append((self.run_dir / facts["checkpoint"], "checkpoints"))
@@ -185,17 +165,22 @@ class Recorder:
             write_facts(self.run_dir, **facts)
 
 
-def recorder_of(cfg: DictConfig, run_dir: Path, *, strict: bool = False) -> Recorder:
-    """Return the recorder of a run that exists, from its stored configuration, which may name no other class."""
+def recorder_of(cfg: DictConfig, run_dir: Path, *, trust: Collection[str] = (), strict: bool = False) -> Recorder:
+    """Return the recorder of a run that exists, from its stored configuration.
+
+    Args:
+        trust: packages, besides this one, whose class the task may be; no other logger than `RunLogger` is built.
+        strict: see `Recorder`.
+    """
     node, logger = cfg.trainer.get("logger"), None
     if node and node.get("_target_") == f"{__name__}.{RunLogger.__name__}":
         logger = RunLogger(**{str(name): value for name, value in node.items() if name != "_target_"})
-    return Recorder(logger, run_dir, describe_run(cfg, run_dir, run_dir.parent), strict=strict)
+    return Recorder(logger, run_dir, describe_run(cfg, run_dir, run_dir.parent, trust), strict=strict)
 
 
-def end_run(run_dir: Path, status: str) -> None:
-    """End the MLflow run of a run directory, if it has one, as `FAILED` or `KILLED`."""
+def end_run(run_dir: Path, status: str, trust: Collection[str] = ()) -> None:
+    """End the MLflow run of a run directory, if it has one, as `FAILED` or `KILLED`; `trust`: see `recorder_of`."""
     facts = read_facts(run_dir)
     goes_on = facts.get("status") == "running" and not is_copy(run_dir)  # one that has finished stays so
     if "mlflow_key" in facts and goes_on:
-        recorder_of(read_config(run_dir), run_dir).end(status)
+        recorder_of(read_config(run_dir), run_dir, trust=trust).end(status)

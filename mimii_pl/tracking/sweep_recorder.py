@@ -26,10 +26,13 @@ class SweepRecorder:
         sweep_dir: directory of the sweep.
         tracking_uri: the store; None: that of its runs.
         strict: raise InputError where MLflow cannot be reached, instead of warning.
+        offline: ask MLflow for nothing; `mimii record` can do so later.
     """
 
-    def __init__(self, sweep_dir: Path, *, tracking_uri: str | None = None, strict: bool = False) -> None:
-        self.path = sweep_dir / "sweep.json"
+    def __init__(
+        self, sweep_dir: Path, *, tracking_uri: str | None = None, strict: bool = False, offline: bool = False
+    ) -> None:
+        self.path, self.offline = sweep_dir / "sweep.json", offline
         facts = self._facts()
         self.record = None
         if "mlflow_key" in facts:
@@ -46,7 +49,7 @@ class SweepRecorder:
 
     def start(self) -> None:
         """Create the parent run, or continue it."""
-        if self.record is not None:
+        if self.record is not None and not self.offline:
             self.record.start()
 
     def add(self, *, tags: Mapping[str, Any] | None = None, metrics: Mapping[str, float] | None = None) -> None:
@@ -56,9 +59,17 @@ class SweepRecorder:
             self._note(tags=self.record.remote.tags)
             self.record.spool.add_results(metrics or {})
 
+    def end_status(self) -> str:
+        """Return how the sweep ended: `FINISHED` if it came to its end, whatever became of its runs, else `KILLED`."""
+        facts = self._facts()
+        done = facts.get("finished", "failed" in facts["tags"])  # the tag: of an earlier version
+        return "FINISHED" if done else "KILLED"
+
     def end(self, status: str) -> None:
         """Record what was kept and the files of the sweep, and end the run as `FINISHED` or `KILLED`."""
-        if self.record is not None:
+        if status == "FINISHED":
+            self._note(finished=True)
+        if self.record is not None and not self.offline:
             files = [path for path in sorted(self.path.parent.iterdir()) if path.suffix in ATTACHED]
             is_late = self._facts()["mlflow_run_id"] is None
             self.record.end(status, [(path, None) for path in files])
@@ -67,9 +78,9 @@ class SweepRecorder:
 
     def _adopt(self, record: RunRecord) -> None:
         """Make this the parent of the runs that were recorded before it."""
-        with record.trying("its runs are recorded, but not as those of a sweep"):
-            client, run_id = record.remote.open()
-            for child in sorted(self.path.parent.iterdir()):
+        for child in sorted(path.parent for path in self.path.parent.glob("*/run.json")):
+            with record.trying(f"{child} is recorded, but not as a run of the sweep"):
+                client, run_id = record.remote.open()
                 if known := read_facts(child).get("mlflow_run_id"):
                     client.set_tag(known, PARENT, run_id)
 
@@ -83,11 +94,13 @@ class SweepRecorder:
 
 
 def begin_sweep(sweep_dir: Path, logger: DictConfig | None, tags: Mapping[str, str]) -> SweepRecorder:
-    """Start to record a sweep with the logger of its configuration, or continue that of an earlier start."""
-    facts = read_sweep_facts(sweep_dir)
+    """Start to record a sweep with the logger of its configuration, or continue that of an earlier start.
+
+    Without a logger, what an earlier start has recorded stays known, and nothing is sent.
+    """
+    facts = {"mlflow_run_id": None, **read_sweep_facts(sweep_dir), "finished": False}
     if logger:
         facts = {
-            "mlflow_run_id": None,
             "mlflow_key": uuid.uuid4().hex,
             "name": time.strftime("sweep %Y-%m-%d %H:%M"),
             "tags": dict(tags),
@@ -95,9 +108,7 @@ def begin_sweep(sweep_dir: Path, logger: DictConfig | None, tags: Mapping[str, s
             "tracking_uri": without_password(logger.tracking_uri),
             "experiment_name": logger.experiment_name,
         }
-    else:
-        facts = {"mlflow_run_id": None}
     write_text(sweep_dir / "sweep.json", json.dumps(facts, indent=2))
-    recorder = SweepRecorder(sweep_dir)
+    recorder = SweepRecorder(sweep_dir, offline=not logger)
     recorder.start()
     return recorder

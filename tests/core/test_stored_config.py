@@ -176,6 +176,15 @@ def test_a_value_that_does_not_fit_is_named(place, value, run_dir):
         mimii_pl.load(run_dir)
 
 
+@pytest.mark.parametrize("command", ["rescore", "decide"])
+def test_a_size_that_is_not_positive_is_named_in_the_file_that_says_so(command, run_dir):
+    change(run_dir, "dataset.batch_size", 0)
+    cfg = world_of(command, run_dir)
+    with pytest.raises(InputError, match=rf"^{run_dir / 'config.yaml'} is damaged: .*dataset\.batch_size=0"):
+        decide(cfg) if command == "decide" else rescore(cfg, run_dir.parent / "again")
+    assert not (run_dir.parent / "again").exists()
+
+
 def test_every_command_refuses_before_anything_is_built(run_dir):
     change(run_dir, "protocol", {"_target_": "logging.FileHandler", "filename": "executed"})
     commands = [

@@ -248,6 +248,25 @@ def test_a_killed_decide_leaves_all_as_it_was_or_all_new(folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_decide_records_before_another_process_may_write(folder, tmp_path, monkeypatch):
+    run_dir = shutil.copytree(folder / "whole", tmp_path / "run")
+    write_facts(run_dir, mlflow_key="key")
+    recorded = []
+
+    class Recorder:
+        def finish(self, results, criteria):
+            with pytest.raises(BusyError), locked(run_dir):
+                pass
+            recorded.append(read_facts(run_dir)["threshold"])
+
+    monkeypatch.setattr("mimii_pl.rerun.recorder_of", lambda *_, **__: Recorder())
+    decide(compose([f"run={run_dir}", "threshold=gamma", "report=brief"], "command/decide"))
+    assert [origin.split()[0] for origin in recorded] == ["gamma"]
+    with locked(run_dir):
+        pass
+
+
+@pytest.mark.slow
 def test_a_disk_that_is_full_or_read_only_is_one_line(folder, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -17,6 +17,8 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import read_arrays, write_arrays
 from mimii_pl.core.run_dir import check_digests, read_facts, write_digests, write_facts
 from mimii_pl.core.skops_io import dump_estimator, load_estimator
+from mimii_pl.rerun import resumed
+from mimii_pl.run import run
 from mimii_pl.sweep.register import register
 
 
@@ -130,6 +132,41 @@ def test_a_checkpoint_that_does_not_fit_is_named(change, run_dir):
     change(content)
     torch.save(content, best)
     refused(run_dir, r"best\.ckpt is damaged|is damaged: its detector takes")
+
+
+def name_detector(run_dir, name):
+    cfg = OmegaConf.load(run_dir / "config.yaml")
+    cfg.model._target_ = f"support.own.{name}"
+    OmegaConf.save(cfg, run_dir / "config.yaml")
+
+
+@pytest.mark.parametrize("name", ["FailsWhenBuilt", "FailsOnWeights"])
+def test_an_error_in_a_detector_of_ones_own_is_no_damage(name, run_dir):
+    name_detector(run_dir, name)
+    with pytest.raises(TypeError, match="unsupported operand") as info:
+        mimii_pl.load(run_dir, device="cpu", trust=["support"])
+    assert info.traceback[-1].path.name == "own.py"
+
+
+def test_a_checkpoint_that_does_not_fit_a_detector_of_ones_own_is_named(run_dir):
+    name_detector(run_dir, "OwnDetector")
+    mimii_pl.load(run_dir, device="cpu", trust=["support"])
+    best = run_dir / "checkpoints" / "best.ckpt"
+    content = torch.load(best, weights_only=True)
+    content["state_dict"].popitem()
+    torch.save(content, best)
+    with pytest.raises(InputError, match=r"best\.ckpt is damaged: Error\(s\) in loading state_dict"):
+        mimii_pl.load(run_dir, device="cpu", trust=["support"])
+
+
+@pytest.mark.slow
+def test_an_error_in_a_detector_of_ones_own_that_is_resumed_is_no_damage(run_dir):
+    world.write(run_dir.parent / "world", train=8, test=3, seconds=1.0)
+    name_detector(run_dir, "FailsOnResuming")
+    cfg, run_dir = resumed(str(run_dir), ["trainer.max_epochs=7"], trust=["support"])
+    cfg.trainer.logger = False
+    with pytest.raises(TypeError, match="unsupported operand"):
+        run(cfg, run_dir)
 
 
 def test_no_name_in_a_checkpoint_is_called(run_dir):

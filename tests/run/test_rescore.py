@@ -118,3 +118,13 @@ def test_other_thresholds_change_decisions_and_nothing_else(trained, tmp_path):
     assert value["id_00", "accuracy"] == np.mean([clip.label == clip.decision for clip in own])
     unchanged = {r for r in read_results(trained / "results.csv") if "auc" in r.metric}
     assert unchanged <= set(read_results(run_dir / "results.csv"))
+
+
+def test_a_file_in_the_place_of_a_folder_is_named_with_the_way_out(trained, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained, run_dir)
+    shutil.rmtree(run_dir / "challenge")
+    (run_dir / "challenge").write_text("mine")
+    with pytest.raises(InputError, match=rf"^{run_dir / 'challenge'} cannot be written: File exists\. Move away what"):
+        decide(compose([f"run={run_dir}", "threshold=gamma"], name="command/decide"))
+    assert (run_dir / "scores.csv").read_text() == (trained / "scores.csv").read_text()

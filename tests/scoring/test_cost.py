@@ -9,6 +9,7 @@ import torch
 
 from mimii_pl.core.config import build, compose
 from mimii_pl.core.memory import keep_freed_memory, peak_bytes, reset_peak
+from mimii_pl.core.run_dir import read_facts, write_facts
 from mimii_pl.model.complex_ssl import BLOCKS
 from mimii_pl.report import cost as shown
 from mimii_pl.scoring import cost
@@ -75,6 +76,20 @@ def test_the_measurement_keeps_to_its_budget_and_leaves_the_scorer_alone():
     assert long.best_batch in cost.BATCHES
     assert long.ms_per_clip_best_batch <= long.ms_per_clip
     assert scorer.batch_size == 32
+
+
+@pytest.mark.parametrize("seconds", [0, 1e-9])
+def test_times_stay_beside_the_device_they_were_measured_on(seconds, tmp_path, monkeypatch):
+    scorer, waves, ids = untrained("model=level"), np.ones((2, SAMPLES), np.int16), np.zeros(2, int)
+    write_facts(tmp_path, checkpoint="best.ckpt")
+    facts = []
+    for device, budget in (("first", seconds), ("second", seconds), ("third", 1e-9), ("fourth", 1e-9)):
+        monkeypatch.setattr(cost, "device_name", lambda _, device=device: device)
+        cost.write_cost(scorer, waves, ids, tmp_path, budget)
+        facts.append(read_facts(tmp_path))
+    measured = "first" if seconds else "third"
+    assert [fact["device"] for fact in facts] == ["first", "first", measured, measured]
+    assert facts[2]["ms_per_clip"] == facts[3]["ms_per_clip"]
 
 
 @pytest.mark.slow

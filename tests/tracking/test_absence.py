@@ -8,12 +8,18 @@ from contextlib import closing
 
 import mlflow
 import pytest
+from omegaconf import OmegaConf
 from support import world
 from support.cli import mimii
 
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.freeze import freeze_config
 from mimii_pl.core.run_dir import read_facts, write_facts
 from mimii_pl.tracking.description import RunDescription
 from mimii_pl.tracking.logger import Recorder, RunLogger
+from mimii_pl.tracking.record import record
+from mimii_pl.tracking.remote import RemoteRun
+from mimii_pl.tracking.sweep_recorder import begin_sweep
 
 pytestmark = [
     pytest.mark.slow,
@@ -112,6 +118,72 @@ def test_runs_of_a_sweep_go_on_without_a_server_and_are_recorded_with_it(server,
     assert "leaderboard.csv" in {item.path for item in client.list_artifacts(parent.info.run_id)}
     for child in sorted(sweep_dir.glob("[01]-*")):
         assert check(server, child).data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def pruned_child(sweep_dir, number, uri):
+    """A child that a search pruned before MLflow could be reached."""
+    child = sweep_dir / f"{number}-dense_ae-fan"
+    freeze_config(world.composed("model=dense_ae", f"trainer.logger.tracking_uri={uri}"), child)
+    write_facts(child, status="pruned", reason="it was the worst", mlflow_key=f"key {number}")
+    return child
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"),
+    [("FINISHED", "FINISHED"), ("KILLED", "KILLED"), ("", "KILLED"), ("continued", "KILLED"), ("earlier", "FINISHED")],
+)
+def test_the_end_of_a_sweep_is_recorded_as_it_was_whatever_one_of_its_runs_is(ended, status, tmp_path, capsys):
+    sweep_dir, uri = tmp_path / "sweep", f"sqlite:///{tmp_path}/mlflow.db"
+    sweep_dir.mkdir()
+    logger = OmegaConf.create({"tracking_uri": uri, "experiment_name": "mimii_pl"})
+    recorder = begin_sweep(sweep_dir, logger, {})
+    children = [pruned_child(sweep_dir, number, uri) for number in range(3)]
+    damaged = children[1] / "run.json"
+    damaged.write_text("{")
+    if ended not in ("", "KILLED"):
+        recorder.add(tags={"failed": 1})
+        recorder.end("FINISHED")
+    if ended == "KILLED":
+        recorder.end("KILLED")
+    if ended == "continued":
+        begin_sweep(sweep_dir, logger, {})
+    if ended == "earlier":  # than sweep.json said so
+        facts = json.loads((sweep_dir / "sweep.json").read_text())
+        (sweep_dir / "sweep.json").write_text(json.dumps({key: facts[key] for key in facts if key != "finished"}))
+    with pytest.raises(InputError, match=rf"MLflow lacks {children[1].name}, for"):
+        record(run=str(sweep_dir))
+    assert f"{children[1]} is not recorded: {damaged} is damaged" in capsys.readouterr().err
+    client = mlflow.MlflowClient(uri)
+    parent = json.loads((sweep_dir / "sweep.json").read_text())["mlflow_run_id"]
+    assert client.get_run(parent).info.status == status
+    for child in (children[0], children[2]):
+        recorded = client.get_run(read_facts(child)["mlflow_run_id"])
+        assert (recorded.info.status, recorded.data.tags["mlflow.parentRunId"]) == ("KILLED", parent)
+
+
+def test_a_sweep_that_goes_on_without_mlflow_keeps_what_mlflow_has_of_it(tmp_path, monkeypatch, capsys):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    logger = OmegaConf.create({"tracking_uri": uri, "experiment_name": "mimii_pl"})
+    begin_sweep(tmp_path, logger, {"overrides": "seed=0"}).end("KILLED")
+    before = json.loads((tmp_path / "sweep.json").read_text())
+    asked = []
+    with monkeypatch.context() as patch:
+        patch.setattr(RemoteRun, "open", asked.append)
+        recorder = begin_sweep(tmp_path, None, {"overrides": "seed=1"})
+        recorder.add(tags={"failed": 0}, metrics={"best/fan/pseudo_auc": 0.75})
+        recorder.end("FINISHED")
+    after = json.loads((tmp_path / "sweep.json").read_text())
+    assert asked == []
+    assert after == {**before, "finished": True, "tags": {"overrides": "seed=0", "failed": "0"}}
+    child = tmp_path / "0-dense_ae-fan"
+    freeze_config(world.composed("model=dense_ae", "logger=none"), child)
+    write_facts(child, status="pruned", reason="it was the worst")
+    record(run=str(tmp_path))
+    assert f"run={child} was started with logger=none" in capsys.readouterr().out
+    client = mlflow.MlflowClient(uri)
+    (parent,) = client.search_runs([client.get_experiment_by_name("mimii_pl").experiment_id])
+    assert (parent.info.run_id, parent.info.status) == (before["mlflow_run_id"], "FINISHED")
+    assert parent.data.metrics == {"best/fan/pseudo_auc": 0.75}
 
 
 def test_training_does_not_wait_for_a_server_that_does_not_answer(server, tmp_path, caplog):

@@ -128,3 +128,10 @@ def test_only_the_first_process_of_a_run_records(tmp_path, monkeypatch):
         logger.log_metrics({"loss": 1.0}, 0)
     recorder.end("FAILED")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_logger_that_no_recorder_has_is_explained():
+    logger = RunLogger(tracking_uri="http://127.0.0.1:9")
+    assert (logger.run_id, logger.version) == (None, None)
+    with pytest.raises(InputError, match="of several loggers, the first must be that of MLflow"):
+        logger.log_metrics({"loss": 1.0}, 0)

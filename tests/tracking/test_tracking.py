@@ -24,7 +24,8 @@ from mimii_pl.report.cost import COSTS
 from mimii_pl.run import run
 from mimii_pl.scoring.results import read_results
 from mimii_pl.sweep.register import register
-from mimii_pl.tracking.logger import RunLogger
+from mimii_pl.tracking.description import RunDescription
+from mimii_pl.tracking.logger import Recorder, RunLogger
 from mimii_pl.tracking.store import open_store
 
 ROOT = CONF.parent
@@ -108,18 +109,26 @@ def test_a_server_keeps_models_too(root, server, tmp_path, monkeypatch):
     assert (next(tmp_path.glob("cache/mimii_pl/models/fan-1-*")) / "backend.npz").is_file()
 
 
-def _recorder(uri, ready, number):
-    ready.wait()
+def _recorder(uri, folder, ready, number):
+    run_dir = Path(folder, str(number))
+    run_dir.mkdir()
+    write_facts(run_dir, status="running")
     logger = RunLogger(tracking_uri=uri)
-    for step in range(20):
-        logger.log_metrics({f"loss{name}": float(number) for name in range(5)}, step=step)
+    recorder = Recorder(logger, run_dir, RunDescription("run", {}, {}), strict=True)
+    ready.wait()
+    recorder.start()
+    with recorder.sending():
+        for step in range(20):
+            logger.log_metrics({f"loss{name}": float(number) for name in range(5)}, step=step)
+            time.sleep(0.2)
+    recorder.end("KILLED")
 
 
 @pytest.mark.slow
 def test_processes_that_make_a_store_at_once_and_one_that_holds_it_for_long_lose_nothing(tmp_path):
     uri, context = f"sqlite:///{tmp_path}/mlruns/mlflow.db", multiprocessing.get_context("fork")
     ready = context.Barrier(4)
-    recorders = [context.Process(target=_recorder, args=(uri, ready, number)) for number in range(4)]
+    recorders = [context.Process(target=_recorder, args=(uri, tmp_path, ready, number)) for number in range(4)]
     for process in recorders:
         process.start()
     open_store(uri, "mimii_pl")
