@@ -5,6 +5,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,12 +15,13 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from mimii_pl.core.callbacks import Stopwatch
 from mimii_pl.core.checkpoints import AtomicCheckpoints, last_checkpoint
 from mimii_pl.core.config import build, build_data
 from mimii_pl.core.console import Console
-from mimii_pl.core.errors import InputError, damaged
+from mimii_pl.core.errors import InputError, damaged, one_line
 from mimii_pl.core.files import write_arrays, write_csv
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.freeze import freeze_config
@@ -183,7 +185,7 @@ def train_detector(
     watch = Stopwatch()
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
     callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
-    with recorder.sending(), _damage_named(last, watch, type(detector)):
+    with recorder.sending(), _damage_named(last, watch, type(detector)), _missing_metric_named():
         trainer.fit(detector, data, ckpt_path=last, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -201,6 +203,17 @@ def _damage_named(checkpoint: Path | None, watch: Stopwatch, detector: type[Dete
             raise
         with damaged(checkpoint, [detector]):
             raise
+
+
+@contextmanager
+def _missing_metric_named() -> Iterator[None]:
+    """Name the metric that a callback monitors (`monitor: val/los`) if the detector does not log it."""
+    try:
+        yield
+    except (MisconfigurationException, RuntimeError) as error:
+        if not re.search(r"conditioned on metric|could not find the monitored key", str(error)):
+            raise
+        raise InputError(f"trainer.callbacks: {one_line(error)}") from None
 
 
 def _write_data_state(data: MachineSounds, run_dir: Path) -> None:

@@ -196,6 +196,14 @@ OVERRIDES = ("model=complex_ssl", "augmentation=[noise,mixup]", "training.epochs
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("callback", [2, 4])  # early stopping, checkpoints
+def test_a_metric_that_is_not_logged_is_named(root, tmp_path, callback):
+    cfg = world.configured(root, "model=level", "logger=none")
+    cfg.trainer.callbacks[callback].monitor = "val/los"
+    with pytest.raises(InputError, match=r"^trainer\.callbacks: .*val/los.*val/loss"):
+        run(cfg, tmp_path / "run")
+
+
 def test_a_finished_run_can_be_trained_longer(root, tmp_path):
     run(world.configured(root, "model=simple_ae", "training.epochs=1"), tmp_path / "run")
     run(*resumed(str(tmp_path / "run"), ["trainer.max_epochs=2"]))
