@@ -12,7 +12,7 @@ from mimii_pl.core.addresses import without_password
 
 MENDABLE = (  # errors of the system that a user can mend
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
-    *(errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ENOTDIR),
+    *(errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP),
 )
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WAYS_OUT = {  # of errors in writing

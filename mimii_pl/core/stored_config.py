@@ -15,6 +15,7 @@ from mimii_pl.core.trusted_classes import PLACES, dotted, named_nodes, place_of,
 
 SCANNER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SIZE_LIMIT = 2**17  # bytes of config.yaml; a real one has about 5,000
+RESERVED = ("hydra", "defaults", "command")  # an experiment made of a run would set what Hydra does, and is called
 MOVED = {  # old path of a class, as stored configurations name it -> new path
     "mimii_pl.tracking._callbacks.History": "mimii_pl.core.callbacks.History",
     "mimii_pl.tracking._callbacks.SeedEachEpoch": "mimii_pl.core.callbacks.SeedEachEpoch",
@@ -62,6 +63,8 @@ def require_plain(plain: dict[str, Any], whose: str = "") -> None:
     """
     for path, value in plain_leaves(plain):
         key, name, shown = dotted(path)[:100], str(path[-1]), str(value)[:100]
+        if path[0] in RESERVED or not str(path[0]).isidentifier():  # `hydra.job` would become a key of `hydra`
+            raise InputError(f"{whose}{key}={shown}: not loaded: {path[0]} is for the machinery, not for a run")
         if name == "_target_" and isinstance(value, str) and place_of(path[:-1]):
             continue
         if any(str(part).startswith("_") for part in path):

@@ -129,9 +129,22 @@ def _require_sections(plain: dict[str, Any]) -> None:
             raise ValueError(f"it has no section {name}")
     if not isinstance(plain["machine"].get("name"), str):
         raise ValueError("machine.name is not a text")
+    for name in ("dataset", "protocol", "features", "model", "task", "trainer"):
+        _require_class(name, plain[name])
+    for name in ("backend", "threshold"):
+        if plain.get(name) is not None:
+            _require_class(name, plain[name])
+    for name, items in (("augmentation", plain.get("augmentation")), ("callbacks", plain["trainer"].get("callbacks"))):
+        for item in items.values() if isinstance(items, dict) else items or ():
+            _require_class(name, item)
     for group, choice in plain["choices"].items():
         _require_choice(str(group), choice)
     _require_choice("augmentation", list(plain.get("augmentation") or ()))  # choices lack a group of several files
+
+
+def _require_class(name: str, node: Any) -> None:
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        raise ValueError(f"{name}: {str(node)[:50]!a} does not name a class")
 
 
 def _require_choice(group: str, choice: Any) -> None:

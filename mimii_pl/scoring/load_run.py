@@ -44,7 +44,9 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
     with damaged(run_dir / "config.yaml"):
         check(OmegaConf.create({place: cfg[place] for place in BUILT if place in classes}))
         rate, batch_size = require_sizes(cfg)
-        channel: int | str = cfg.dataset.channel
+        channel: Any = cfg.dataset.channel
+        if type(channel) is not int and channel != "mean":
+            raise ValueError(f"dataset.channel={channel}")
         features = build(cfg.features)
     with damaged(run_dir / "run.json"):
         labels, samples, checkpoint = facts["labels"], facts["samples"], run_dir / facts["checkpoint"]

@@ -135,6 +135,27 @@ def _elsewhere(rng: np.random.Generator, path: Path, elsewhere: Path) -> Change:
     return Change(f"{key} = {value}", Expected.EITHER)
 
 
+def _machinery(rng: np.random.Generator, path: Path, elsewhere: Path) -> Change:
+    """Set what Hydra does before a command, should a configuration become an experiment."""
+    cfg, canary = _read(path), str(elsewhere / "canary")
+    made = {"()": "os.mkdir", "path": canary}
+    key, value = (
+        ("hydra", {"job_logging": {"version": 1, "formatters": {"x": made}}}),
+        (
+            "hydra",
+            {"job_logging": {"version": 1, "handlers": {"x": {"class": "logging.FileHandler", "filename": canary}}}},
+        ),
+        ("hydra", {"job": {"env_set": {"PYTHONSTARTUP": canary}}}),
+        ("hydra", {"run": {"dir": str(elsewhere)}, "sweep": {"dir": str(elsewhere)}}),
+        ("hydra.job_logging", {"version": 1, "formatters": {"x": made}}),
+        ("command", "os.mkdir"),
+        ("defaults", [{"override /model": "level"}]),
+    )[int(rng.integers(7))]
+    cfg[key] = value
+    _write(path, cfg)
+    return Change(f"{key} = {value}", Expected.REFUSED)
+
+
 def _interpolation(rng: np.random.Generator, path: Path, elsewhere: Path) -> Change:
     """Ask OmegaConf to look something up."""
     cfg = _read(path)
@@ -212,8 +233,8 @@ def _text(rng: np.random.Generator, path: Path, elsewhere: Path) -> Change:
     return Change(f"YAML: {name}", Expected.EITHER)
 
 
-CHANGES = (_target, _wrong_kind, _elsewhere, _interpolation, _odd_value, _missing, _text)
-WEIGHTS = (0.4, 0.1, 0.1, 0.1, 0.1, 0.05, 0.15)
+CHANGES = (_target, _wrong_kind, _elsewhere, _machinery, _interpolation, _odd_value, _missing, _text)
+WEIGHTS = (0.35, 0.1, 0.1, 0.1, 0.1, 0.1, 0.05, 0.1)
 
 
 def _read(path: Path) -> Config:

@@ -58,7 +58,7 @@ def test_tables_to_train_on(arena: Arena, rng, share, conclude):
 
 def _discover(path: str) -> None:
     clips = Table(root=path, machine="all", protocol=None, features=None).discover()  # type: ignore[arg-type]
-    assert all(clip.path.is_file() for clip in clips)
+    assert all(os.path.lexists(clip.path) for clip in clips)  # what is no file, the decoder names
 
 
 def test_trainings_on_a_table(arena: Arena, rng, share, conclude):

@@ -156,9 +156,50 @@ def test_a_section_that_is_missing_is_named(section, stored):
 @pytest.mark.parametrize(
     ("place", "value"),
     [
+        ("model", -5),
+        ("model", {"lr": 1}),
+        ("backend", [[]]),
+        ("threshold", "percentile"),
+        ("augmentation", {"noise": -5}),
+        ("augmentation", ["noise"]),
+        ("trainer.callbacks", [1]),
+    ],
+)
+def test_what_names_no_class_where_one_belongs_is_named(place, value, stored):
+    change(stored, place, value)
+    with pytest.raises(
+        InputError, match=r"config\.yaml is damaged: (.* does not name a class|it has no section model)"
+    ):
+        trust_classes(read_config(stored))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("hydra", {"job_logging": {"formatters": {"evil": {"()": "os.mkdir"}}}}),
+        ("hydra", {"job": {"env_set": {"LD_PRELOAD": "evil.so"}}}),
+        ("defaults", [{"model": "dense_ae"}]),
+        ("command", "os.mkdir"),
+        ("hydra.job", {"chdir": True}),
+        ("hydra[job]", {"chdir": True}),
+    ],
+)
+def test_nothing_of_the_machinery_is_read(place, value, stored):
+    cfg = OmegaConf.load(stored / "config.yaml")
+    cfg._set_item_impl(place, value)
+    OmegaConf.save(cfg, stored / "config.yaml")
+    with pytest.raises(InputError, match=r"not loaded: .* is for the machinery"):
+        read_config(stored)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
         ("dataset.sample_rate", -16000),
         ("dataset.batch_size", 0),
         ("dataset.sample_rate", "fast"),
+        ("dataset.channel", {"a": 1}),
+        ("dataset.channel", "left"),
         ("features.n_mels", -1),
         ("features.n_mels", "many"),
         ("features.n_fft", 0),
