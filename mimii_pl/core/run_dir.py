@@ -96,6 +96,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value and all(len(part) < 256 for part in value.split("/"))
+
+
 def _is_shown(value: Any) -> bool:
     return isinstance(value, str) and value.isprintable()
 
@@ -117,7 +121,7 @@ FACT_TYPES: dict[str, Callable[[Any], bool]] = {  # facts that others depend on 
     "labels": _list_of(_is_label),
     "classes": _list_of(_is_text),
     "samples": lambda value: _is_count(value) and value > 0,
-    **dict.fromkeys(("checkpoint", "run_dir", "rescored_from"), _is_text),
+    **dict.fromkeys(("checkpoint", "run_dir", "rescored_from"), _is_path),
     **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out"), _is_text),
     **dict.fromkeys(("reason", "device", "official", "threshold"), _is_shown),
     **dict.fromkeys(("objective", "pseudo_auc", "balanced_accuracy", "validation_loss"), _is_number),

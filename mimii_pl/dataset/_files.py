@@ -57,12 +57,10 @@ def audio_files(
         linked.add(own)
     for name, is_folder in entries(folder, skip):
         path = os.path.join(folder, name)
-        if is_folder and is_audio(name) and os.path.islink(path):
-            skip(path, "a link to a folder, not a recording")
-        elif is_folder:
+        if is_folder and not (is_audio(name) and os.path.islink(path)):
             below = set() if linked is None and os.path.islink(path) else linked
             yield from audio_files(path, skip, above | {own}, below)
-        elif is_audio(name):
+        elif is_audio(name):  # what is no file, the decoder names
             yield path
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mimii_pl.dataset._audio import UnreadableClip, read
 from mimii_pl.dataset._files import audio_files
 
 
@@ -18,12 +19,13 @@ def walk(tmp_path):
     return walked
 
 
-def test_a_link_to_a_folder_is_no_recording_whatever_its_name(tmp_path, walk):
+def test_a_link_to_a_folder_with_the_name_of_a_recording_is_not_followed(tmp_path, walk):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a.wav").touch()
     (tmp_path / "x.wav").symlink_to(tmp_path / "elsewhere")
-    assert walk() == ["elsewhere/a.wav"]
-    assert walk.skipped == [(f"{tmp_path}/x.wav", "a link to a folder, not a recording")]
+    assert walk() == ["elsewhere/a.wav", "x.wav"]
+    with pytest.raises(UnreadableClip, match="a folder, not a regular file"):
+        read(tmp_path / "x.wav", sample_rate=16000, channel=0)
 
 
 def test_two_links_to_a_folder_are_two_folders(tmp_path, walk):

@@ -63,6 +63,7 @@ def refused(run_dir, match):
         {"false_alarms": [1]},
         {"device": "a\x1b[2J"},
         {"threshold": 0.9},
+        {"rescored_from": "1" * 300},
     ],
 )
 def test_a_fact_of_the_wrong_kind_is_named(facts, run_dir):

@@ -172,7 +172,8 @@ def _watch(folder: str, notes: int) -> Callable[[str, tuple], None]:
             path, _, flags = args
             bad = isinstance(path, str | bytes) and bool(flags & WRITING) and _outside(path, folder)
         elif event in CHANGES:
-            bad = any(isinstance(item, str | bytes) and _outside(item, folder) for item in args)
+            changed = args[1:] if event == "os.symlink" else args  # a link may say anything
+            bad = any(isinstance(item, str | bytes) and _outside(item, folder) for item in changed)
         elif event == "exec":
             bad = _marked(args[0])
         elif event == "import" or event in STARTS:
