@@ -278,6 +278,9 @@ def _one_line_errors() -> Iterator[None]:
     except InputError as error:
         _fail(str(error))
     except Exception as error:
+        if type(error).__name__ == "InstantiationException":  # Hydra is imported by what raised it
+            log.debug("%s", error, exc_info=True)
+            _fail(config.explain(error))
         if fault := explain_fault(error):
             log.debug("%s", fault, exc_info=True)
             _fail(fault)

@@ -24,6 +24,12 @@ TOP_LEVEL = {
     "threads": int | None,
     "objective": Literal["criterion", "other_ids", "loss"],
 }
+POSITIVE = (  # options of any class that count or measure something: one name has one meaning in the package
+    *("batch_size", "clip_seconds", "folds", "hop", "limit", "lr", "n_fft", "n_mels", "parts", "power"),
+    *("sample_rate", "search_lr", "seconds", "steps", "tile", "trees", "window_hop"),
+    *("basis", "blocks", "bottleneck", "clusters", "components", "density_k", "depth", "excerpt", "frames", "heads"),
+    *("hidden", "k", "kernel", "latent", "layers", "patch", "squeeze", "width"),
+)
 NOT_NEGATIVE = ("training.patience", "efficiency.seconds", "report.clips", "report.seconds")
 
 
@@ -43,11 +49,15 @@ def check(cfg: DictConfig) -> None:
             if name not in accepted:
                 raise InputError(f"{key}.{name}: {node['_target_']} has no such option. It has: {', '.join(accepted)}")
             value = node._get_node(name)
-            if isinstance(value, DictConfig | ListConfig):
-                if "_target_" not in value:
-                    _check_value(f"{key}.{name}", OmegaConf.to_container(value), accepted[name])
-            else:
-                _check_value(f"{key}.{name}", node[name], accepted[name])
+            if isinstance(value, DictConfig | ListConfig) and "_target_" in value:
+                continue
+            plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else node[name]
+            _check_value(f"{key}.{name}", plain, accepted[name])
+            numbers = [
+                item for item in (plain if isinstance(plain, list) else [plain]) if isinstance(item, int | float)
+            ]
+            if name in POSITIVE and not all(0 < number < math.inf for number in numbers):
+                raise InputError(f"{key}.{name}={plain}: should be above 0")
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:

@@ -1,6 +1,7 @@
 """Compose configurations, build the objects they name, and explain mistakes in one line."""
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, open_dict
 
 from mimii_pl.core import hydra_hooks  # noqa: F401  (registers `machine=`, `search_name` and our sweeper with Hydra)
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.errors import InputError, one_line
 from mimii_pl.core.trusted_classes import packages, trust_classes
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -89,6 +90,9 @@ def task_class(cfg: DictConfig, trust: Collection[str] = ()) -> Any:
 def explain(error: Exception) -> str:
     """Explain a configuration mistake in one line: the fault, the valid choices and the closest of them."""
     cause = error.__cause__ or error
+    if match := re.match(r"Error in call to target '(.*)':", str(error)):
+        key = re.search(r"\nfull_key: (.+)", str(error))
+        return f"{key[1] if key else match[1]}: {one_line(cause)}"
     options = getattr(error, "options", None)
     if options is not None:
         group, _, name = str(getattr(error, "missing_cfg_file", "")).rpartition("/")

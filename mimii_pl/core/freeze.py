@@ -8,11 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core.addresses import hide_passwords
 from mimii_pl.core.check import check
-from mimii_pl.core.errors import InputError, damaged
+from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
 from mimii_pl.core.options import flatten, split_options
 from mimii_pl.core.run_dir import read_facts
-from mimii_pl.core.stored_config import read_config, require_plain, require_sizes
+from mimii_pl.core.stored_config import read_config, require_plain
 from mimii_pl.core.trusted_classes import trust_classes
 
 
@@ -66,6 +66,4 @@ def open_stored(run_dir: Path, trust: Collection[str]) -> DictConfig:
         check(cfg)
     except InputError as error:
         raise InputError(f"{run_dir / 'config.yaml'}: {error}") from None
-    with damaged(run_dir / "config.yaml"):
-        require_sizes(cfg)
     return cfg

@@ -80,14 +80,6 @@ def require_plain(plain: dict[str, Any], whose: str = "") -> None:
             raise InputError(f"{whose}{key}={shown}: not loaded: a {type(value).__name__} is no plain value")
 
 
-def require_sizes(cfg: DictConfig) -> tuple[int, int]:
-    """Return sample rate and batch size; raise ValueError unless both are positive."""
-    rate, batch_size = int(cfg.dataset.sample_rate), int(cfg.dataset.batch_size)
-    if rate < 1 or batch_size < 1:
-        raise ValueError(f"dataset.sample_rate={rate}, dataset.batch_size={batch_size}: both must be positive")
-    return rate, batch_size
-
-
 def _is_writable(text: str) -> bool:
     """Return whether a text can be written: as UTF-8, where bytes of file names may be any."""
     try:

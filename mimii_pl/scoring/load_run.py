@@ -16,7 +16,7 @@ from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError, damaged, first_line
 from mimii_pl.core.files import read_arrays, require_stored
 from mimii_pl.core.run_dir import check_digests, find_run, read_facts
-from mimii_pl.core.stored_config import read_config, require_sizes
+from mimii_pl.core.stored_config import read_config
 from mimii_pl.core.trusted_classes import trust_classes
 from mimii_pl.features import Spectral, Statistics
 from mimii_pl.model import Detector
@@ -43,10 +43,10 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
     classes = trust_classes(cfg, trust)
     with damaged(run_dir / "config.yaml"):
         check(OmegaConf.create({place: cfg[place] for place in BUILT if place in classes}))
-        rate, batch_size = require_sizes(cfg)
+        rate, batch_size = int(cfg.dataset.sample_rate), int(cfg.dataset.batch_size)
         channel: Any = cfg.dataset.channel
-        if type(channel) is not int and channel != "mean":
-            raise ValueError(f"dataset.channel={channel}")
+        if rate < 1 or batch_size < 1 or (type(channel) is not int and channel != "mean"):
+            raise ValueError(f"dataset.sample_rate={rate}, dataset.batch_size={batch_size}, dataset.channel={channel}")
         features = build(cfg.features)
     with damaged(run_dir / "run.json"):
         labels, samples, checkpoint = facts["labels"], facts["samples"], run_dir / facts["checkpoint"]

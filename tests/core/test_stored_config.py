@@ -221,7 +221,7 @@ def test_a_value_that_does_not_fit_is_named(place, value, run_dir):
 def test_a_size_that_is_not_positive_is_named_in_the_file_that_says_so(command, run_dir):
     change(run_dir, "dataset.batch_size", 0)
     cfg = world_of(command, run_dir)
-    with pytest.raises(InputError, match=rf"^{run_dir / 'config.yaml'} is damaged: .*dataset\.batch_size=0"):
+    with pytest.raises(InputError, match=rf"^{run_dir / 'config.yaml'}: dataset\.batch_size=0: should be above 0"):
         decide(cfg) if command == "decide" else rescore(cfg, run_dir.parent / "again")
     assert not (run_dir.parent / "again").exists()
 
