@@ -41,6 +41,7 @@ from mimii_pl.scoring.results import Result
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.sweep.pruning import TrialPruned, pruning
 from mimii_pl.task import Task
+from mimii_pl.threshold._threshold import MIN_OWN_CLIPS
 from mimii_pl.tracking.description import describe_run
 from mimii_pl.tracking.logger import Recorder
 from mimii_pl.tracking.spool import Spool
@@ -136,6 +137,12 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
         raise InputError(
             "no clip is held out for validation, so no checkpoint can be chosen: set protocol.validation above 0 and "
             f"provide at least two training clips per machine ID (there are {count['train']} in all)"
+        )
+    if count["validation"] < MIN_OWN_CLIPS:
+        log.warning(
+            "checkpoint and thresholds rest on %d held-out clips: more recordings, or a higher protocol.validation, make "
+            "them more reliable",
+            count["validation"],
         )
     return data
 

@@ -64,6 +64,16 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def from_windows_1252(text: str) -> str | None:
+    """Decode text that was no UTF-8 where it was read as Windows-1252; None for other text, or if that fails too."""
+    if is_utf8(text):
+        return None
+    try:
+        return text.encode(errors="surrogateescape").decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+
+
 # --- lists and tables -------------------------------------------------------------------------------------------------
 def text_lines(path: Path, *, newline: str = "\n", any_bytes: bool = True) -> Iterator[str]:
     """Yield the lines of a text in UTF-8 or, with its mark, UTF-16; with their ends.

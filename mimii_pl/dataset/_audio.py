@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-SUFFIXES = {".wav", ".flac"}
+SUFFIXES = (".wav", ".flac", ".wave", ".w64", ".rf64", ".aiff", ".aif", ".aifc")
 FORMATS = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC"}  # whose headers tell a truncated file from a whole one
 RATES = range(1_000, 400_001)  # Hz; beyond, a header decides how much memory and time its file takes
 FULL_SCALE = 32768.0  # int16 value of amplitude 1

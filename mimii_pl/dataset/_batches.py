@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from mimii_pl.dataset._cache import Waves
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.features._spectral import Spectral
 
@@ -20,7 +21,7 @@ class ClipBatches(Dataset):
     """
 
     def __init__(
-        self, waves: np.ndarray, machine_id: np.ndarray, anomalous: np.ndarray, features: Spectral, crop: Crop | None
+        self, waves: Waves, machine_id: np.ndarray, anomalous: np.ndarray, features: Spectral, crop: Crop | None
     ) -> None:
         self.waves, self.machine_id, self.anomalous = waves, machine_id, anomalous
         self.features, self.crop = features, crop

@@ -52,14 +52,17 @@ class WaveCache:
 class ClipRows:
     """A selection of cached clips, like an int16 array [N, T]; indexing reads only the selected rows."""
 
-    def __init__(self, waves: np.ndarray, rows: np.ndarray) -> None:
+    def __init__(self, waves: "np.ndarray | ClipRows", rows: np.ndarray) -> None:
         self.waves, self.rows = waves, rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+    def __getitem__(self, index: slice | np.ndarray | int) -> np.ndarray:
         return self.waves[self.rows[index]]
+
+
+Waves = np.ndarray | ClipRows  # int16 [N, T], read when indexed
 
 
 def clips_fingerprint(digests: Iterable[str]) -> str:

@@ -2,9 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,6 +19,8 @@ from mimii_pl.dataset._audio import to_float
 from mimii_pl.dataset._batches import ClipBatches
 from mimii_pl.dataset._classes import check_names, class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
+from mimii_pl.dataset._copies import group_copies, name_copies
+from mimii_pl.dataset._machine_id import MachineIds
 from mimii_pl.dataset._sampler import TrainSampler
 from mimii_pl.dataset._statistics import per_clip, unnormalized_specs
 from mimii_pl.features._spectral import Spectral, Statistics
@@ -90,6 +92,16 @@ class MachineSounds(pl.LightningDataModule):
         """
         raise NotImplementedError
 
+    @classmethod
+    def machine_ids(cls, labels: Sequence[str], options: Mapping[str, Any]) -> MachineIds:
+        """Return how a recording tells its machine ID.
+
+        Args:
+            labels: machine IDs seen in training.
+            options: of this class, as a run stored them.
+        """
+        return MachineIds(labels)
+
     def skip_folder(self, folder: str, reason: str) -> None:
         """Name a folder that is left out; with `strict`, raise InputError."""
         if self.strict:
@@ -110,10 +122,21 @@ class MachineSounds(pl.LightningDataModule):
             return
         clips = restrict(self.discover(), self.machine, self.root)
         check_names(clips, self.target)
-        clips = self.protocol(labelled(clips, self.target) if self.target else clips)
+        if self.target:
+            clips = labelled(clips, self.target)
+        assigned = self.protocol(clips)  # its errors come before anything is decoded
         cache = self._open(clips)
-        self.waves, self.digests, self.skipped = cache.waves, cache.digests, cache.skipped + self.skipped_folders
-        self.clips = [clips[row] for row in cache.rows]
+        usable = group_copies([clips[row] for row in cache.rows], cache.digests)
+        row_of = {clip.path: row for row, clip in enumerate(usable)}
+        if usable != clips:
+            assigned = self.protocol(usable)
+        rows = [row_of[clip.path] for clip in assigned]
+        self.waves: _cache.Waves = cache.waves
+        if rows != list(range(len(usable))):
+            self.waves = _cache.ClipRows(cache.waves, np.array(rows, int))
+        self.digests, self.skipped = [cache.digests[row] for row in rows], cache.skipped + self.skipped_folders
+        name_copies(assigned, self.digests)
+        self.clips = assigned
         self.labels = sorted({clip.label for clip in self.clips if clip.split == "train"})
         if not self.labels:
             kind = "clip" if self.target else "normal clip"
@@ -128,7 +151,7 @@ class MachineSounds(pl.LightningDataModule):
             self.classes, self.label = numbered(self.clips, self.target)
         else:
             self._warn_of_unseen_machines()
-        self.samples = self.waves.shape[1]
+        self.samples = cache.waves.shape[1]
 
     def _warn_of_unseen_machines(self) -> None:
         tested = Counter(clip.label for clip in self.clips if clip.split == "test")

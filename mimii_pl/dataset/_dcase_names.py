@@ -97,6 +97,18 @@ def _facts(match: Mapping[str, str | Any]) -> Facts:
     }
 
 
+def named_id(stem: str) -> str:
+    """Return the machine ID in a file name, as a whole word; empty if there is none, or several.
+
+    >>> [named_id(stem) for stem in ("normal_id_02_00000000", "id_00_monday", "valid_02", "id_021")]
+    ['id_02', 'id_00', '', 'id_021']
+    """
+    if match := _match(stem):
+        return str(match["id"])
+    found = set(re.findall(r"(?<![^\W_])(?:id|section)_\d+(?![^\W_])", stem))
+    return found.pop() if len(found) == 1 else ""
+
+
 def _match(stem: str) -> dict[str, str | Any] | None:
     for pattern in NAMES:
         if match := pattern.fullmatch(stem):

@@ -1,17 +1,23 @@
 """Recordings in folders: one walk for training and for scoring."""
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
+from mimii_pl.core.foreign import from_windows_1252
 from mimii_pl.dataset._audio import SUFFIXES
 
+UNREAD = (  # suffixes of recordings of kinds that are not read: each is skipped and named
+    *(".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".amr", ".ac3", ".ape", ".wv", ".mka", ".caf", ".au"),
+    *(".snd", ".voc", ".3gp"),
+)
 Skip = Callable[[str, str], None]  # takes a folder that is left out, and the reason
 
 
 def is_audio(name: str) -> bool:
-    """Return True for the name of a wav or flac file that is not hidden."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+    """Return True for the name of a recording, of any kind, that is not hidden."""
+    return os.path.splitext(name)[1].lower() in (*SUFFIXES, *UNREAD) and not name.startswith(".")
 
 
 def entries(folder: str, skip: Skip) -> list[tuple[str, bool]]:
@@ -57,11 +63,33 @@ def audio_files(
         linked.add(own)
     for name, is_folder in entries(folder, skip):
         path = os.path.join(folder, name)
+        if name.startswith("."):
+            continue
         if is_folder and not (is_audio(name) and os.path.islink(path)):
             below = set() if linked is None and os.path.islink(path) else linked
             yield from audio_files(path, skip, above | {own}, below)
-        elif is_audio(name):  # what is no file, the decoder names
+        elif is_audio(name):  # what is no file, or of a kind that is not read, the decoder names
             yield path
+        elif not os.path.exists(path):
+            skip(path, "a link to nothing")
+
+
+def listed_file(folder: str, name: str) -> str:
+    """Return the path of a file that a list names, from the folder that its paths start from.
+
+    A suffix may be omitted; a name may be stored composed or decomposed (NFC, NFD), or in bytes of Windows-1252.
+    """
+    path = os.path.join(folder, name)
+    if os.path.lexists(path):
+        return path
+    names = [name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
+    if (decoded := from_windows_1252(name)) is not None:
+        names.append(decoded)
+    for spelling in dict.fromkeys(names):
+        for suffix in ("", *SUFFIXES, *(suffix.upper() for suffix in SUFFIXES)):
+            if os.path.lexists(candidate := os.path.join(folder, spelling + suffix)):
+                return candidate
+    return path
 
 
 def matching_files(folder: str, pattern: str, skip: Skip) -> Iterator[str]:

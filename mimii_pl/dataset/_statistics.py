@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from mimii_pl.dataset._audio import to_float
+from mimii_pl.dataset._cache import Waves
 from mimii_pl.features._spectral import Spectral, Statistics
 
 
 def unnormalized_specs(
-    features: Spectral, waves: np.ndarray, rows: np.ndarray, *, batch_size: int, device: torch.device | str
+    features: Spectral, waves: Waves, rows: np.ndarray, *, batch_size: int, device: torch.device | str
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Represent whole clips batch by batch, before normalization.
 

@@ -1,43 +1,63 @@
 """A folder of your own recordings: the shortest path from wavs to scores."""
 
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.dataset._clip import Clip, Condition
+from mimii_pl.core.foreign import printable
+from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.dataset._files import audio_files
-from mimii_pl.dataset._spellings import CONDITIONS, SPLITS
+from mimii_pl.dataset._machine_id import NO_FOLDER, FolderNames, MachineIds
+from mimii_pl.dataset._spellings import Conditions
 
-CONDITION_FOLDERS = {word: condition for word, condition in CONDITIONS.items() if word.isalpha() and condition}
+FOLDERS_SHOWN = 5  # folders in a message
 
 
 class Folder(MachineSounds):
-    """Every wav and flac below `root`, hidden files excepted; folder names give the labels.
+    """Every recording below `root`, hidden files and folders excepted; folder names give the labels.
 
-    A folder named `normal` (ok, good, healthy) contains normal recordings, one named `anomaly` (abnormal, faulty, bad,
-    ng) anomalous ones; recordings in neither are normal. The other folders name the machine ID, `pump3/normal/x.wav` or
-    `pump3/x.wav`; recordings without such a folder belong to one machine. Folders `train`, `validation` and `test` give
-    the split (for `protocol=official`). The machine type is `machine=<name>`, any name.
+    A folder named `normal` (ok, good, healthy, ...) contains normal recordings, one named `anomaly` (abnormal, faulty,
+    defect, NOK, not_ok, ...) anomalous ones; recordings in neither are normal. The other folders name the machine ID,
+    `pump3/normal/x.wav` or `pump3/x.wav`; recordings without such a folder belong to one machine. Folders `train`,
+    `validation` and `test` give the split (for `protocol=official`). The machine type is `machine=<name>`, any name.
+
+    A name that is neither beside `normal` or `anomaly`, such as `crack`, is refused: it could be a fault.
 
     Args:
         normal: further names of folders with normal recordings.
         anomaly: further names of folders with anomalous ones, for example [propeller, unbalance].
+        ids: names of folders that are machine IDs, whatever stands beside them or is part of them.
         **options: root, machine, protocol, features and the other options of `MachineSounds`.
     """
 
-    def __init__(self, *, normal: list[str] | None = None, anomaly: list[str] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        normal: list[str] | None = None,
+        anomaly: list[str] | None = None,
+        ids: list[str] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self.conditions: dict[str, Condition] = dict(CONDITION_FOLDERS)  # folder name in lower case -> condition
-        self.conditions.update({str(name).lower(): "normal" for name in normal or ()})
-        self.conditions.update({str(name).lower(): "anomaly" for name in anomaly or ()})
+        self.given = {"normal": normal or [], "anomaly": anomaly or [], "ids": ids or []}
+        self.names = FolderNames(Conditions(self.given["normal"], self.given["anomaly"]), self.given["ids"])
+
+    @classmethod
+    def machine_ids(cls, labels: Sequence[str], options: Mapping[str, Any]) -> MachineIds:
+        names = FolderNames(Conditions(options["normal"], options["anomaly"]), options.get("ids", ()))
+        return MachineIds(labels, names, options["root"])
 
     def discover(self) -> list[Clip]:
         if not self.root.is_dir():
             raise InputError(f"{self.root.resolve()} is not a folder: set dataset.root=<folder of recordings>")
-        clips = [self._clip(Path(path)) for path in audio_files(str(self.root), self.skip_folder)]
-        if not clips:
-            raise InputError(f"no wav or flac file in {self.root.resolve()}: set dataset.root=<folder of recordings>")
+        paths = [Path(path) for path in audio_files(str(self.root), self.skip_folder)]
+        if not paths:
+            raise InputError(f"no recording in {self.root.resolve()}: set dataset.root=<folder of recordings>")
+        self._check_names({path.relative_to(self.root).parts[:-1] for path in paths})
+        clips = [self._clip(path) for path in paths]
         if all(clip.condition == "anomaly" for clip in clips):
             raise InputError(
                 f"every recording in {self.root.resolve()} is in a folder of anomalies, but a detector learns from "
@@ -46,14 +66,44 @@ class Folder(MachineSounds):
         return clips
 
     def _clip(self, path: Path) -> Clip:
-        folders = path.relative_to(self.root).parts[:-1]
-        conditions = [name for name in folders if name.lower() in self.conditions]
-        splits = [name for name in folders if SPLITS.get(name.lower())]
-        machine_id = "_".join(name for name in folders if name not in (*conditions, *splits))
+        machine_id, condition, split = self.names.read(path.relative_to(self.root).parts[:-1])
         return Clip(
             path,
             self.root.resolve().name if self.machine == "all" else self.machine,
-            machine_id or "id_00",
-            condition=self.conditions[conditions[-1].lower()] if conditions else "normal",
-            split=SPLITS[splits[-1].lower()] if splits else "",
+            machine_id or NO_FOLDER,
+            condition=condition or "normal",
+            split=split,
         )
+
+    def _check_names(self, folders: Collection[Sequence[str]]) -> None:
+        """Raise InputError for a folder of recordings that may be a condition or a machine ID, or a name of none."""
+        beside: dict[tuple[str, ...], set[str]] = defaultdict(set)  # folder, without splits -> names of those in it
+        for parts in folders:
+            parts = [name for name in parts if not self.names.split(name)]
+            for depth, name in enumerate(parts):
+                beside[tuple(parts[:depth])].add(name)
+        found = {name for names in beside.values() for name in names}
+        for option, given in self.given.items():
+            if missing := [name for name in given if not any(self.names.is_same(name, other) for other in found)]:
+                raise InputError(
+                    f"dataset.{option}={missing}: no folder of recordings below {self.root.resolve()} has this name; "
+                    f"they are {_listed(found)}"
+                )
+        for parents, names in sorted(beside.items()):
+            doubtful = self.names.doubtful(names)
+            if doubtful:
+                others = f" beside {_listed(names - set(doubtful))}" if names - set(doubtful) else ""
+                raise InputError(
+                    f"{printable(self.root.joinpath(*parents))}: are its folders {_listed(doubtful)}{others} faults, "
+                    f"normal, or machine IDs? Say so: dataset.anomaly={_option(doubtful)}, dataset.normal=[...] or "
+                    "dataset.ids=[...]"
+                )
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = [printable(name) for name in sorted(names)[:FOLDERS_SHOWN]]
+    return ", ".join(shown) + (f" and {len(names) - FOLDERS_SHOWN} more" if len(names) > FOLDERS_SHOWN else "")
+
+
+def _option(names: Collection[str]) -> str:
+    return f"[{','.join(map(printable, sorted(names)[:FOLDERS_SHOWN]))}{',...' if len(names) > FOLDERS_SHOWN else ''}]"

@@ -2,38 +2,30 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.foreign import is_utf8, printable, read_rows
-from mimii_pl.dataset._audio import SUFFIXES
-from mimii_pl.dataset._clip import Clip
+from mimii_pl.core.foreign import from_windows_1252, is_utf8, printable, read_rows
+from mimii_pl.dataset._clip import Clip, Condition, Split
 from mimii_pl.dataset._datamodule import MachineSounds
-from mimii_pl.dataset._spellings import CONDITIONS, SPLITS
+from mimii_pl.dataset._files import listed_file
+from mimii_pl.dataset._spellings import COLUMN_NAMES, SPLITS, Conditions, cell_condition, listed_fields
 
-_Value = TypeVar("_Value", bound=str)
 log = logging.getLogger(__name__)
-COLUMN_NAMES = {  # field of a clip -> usual names of its column
-    "path": ("path", "file", "filename", "file_name", "file_id", "wav"),
-    "condition": ("condition", "label", "abnormal", "anomalous", "anomaly", "is_anomaly"),
-    "split": ("split", "subset", "set"),
-    "machine": ("machine", "machine_type", "type"),
-    "id": ("id", "machine_id", "section"),
-    "domain": ("domain",),
-    "recording": ("recording",),
-}
 MISSING_NAMED = 10  # missing files in the log
+CELLS_NAMED = 5  # cells in a message
+ROWS_READ = 1000  # rows of a column that tell whether it holds conditions
 
 
 class Table(MachineSounds):
     """A CSV (comma, semicolon or tab) with a header; columns are found by their usual names, in any case.
 
     - path (`path`, `file`, `file_name`, `file_id`, ...): relative to `sounds`, or absolute; the suffix may be omitted.
-    - condition (`label`, `abnormal`, ...), optional: normal, ok, healthy or 0; anomaly, abnormal, faulty, ng or 1;
-      empty if unknown. Without the column every recording is normal.
+    - condition (`label`, `abnormal`, `is_normal`, ...), optional: normal, ok, healthy, ...; anomaly, abnormal, defect,
+      ...; 1 or 0, yes or no to what the column asks; empty if unknown. Without the column every recording is normal.
     - split (optional; needed by `protocol=official`): train, validation (valid, val) or test.
     - machine, id, domain (optional): without them, one machine (`machine=<name>`) with one ID.
     - recording (optional): recording that clips were cut from; a protocol keeps the clips of a recording in one split.
@@ -43,11 +35,22 @@ class Table(MachineSounds):
     Args:
         sounds: folder that relative paths start from; None: the folder of the CSV.
         columns: field of a clip -> column, where the usual names do not match; None: found by name.
+        normal: further cells of the condition column for normal recordings.
+        anomaly: further cells of the condition column for anomalous ones, for example [crack].
         **options: root (the CSV, or the folder with `label.csv`), machine, protocol and the others of `MachineSounds`.
     """
 
-    def __init__(self, *, sounds: str | None = None, columns: dict | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        sounds: str | None = None,
+        columns: dict | None = None,
+        normal: list[str] | None = None,
+        anomaly: list[str] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self.conditions = Conditions(normal or (), anomaly or ())
         self.table = self.root / "label.csv" if self.root.is_dir() else self.root
         self.sounds = Path(sounds) if sounds else self.table.parent
         self.columns = {field: column for field, column in (columns or {}).items() if column}
@@ -59,9 +62,13 @@ class Table(MachineSounds):
     def discover(self) -> list[Clip]:
         if not self.table.is_file():
             raise InputError(f"{self.table.resolve()} is missing: set dataset.root=<a CSV with a header>")
-        rows = read_rows(self.table)
+        rows = self._lines()
         _, header = next(rows, (0, []))
-        clips = list(self._clips(rows, header, self._find_columns(header)))
+        columns = self._find_columns(header)
+        first = list(islice(rows, ROWS_READ))
+        if "condition" not in columns:
+            self._refuse_conditions(header, first)
+        clips = list(self._clips(chain(first, rows), header, columns))
         if not clips:
             raise InputError(f"{self.table} lists no recordings: add one line for each below the header")
         kept: list[Clip] = []
@@ -86,12 +93,39 @@ class Table(MachineSounds):
                 )
         return sorted(kept, key=lambda clip: str(clip.path))
 
+    def _lines(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the lines of the table; text that is not UTF-8 is read as Windows-1252, but for names of files."""
+        said = False
+        for line, cells in read_rows(self.table):
+            for place, cell in enumerate(cells):
+                if is_utf8(cell) or os.path.lexists(self.sounds / cell):
+                    continue
+                decoded = from_windows_1252(cell)
+                if decoded is None:
+                    raise InputError(
+                        f"{self.table}, line {line}: {printable(cell)!r} is neither UTF-8 nor Windows-1252: save the "
+                        "table as UTF-8"
+                    )
+                if not said:
+                    log.warning("%s is not UTF-8: read as Windows-1252", self.table)
+                    said = True
+                cells[place] = decoded
+            yield line, cells
+
+    def _refuse_conditions(self, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> None:
+        """Raise InputError for a column of conditions under a name that is not known as such."""
+        for place, name in enumerate(header):
+            cells = {cells[place].strip() for _, cells in rows if len(cells) > place}
+            if self.conditions.may_be_told(name, cells):
+                raise InputError(
+                    f"{self.table}: does the column {printable(name)!r} ({_some(cells)}) tell the condition? Set "
+                    f"dataset.columns.condition={printable(name)}, or give it a name that does not sound like one"
+                )
+
     def _find_columns(self, header: Iterable[str]) -> dict[str, str]:
         """Find the column of each field of a clip."""
         names = {str(name).strip().lower(): name for name in header}
-        columns = {
-            field: names[alias] for field in COLUMN_NAMES for alias in reversed(COLUMN_NAMES[field]) if alias in names
-        }
+        columns = listed_fields(header)
         for field, column in self.columns.items():
             if column not in names.values():
                 raise InputError(f"{self.table} has no column {column!r}; it has: {', '.join(names.values())}")
@@ -106,19 +140,17 @@ class Table(MachineSounds):
     def _clips(
         self, rows: Iterable[tuple[int, list[str]]], header: Sequence[str], columns: dict[str, str]
     ) -> Iterator[Clip]:
-        self._check_text(header, 1)
         others = [name for name in header if name not in columns.values()]
         only_machine = "machine" if self.machine == "all" else self.machine  # its name if no column gives one
         seen: dict[Path, int] = {}
         for line, values in rows:
             row = dict(zip(header, chain(values, repeat("")), strict=False))
-            self._check_text((cell for name, cell in row.items() if name != columns["path"]), line)
             cells = {field: row[column].strip() for field, column in columns.items()}
             if not cells["path"]:
                 raise InputError(f"{self.table}, line {line}: the file path is empty")
-            condition = self._look_up(CONDITIONS, "condition", cells.get("condition", "normal"), line)
-            split = self._look_up(SPLITS, "split", cells.get("split", ""), line)
-            path = self._file(cells["path"])
+            condition = self._condition(columns.get("condition"), cells.get("condition", "normal"), line)
+            split = self._split(cells.get("split", ""), line)
+            path = Path(listed_file(str(self.sounds), cells["path"]))
             if path in seen:
                 raise InputError(f"{self.table}, line {line}: {path} is already in line {seen[path]}")
             seen[path] = line
@@ -135,23 +167,22 @@ class Table(MachineSounds):
                 attributes,
             )
 
-    def _check_text(self, cells: Iterable[str], line: int) -> None:
-        """Raise InputError for text that is not UTF-8; only paths may be of any bytes."""
-        for cell in cells:
-            if not is_utf8(cell):
-                raise InputError(
-                    f"{self.table}, line {line}: {printable(cell)!r} is not UTF-8: save the table as UTF-8"
-                )
+    def _condition(self, column: str | None, cell: str, line: int) -> Condition:
+        found = cell_condition(self.conditions, column or "condition", cell)
+        if found is None:
+            raise InputError(
+                f"{self.table}, line {line}: {printable(cell)!r} is not a known condition, such as normal, ok, 0 or "
+                f"anomaly, defect, 1. Say what it is: dataset.anomaly=[{printable(cell)}], or dataset.normal=[...]"
+            )
+        return found
 
-    def _look_up(self, spellings: dict[str, _Value], field: str, text: str, line: int) -> _Value:
-        if text.lower() not in spellings:
-            known = ", ".join(spelling for spelling in spellings if spelling)
-            raise InputError(f"{self.table}, line {line}: {text!r} is not a known {field}. Known: {known}")
-        return spellings[text.lower()]
+    def _split(self, cell: str, line: int) -> Split:
+        if cell.lower() not in SPLITS:
+            known = ", ".join(spelling for spelling in SPLITS if spelling)
+            raise InputError(f"{self.table}, line {line}: {printable(cell)!r} is not a known split. Known: {known}")
+        return SPLITS[cell.lower()]
 
-    def _file(self, name: str) -> Path:
-        path = self.sounds / name
-        if path.suffix.lower() in SUFFIXES or not path.name:  # `/` has no name
-            return path
-        candidates = [path.with_name(path.name + suffix) for suffix in sorted(SUFFIXES, reverse=True)]
-        return next((candidate for candidate in candidates if os.path.isfile(candidate)), candidates[0])
+
+def _some(cells: Collection[str]) -> str:
+    shown = [printable(cell)[:20] for cell in sorted(cells)[:CELLS_NAMED]]
+    return ", ".join(shown) + (", ..." if len(cells) > CELLS_NAMED else "")

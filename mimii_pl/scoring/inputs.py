@@ -44,7 +44,7 @@ def waveform_clip(wave: np.ndarray, rate: int, sample_rate: int, samples: int) -
 
 
 def machine_id_numbers(
-    machine_id: str | Sequence[str | None] | None, clips: int, labels: Sequence[str], *, needed: bool
+    machine_id: str | int | Sequence[str | int | None] | None, clips: int, labels: Sequence[str], *, needed: bool
 ) -> np.ndarray:
     """Return the positions in `labels` of machine IDs given by name, [clips]; -1 where none is needed.
 
@@ -59,10 +59,10 @@ def machine_id_numbers(
     >>> machine_id_numbers(["id_02", "fan/id_00"], 2, ["fan/id_00", "fan/id_02"], needed=True)
     array([1, 0])
     """
-    names = [machine_id] * clips if machine_id is None or isinstance(machine_id, str) else list(machine_id)
+    names = [machine_id] * clips if machine_id is None or isinstance(machine_id, str | int) else list(machine_id)
     if len(names) != clips:
         raise InputError(f"{len(names)} machine IDs for {clips} clips: give one for all clips, or one for each")
-    return np.array([_number(name, labels, needed) for name in names])
+    return np.array([_number(None if name is None else str(name), labels, needed) for name in names], int)
 
 
 def _number(name: str | None, labels: Sequence[str], needed: bool) -> int:
@@ -70,8 +70,10 @@ def _number(name: str | None, labels: Sequence[str], needed: bool) -> int:
         return 0
     if name is None and not needed:
         return -1
-    for number, label in enumerate(labels):
-        if name is not None and name in (label, label.split("/")[1]):
-            return number
+    found = [number for number, label in enumerate(labels) if name in (label, label.split("/", 1)[1])]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(f"machine ID '{name}': give one of {', '.join(labels[number] for number in found)}")
     problem = "no machine ID was given" if name is None else f"machine ID '{name}' was not seen in training"
     raise InputError(f"{problem}; this detector knows: {', '.join(labels)}")

@@ -54,6 +54,7 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
             raise ValueError(f"samples is {samples}")
     with damaged(run_dir / "config.yaml"):
         shape = features.shape(samples)
+        machine_ids = classes["dataset"].machine_ids(labels, cfg.dataset)  # type: ignore[attr-defined]  # MachineSounds
     detector = _detector(classes["model"], checkpoint)
     _restore_statistics(features, run_dir)
     if tuple(detector.hparams.get("in_shape", ())) not in ((), shape):
@@ -71,6 +72,7 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
         channel=channel,
         batch_size=batch_size,
         device=device,
+        machine_ids=machine_ids,
     )
     state = run_dir / "backend.npz"
     if os.path.lexists(state) or (cfg.get("backend") and facts.get("status") == "finished"):

@@ -15,11 +15,13 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _audio
 from mimii_pl.dataset._cache import ClipRows
 from mimii_pl.dataset._clip import Batch
+from mimii_pl.dataset._machine_id import MachineIds
 from mimii_pl.model._detector import Detector
 from mimii_pl.scoring.inputs import Audio, file_clip, machine_id_numbers, waveform_clip
 from mimii_pl.scoring.pseudo_anomaly import PseudoAnomalies
 from mimii_pl.threshold._threshold import Thresholds
 
+MachineId = str | int | Sequence[str | int] | None
 Clips = np.ndarray | ClipRows | PseudoAnomalies  # int16 [N, samples], read batch by batch
 
 
@@ -44,6 +46,7 @@ class Scorer:
         samples: length of a clip: longer recordings are cut at the end, shorter ones are repeated from the start.
         classes: names of the classes that `classify` distinguishes; None: the run is not a classifier.
         backend: computes scores from embeddings; None: the detector scores by itself.
+        machine_ids: how a file tells its machine ID.
         thresholds: one per machine ID, chosen from held-out normal clips; None before they are fitted.
     """
 
@@ -59,25 +62,25 @@ class Scorer:
         channel: int | str = 0,
         batch_size: int = 32,
         device: torch.device | str = "cpu",
+        machine_ids: MachineIds | None = None,
     ) -> None:
         self.detector, self.features = detector.to(device).eval().float(), features.to(device)
         self.labels, self.classes = labels, classes
+        self.machine_ids = machine_ids or MachineIds(labels)
         self.sample_rate, self.samples, self.channel = sample_rate, samples, channel
         self.batch_size, self.device = batch_size, torch.device(device)
         self.backend: BackEnd | None = None
         self.thresholds: Thresholds | None = None
 
     # --- files and waveforms -----------------------------------------------------------------------------------------
-    def score(
-        self, audio: Audio, *, rate: int | None = None, machine_id: str | Sequence[str] | None = None
-    ) -> np.ndarray:
+    def score(self, audio: Audio, *, rate: int | None = None, machine_id: MachineId = None) -> np.ndarray:
         """Return anomaly scores, one per clip [N]; higher is more anomalous.
 
         Args:
             audio: path, paths, or waveforms [T] or [N, T], float with full scale 1, or int16.
             rate: sampling frequency of waveforms in Hz; not needed for files.
-            machine_id: ID that each clip is compared with, one for all clips or one each: `id_00`, or `fan/id_00`. Not
-                needed if there is only one, or if the detector does not use it.
+            machine_id: ID that each clip is compared with, one for all clips or one each: `id_00`, or `fan/id_00`;
+                None: what the path of a file tells. Not needed if there is only one, or if the detector does not use it.
 
         Raises:
             InputError: a file that cannot be read, an unknown machine ID, waveforms without a rate.
@@ -92,9 +95,7 @@ class Scorer:
         """
         return self.score_waves(*self._clips(audio, rate, machine_id))
 
-    def decide(
-        self, audio: Audio, *, rate: int | None = None, machine_id: str | Sequence[str] | None = None
-    ) -> Decision:
+    def decide(self, audio: Audio, *, rate: int | None = None, machine_id: MachineId = None) -> Decision:
         """Return scores, ranks among normal clips and decisions; arguments and errors as for `score`."""
         if self.thresholds is None:
             raise InputError("this run has no thresholds: it is of an earlier version. Train it again, or use score()")
@@ -134,14 +135,15 @@ class Scorer:
         """Read a file as a clip, int16 [samples]."""
         return file_clip(path, self.sample_rate, self.samples, self.channel)
 
-    def id_numbers(self, machine_id: str | Sequence[str | None] | None, clips: int) -> np.ndarray:
+    def id_numbers(self, machine_id: str | int | Sequence[str | int | None] | None, clips: int) -> np.ndarray:
         """Return the numbers of machine IDs given by name, [clips]; -1 where none is needed."""
         return machine_id_numbers(machine_id, clips, self.labels, needed=self.detector.uses_machine_id)
 
-    def _clips(
-        self, audio: Audio, rate: int | None, machine_id: str | Sequence[str] | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _clips(self, audio: Audio, rate: int | None, machine_id: MachineId) -> tuple[np.ndarray, np.ndarray]:
         waves = self.waves(audio, rate)
+        if machine_id is None and not isinstance(audio, np.ndarray | Tensor):
+            paths = [audio] if isinstance(audio, str | Path) else audio
+            return waves, self.id_numbers([self.machine_ids.of(Path(path)) for path in paths], len(waves))
         return waves, self.id_numbers(machine_id, len(waves))
 
     # --- clips as the cache holds them -------------------------------------------------------------------------------

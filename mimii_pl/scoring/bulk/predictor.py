@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
@@ -81,7 +80,7 @@ class Predictor:
         try:
             wave = scorer.read(path)
             if scorer.classes is None:
-                name = self.machine_id or recording.machine_id or id_in_name(Path(recording.path), scorer.labels)
+                name = self.machine_id or recording.machine_id or scorer.machine_ids.of(path)
                 number = scorer.id_numbers(name, 1)[0]
                 name = scorer.labels[number] if number >= 0 else ""
         except InputError as reason:
@@ -131,15 +130,3 @@ def _cell(name: str, value: str | float | int) -> str:
     if value != value or value == NO_VALUES.get(name):  # NaN, or skipped
         return ""
     return f"{value:.4g}" if name == "higher_than" else str(value)
-
-
-def id_in_name(path: Path, labels: Sequence[str]) -> str | None:
-    """Find `id_00` in normal_id_00_00000000.wav, or a parent folder named like a known machine ID.
-
-    >>> id_in_name(Path("normal_id_02_00000000.wav"), ["fan/id_00", "fan/id_02"])
-    'id_02'
-    """
-    matches = re.findall(r"id_\d{2}|section_\d{2}", str(path))
-    known = [label.split("/", 1)[1] for label in labels]
-    candidates = (*matches[::-1], *path.parts[::-1])
-    return next((name for name in candidates if name in known), matches[-1] if matches else None)

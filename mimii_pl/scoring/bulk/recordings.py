@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import file_cell, printable, read_rows, text_lines, write_rows
-from mimii_pl.dataset._files import audio_files
+from mimii_pl.dataset._files import audio_files, listed_file
+from mimii_pl.dataset._spellings import listed_fields
 
 LISTS, TABLES = {".txt", ".lst", ".list"}, {".csv", ".tsv"}
-PATH, ID = ("path", "file"), "machine_id"  # columns of a table; our own tables have `file`
 TEXT_OPTIONS: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be UTF-8
 MAX_PATH = 1 << 16  # characters; a file system allows 4,096 or so
 log = logging.getLogger(__name__)
@@ -29,8 +29,9 @@ class Recording(NamedTuple):
 def recordings(source: Path) -> Iterator[Recording]:
     """Yield the recordings of a file, of a folder (recursively, sorted by name) or of a list, in its order.
 
-    A list is text with one path per line (.txt, .lst), or a CSV with the columns `path` and optionally `machine_id`.
-    Relative paths start from the folder of the list. Folders that cannot be entered are named in a warning.
+    A list is text with one path per line (.txt, .lst), or a CSV whose columns are named as for `dataset=table`: a path,
+    and optionally machine ID and machine type. Relative paths start from the folder of the list. Folders that cannot be
+    entered are named in a warning.
 
     Raises:
         InputError: the source does not exist, is not a list, or names no recording.
@@ -80,7 +81,7 @@ def _listed(source: Path, listed: Iterator[tuple[int, Recording]]) -> Iterator[R
     for line, recording in listed:
         if len(recording.path) > MAX_PATH:
             raise InputError(f"input={source}, line {line}: this is not text with one path per line")
-        yield recording._replace(path=os.path.join(folder, recording.path))
+        yield recording._replace(path=listed_file(folder, recording.path))
 
 
 def _lines(source: Path) -> Iterator[tuple[int, Recording]]:
@@ -93,16 +94,17 @@ def _table(source: Path) -> Iterator[tuple[int, Recording]]:
     rows = read_rows(source)
     _, header = next(rows, (0, []))
     names = [name.strip().lower() for name in header]
-    path = next((names.index(name) for name in PATH if name in names), None)
-    if path is None:
+    fields = {field: names.index(column) for field, column in listed_fields(names).items()}
+    if "path" not in fields:
         columns = printable(", ".join(filter(None, names))[:200])
         raise InputError(
             f"input={source}: there is no column `path`; the columns are: {columns or 'none'}. "
             "Name a list of paths without a header .txt"
         )
-    machine_id = names.index(ID) if ID in names else None
     for line, cells in rows:
         cells += [""] * (len(names) - len(cells))
-        if not cells[path].strip():
+        values = {field: cells[position] for field, position in fields.items()}
+        if not values["path"].strip():
             raise InputError(f"input={source}, line {line}: the path is empty")
-        yield line, Recording(cells[path], "" if machine_id is None else cells[machine_id].strip())
+        id_, machine = (values.get(field, "").strip() for field in ("id", "machine"))
+        yield line, Recording(values["path"], f"{machine}/{id_}" if machine and id_ and "/" not in id_ else id_)

@@ -1,0 +1,53 @@
+"""Recordings that are copies of one another: a protocol must not learn from one and judge by the other."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mimii_pl.core.foreign import printable
+from mimii_pl.dataset._clip import Clip
+
+log = logging.getLogger(__name__)
+
+
+def group_copies(clips: Sequence[Clip], digests: Sequence[str]) -> list[Clip]:
+    """Make copies clips of one recording, which protocols keep in one split.
+
+    Args:
+        digests: of the samples of each clip.
+    """
+    first: dict[str, str] = {}  # recording -> one that it is joined with
+
+    def root(recording: str) -> str:
+        while (joined := first.get(recording, recording)) != recording:
+            recording = joined
+        return recording
+
+    seen: dict[str, Clip] = {}
+    copies = 0
+    for clip, digest in zip(clips, digests, strict=True):
+        original = seen.setdefault(digest, clip)
+        if original is not clip:
+            copies += 1
+            first[root(clip.recording)] = root(original.recording)
+    if not copies:
+        return list(clips)
+    log.info("%d clips are copies of others: copies are kept in one split", copies)
+    return [
+        clip
+        if (recording := root(clip.recording)) == clip.recording
+        else replace(clip, attributes={**clip.attributes, "recording": recording})
+        for clip in clips
+    ]
+
+
+def name_copies(clips: Sequence[Clip], digests: Sequence[str]) -> None:
+    """Warn of a clip that is on both sides of a split, as a data set's own split may have it."""
+    splits: dict[str, dict[str, Clip]] = defaultdict(dict)
+    for clip, digest in zip(clips, digests, strict=True):
+        splits[digest].setdefault(clip.split, clip)
+    learned = [found for found in splits.values() if found.keys() & {"train", "validation"} and len(found) > 1]
+    if learned:
+        pair = " and ".join(f"{printable(clip.path)} ({split})" for split, clip in list(learned[0].items())[:2])
+        log.warning("%d clips are in two splits with the same sound, as the data set has it: %s", len(learned), pair)

@@ -1,0 +1,118 @@
+"""The machine ID of a recording, from its folders and its name: one way for training and for scoring."""
+
+import os
+import re
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from mimii_pl.dataset._clip import Condition, Split
+from mimii_pl.dataset._dcase_names import named_id
+from mimii_pl.dataset._spellings import SPLITS, Conditions
+
+NO_FOLDER = "id_00"  # machine ID of recordings in no folder that names one
+
+
+class FolderNames:
+    """Reader of the names of folders: condition, split or machine ID.
+
+    Args:
+        conditions: names of conditions.
+        ids: names that are machine IDs, whatever they look like.
+    """
+
+    def __init__(self, conditions: Conditions, ids: Iterable[str] = ()) -> None:
+        self.conditions, self.ids = conditions, {name.strip().casefold() for name in map(str, ids)}
+
+    def condition(self, name: str) -> Condition:
+        """Return the condition that a folder's name stands for; empty if none."""
+        return "" if self._is_id(name) else self.conditions.of(name)
+
+    def split(self, name: str) -> Split:
+        """Return the split that a folder's name stands for; empty if none."""
+        return "" if self._is_id(name) else SPLITS.get(name.strip().casefold(), "")
+
+    def read(self, folders: Sequence[str]) -> tuple[str, Condition, Split]:
+        """Return machine ID (empty: none), condition and split that folders tell, the outermost first."""
+        conditions = [condition for name in folders if (condition := self.condition(name))]
+        splits = [split for name in folders if (split := self.split(name))]
+        rest = [name for name in folders if not self.condition(name) and not self.split(name)]
+        return "_".join(rest), conditions[-1] if conditions else "", splits[-1] if splits else ""
+
+    def doubtful(self, names: Collection[str]) -> list[str]:
+        """Return those of the folders in one place that are no condition, though others are, or hold a word for one.
+
+        `0` and `1` alone may be conditions too.
+        """
+        if {name.strip() for name in names} == {"0", "1"}:
+            return [name for name in names if not self.condition(name) and not self._is_id(name)]
+        others = [name for name in names if not self._is_id(name) and not self.condition(name)]
+        if any(self.condition(name) for name in names):
+            return others
+        return [name for name in others if self.conditions.is_mixed(name)]
+
+    def is_same(self, name: str, other: str) -> bool:
+        """Return whether two names are one but for case and blanks at their ends."""
+        return str(name).strip().casefold() == other.strip().casefold()
+
+    def _is_id(self, name: str) -> bool:
+        return name.strip().casefold() in self.ids
+
+
+class MachineIds:
+    """The machine IDs of a run, and how a recording tells its own.
+
+    Args:
+        labels: machine IDs seen in training, as `<machine>/<id>`.
+        names: what names of folders tell.
+        root: folder of the run's own recordings, where its machine IDs come from folders; None: from names of files.
+    """
+
+    def __init__(self, labels: Sequence[str], names: FolderNames | None = None, root: str | Path | None = None) -> None:
+        self.labels, self.names = list(labels), names or FolderNames(Conditions())
+        self.root = Path(os.path.abspath(root)) if root is not None else None
+        self.ids = {label.split("/", 1)[1] for label in labels}
+        unnamed = self.root is not None and self.ids == {NO_FOLDER}
+        self.shapes = set() if unnamed else {_shape(name) for name in self.ids}
+        self.depth = max((name.count("_") + 1 for name in self.ids), default=1)
+
+    def of(self, path: Path) -> str | None:
+        """Return the machine ID that a path tells: a label, or an ID not seen in training; None if it tells none.
+
+        A whole word of the file name comes first (`normal_id_00_00000000.wav`), then the folders next to the file,
+        whole and joined by `_`, without those that name a condition or a split. For a run that learned from folders
+        it is the other way round, and its own recordings have the ID that they were learned with.
+
+        >>> ids = MachineIds(["fan/id_00", "fan/id_02"])
+        >>> [ids.of(Path(p)) for p in ("normal_id_02_00000000.wav", "id_00/valid_02.wav", "id_021/a.wav", "a.wav")]
+        ['fan/id_02', 'fan/id_00', 'id_021', None]
+        """
+        name, folders = named_id(path.stem), self._of_folders(path)
+        if self.root is None:
+            found = [name, folders]
+        elif (place := Path(os.path.abspath(path))).is_relative_to(self.root):
+            found = [self.names.read(place.relative_to(self.root).parts[:-1])[0] or NO_FOLDER]
+        else:
+            found = [folders, name if name in self.ids else ""]
+        known = [text for text in found if text in self.ids]
+        chosen = next((text for text in (*known, *found) if text), None)
+        return self._label(chosen, path.parts) if chosen in self.ids else chosen
+
+    def _of_folders(self, path: Path) -> str:
+        """Return the longest known ID that the last folders make; else one that looks like a known one, or nothing."""
+        folders = [n for n in path.parts[:-1] if not self.names.condition(n) and not self.names.split(n)]
+        joined = ["_".join(folders[-count:]) for count in range(min(self.depth, len(folders)), 0, -1)]
+        known = next((name for name in joined if name in self.ids), None)
+        return known or next((name for name in joined if _shape(name) in self.shapes), "")
+
+    def _label(self, name: str, parts: Sequence[str]) -> str:
+        """Return the label of a known ID: of several machines with it, the one whose type is a folder of the path."""
+        labels = [label for label in self.labels if label.split("/", 1)[1] == name]
+        if len(labels) == 1:
+            return labels[0]
+        types = [label.split("/", 1)[0] for label in labels]
+        return next((labels[types.index(part)] for part in reversed(parts) if part in types), name)
+
+
+def _shape(name: str) -> str:
+    """Replace the numbers in a name: `id_00` and `id_021` look alike."""
+    return re.sub(r"\d+", "0", name)
