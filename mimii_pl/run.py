@@ -140,8 +140,8 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
         )
     if count["validation"] < MIN_OWN_CLIPS:
         log.warning(
-            "checkpoint and thresholds rest on %d held-out clips: more recordings, or a higher protocol.validation, make "
-            "them more reliable",
+            "checkpoint and thresholds rest on %d held-out clips only: more recordings, or a higher "
+            "protocol.validation, make them more reliable",
             count["validation"],
         )
     return data

@@ -20,7 +20,7 @@ class FolderNames:
         ids: names that are machine IDs, whatever they look like.
     """
 
-    def __init__(self, conditions: Conditions, ids: Iterable[str] = ()) -> None:
+    def __init__(self, conditions: Conditions, ids: Iterable[str | int] = ()) -> None:
         self.conditions, self.ids = conditions, {name.strip().casefold() for name in map(str, ids)}
 
     def condition(self, name: str) -> Condition:
@@ -50,7 +50,7 @@ class FolderNames:
             return others
         return [name for name in others if self.conditions.is_mixed(name)]
 
-    def is_same(self, name: str, other: str) -> bool:
+    def is_same(self, name: str | int, other: str) -> bool:
         """Return whether two names are one but for case and blanks at their ends."""
         return str(name).strip().casefold() == other.strip().casefold()
 

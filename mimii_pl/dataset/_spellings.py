@@ -50,7 +50,7 @@ class Conditions:
         anomaly: further names for that of anomalous ones.
     """
 
-    def __init__(self, normal: Iterable[str] = (), anomaly: Iterable[str] = ()) -> None:
+    def __init__(self, normal: Iterable[str | int] = (), anomaly: Iterable[str | int] = ()) -> None:
         self.given: dict[str, Condition] = {_folded(name): "normal" for name in normal}
         self.given.update({_folded(name): "anomaly" for name in anomaly})
 
@@ -96,7 +96,7 @@ def cell_condition(conditions: Conditions, column: str, cell: str) -> Condition 
     if text in UNTOLD and text not in conditions.given:
         return ""
     if text in TRUTHS and text not in conditions.given:
-        asked = next((WORDS[word] for word in _words(column) if word in WORDS), "anomaly")
+        asked: Condition = next((WORDS[word] for word in _words(column) if word in WORDS), "anomaly")
         return asked if TRUTHS[text] else OPPOSITE[asked]
     return conditions.of(cell) or None
 
@@ -123,7 +123,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _folded(name: str) -> str:
+def _folded(name: str | int) -> str:
     return str(name).strip().casefold()
 
 

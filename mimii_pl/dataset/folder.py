@@ -36,9 +36,9 @@ class Folder(MachineSounds):
     def __init__(
         self,
         *,
-        normal: list[str] | None = None,
-        anomaly: list[str] | None = None,
-        ids: list[str] | None = None,
+        normal: list[str | int] | None = None,
+        anomaly: list[str | int] | None = None,
+        ids: list[str | int] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)

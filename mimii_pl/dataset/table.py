@@ -45,8 +45,8 @@ class Table(MachineSounds):
         *,
         sounds: str | None = None,
         columns: dict | None = None,
-        normal: list[str] | None = None,
-        anomaly: list[str] | None = None,
+        normal: list[str | int] | None = None,
+        anomaly: list[str | int] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)

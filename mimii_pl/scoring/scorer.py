@@ -80,7 +80,8 @@ class Scorer:
             audio: path, paths, or waveforms [T] or [N, T], float with full scale 1, or int16.
             rate: sampling frequency of waveforms in Hz; not needed for files.
             machine_id: ID that each clip is compared with, one for all clips or one each: `id_00`, or `fan/id_00`;
-                None: what the path of a file tells. Not needed if there is only one, or if the detector does not use it.
+                None: the one that the path of a file tells. Not needed if there is only one, or if the detector does
+                not use it.
 
         Raises:
             InputError: a file that cannot be read, an unknown machine ID, waveforms without a rate.

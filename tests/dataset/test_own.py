@@ -3,11 +3,12 @@
 import csv
 import os
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from support import imitation, world
 
 from mimii_pl.core.errors import InputError
@@ -89,7 +90,12 @@ def test_columns_can_be_named(table):
     ("text", "overrides", "message"),
     [
         ("name,label\na.wav,0\n", (), r"no column of file paths: none of path, file, .* is among name, label"),
-        ("path,label\na.wav,2\n", (), r"line 2: '2' is not a known condition. Known: normal, ok"),
+        ("path,label\na.wav,2\n", (), r"line 2: '2' is not a known condition, .* dataset.anomaly=\[2\]"),
+        ("path,label\na.wav,crack\n", (), r"'crack' is not a known condition, .* dataset.anomaly=\[crack\]"),
+        ("path,state\na.wav,ok\nb.wav,nok\n", (), r"column 'state' \(nok, ok\) .* dataset.columns.condition=state"),
+        ("path,class\na.wav,0\nb.wav,1\n", (), r"column 'class' \(0, 1\)"),
+        ("path,what\na.wav,good\nb.wav,broken\n", (), "column 'what'"),
+        ("path,defect_kind\na.wav,\nb.wav,crack\n", (), r"column 'defect_kind' \(, crack\)"),
         ("path,label,split\na.wav,0,dev\n", (), r"line 2: 'dev' is not a known split. Known: train"),
         ("path,label\na.wav,0\nb.wav,0\na.wav,1\n", (), r"line 4: .*a.wav is already in line 2"),
         ("path,label\n,0\n", (), "line 2: the file path is empty"),
@@ -111,8 +117,8 @@ def test_what_is_wrong_with_a_table_is_said(table, text, overrides, message):
         (b"path,label\na.wav,0\nb.wav," + b"0" * 131_073, "line 3: not a csv: field larger than"),
         (b"path,label\na.wav,0\nb\r.wav,0\n", "line 3: not a csv: a carriage return in a cell without quotes"),
         (b"path,label\na.wav,0\nb\0.wav,0\n", "line 3: this is not text"),
-        (b"path,label\na.wav,0\nb.wav,\xfcbel\n", "line 3: '.bel' is not UTF-8: save the table as UTF-8"),
-        (b"path,l\xe4ge\na.wav,0\n", "line 1: 'l.ge' is not UTF-8"),
+        (b"path,label\na.wav,0\nb.wav,\x81\x8dbel\n", "line 3: '..bel' is neither UTF-8 nor Windows-1252: save"),
+        (b"path,label\na.wav,0\nb.wav,\xfcbel\n", "line 3: '\u00fcbel' is not a known condition"),
         (b"path,label\nL\xfcfter.wav,0\n", r"none of the 1 files .* and save the table as UTF-8"),
         (b"path,id\na.wav,=1+1\n", "its machine ID is '=1[+]1': a spreadsheet would run it"),
         (b"path,id\na.wav,@sum\n", "its machine ID is '@sum': a spreadsheet would run it"),
@@ -214,6 +220,7 @@ def test_folders_name_conditions_and_ids(tmp_path):
     names = [f"pump{p}/{c}/{n}.wav" for p in (1, 2) for c, k in (("Normal", 6), ("abnormal", 2)) for n in range(k)]
     data = of_folder(folder(tmp_path, *names, "pump3/a.wav", "pump3/b.wav", "pump3/.hidden.wav"), "machine=pump")
     assert data.labels == ["pump/pump1", "pump/pump2", "pump/pump3"]
+    assert not data.skipped
     tested = Counter((clip.machine_id, clip.condition) for clip in data.clips if clip.split == "test")
     assert tested == {
         ("pump1", "anomaly"): 2,
@@ -222,6 +229,114 @@ def test_folders_name_conditions_and_ids(tmp_path):
         ("pump2", "normal"): 1,
         ("pump3", "normal"): 1,
     }
+
+
+NORMAL = ("normal", "OK", "good", "Healthy", "0_normal", "normal_dir", "not faulty")
+FAULTY = ("NOK", "NOT OK", "not_ok", "broken", "unhealthy", "anomalies", "abnormals", "anomaly1", "abnormal ", "fault")
+FAULTY += ("1.abnormal", "defects", "Failed", "non-normal", "\u5f02\u5e38")
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_many_words_name_a_condition(tmp_path, name):
+    names = [f"{folder}/{n}.wav" for folder, count in (("normal", 6), (name, 3)) for n in range(count)]
+    data = of_folder(folder(tmp_path, *names))
+    assert Counter(clip.condition for clip in data.clips) == {"normal": 6, "anomaly": 3}
+    assert data.labels == ["machine/id_00"]
+
+
+@pytest.mark.parametrize("name", NORMAL)
+def test_many_words_name_the_normal_condition(tmp_path, name):
+    names = [f"{folder}/{n}.wav" for folder, count in ((name, 6), ("anomaly", 3)) for n in range(count)]
+    assert of_folder(folder(tmp_path, *names)).labels == ["machine/id_00"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "doubtful"),
+    [
+        (("normal", "crack"), "crack"),
+        (("train/good", "test/good", "test/crack", "test/cut"), "crack, cut"),
+        (("train/good", "test/crack"), "crack"),
+        (("press1/normal", "press1/crack", "press2/normal"), "crack"),
+        (("normal", "anomaly", "press2"), "press2"),
+        (("0", "1"), "0, 1"),
+        (("pump_ok", "pump_broken"), "pump_broken, pump_ok"),
+        (("line1", "line2_broken"), "line2_broken"),
+        (("normal", "outer_race_fault"), "outer_race_fault"),
+        (("ok/a", "nok/a", "maybe/a"), "maybe"),
+    ],
+)
+def test_a_folder_that_may_be_a_fault_is_asked_about(tmp_path, folders, doubtful):
+    root = folder(tmp_path, *(f"{name}/{n}.wav" for name in folders for n in range(3)))
+    with pytest.raises(InputError, match=rf"folders {doubtful}.*dataset\.anomaly=\[{doubtful.replace(', ', ',')}\]"):
+        of_folder(root)
+    data = of_folder(root, f"dataset.ids=[{doubtful}]", *FEW)
+    asked = set(doubtful.split(", "))
+    assert {clip.condition for clip in data.clips if asked & set(clip.path.parts)} == {"normal"}
+
+
+@pytest.mark.parametrize(
+    ("folders", "ids"),
+    [
+        (("press1", "press2"), ["press1", "press2"]),
+        (("001", "007"), ["001", "007"]),
+        (("1", "2"), ["1", "2"]),
+        (("press1", "press2/normal", "press2/anomaly"), ["press1", "press2"]),
+        (("normal/press1", "anomaly/press1", "normal/press2"), ["press1", "press2"]),
+    ],
+)
+def test_folders_of_machines_are_machines(tmp_path, folders, ids):
+    root = folder(tmp_path, *(f"{name}/{n}.wav" for name in folders for n in range(4)))
+    assert of_folder(root, *FEW).labels == [f"machine/{id_}" for id_ in ids]
+
+
+def test_names_that_were_given_count_and_must_be_there(tmp_path):
+    names = [f"{s}/{c}/{n}.wav" for s, c in (("train", "good"), ("test", "good"), ("test", "crack")) for n in range(4)]
+    root = folder(tmp_path, *names)
+    data = of_folder(root, "dataset.anomaly=[Crack]", "protocol=official")
+    assert Counter(clip.condition for clip in data.clips) == {"normal": 8, "anomaly": 4}
+    for option in ("anomaly=[crack,crak]", "normal=[crak]", "ids=[crak]"):
+        with pytest.raises(
+            InputError, match=r"'crak'\]: no folder of recordings below .*: they are crack, good|they are"
+        ):
+            of_folder(root, f"dataset.{option}")
+
+
+def test_hidden_folders_are_left_out_and_links_to_nothing_named(tmp_path, caplog):
+    root = folder(tmp_path, *(f"{n}.wav" for n in range(9)), ".trash/a.wav")
+    (root / "press3").symlink_to("/mnt/away/press3")
+    data = of_folder(root)
+    assert len(data.clips) == 9
+    assert data.skipped == [(str(root / "press3"), "a link to nothing")]
+
+
+def test_recordings_of_other_kinds_are_skipped_and_named_before_the_split(tmp_path):
+    wave = np.random.default_rng(0).normal(0, 0.1, 16000)
+    root = folder(tmp_path, *(f"{n}.wav" for n in range(10)))
+    for n, suffix in enumerate(["ogg", "mp3", "OGG", "au", "m4a"]):
+        soundfile.write(root / f"x{n}.{suffix}", wave, 16000, format=suffix.upper() if suffix != "m4a" else "AU")
+    for suffix in ("aiff", "w64", "rf64"):
+        soundfile.write(root / f"y.{suffix}", wave, 16000, format=suffix.upper())
+    data = of_folder(root, "dataset.seconds=0.5")
+    assert sorted(Path(path).name for path, _ in data.skipped) == ["x0.ogg", "x1.mp3", "x2.OGG", "x3.au", "x4.m4a"]
+    assert Counter(clip.split for clip in data.clips) == {"train": 9, "validation": 1, "test": 3}
+
+
+def test_copies_stay_on_one_side_of_a_split(tmp_path, caplog):
+    root = folder(tmp_path, *(f"{n}.wav" for n in range(12)))
+    for n in range(12):
+        shutil.copy(root / f"{n}.wav", root / f"copy of {n}.wav")
+    for seed in range(5):
+        data = of_folder(root, f"protocol.seed={seed}", "protocol.validation=0.3")
+        sides = defaultdict(set)
+        for clip, digest in zip(data.clips, data.digests, strict=True):
+            sides[digest].add(clip.split)
+        assert all(len(splits) == 1 for splits in sides.values())
+        assert {split for splits in sides.values() for split in splits} == {"train", "validation", "test"}
+    names = [f"{split}/{n}.wav" for split in ("train", "test") for n in range(6)]
+    root = folder(tmp_path / "split", *names)
+    shutil.copy(root / "train" / "0.wav", root / "test" / "0.wav")
+    of_folder(root, "protocol=official")
+    assert "1 clips are in two splits with the same sound, as the data set has it" in caplog.text
 
 
 def test_deeper_folders_make_one_id(tmp_path):
@@ -238,7 +353,7 @@ def test_folders_of_a_split_are_taken_when_asked(tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [([], "no wav or flac file"), (["anomaly/a.wav", "NG/b.wav"], "every recording .* a detector learns from normal")],
+    [([], "no recording in"), (["anomaly/a.wav", "NG/b.wav"], "every recording .* a detector learns from normal")],
 )
 def test_nothing_to_learn_from(tmp_path, names, message):
     (tmp_path / "own").mkdir()

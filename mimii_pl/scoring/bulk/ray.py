@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.dataset._spellings import listed_fields
 from mimii_pl.scoring.bulk.predictor import Prediction, Predictor
-from mimii_pl.scoring.bulk.recordings import Recording
+from mimii_pl.scoring.bulk.recordings import Recording, full_id
 
 if TYPE_CHECKING:
     import pyarrow
@@ -24,14 +25,15 @@ DECODERS = {"CPU": 1, "GPU": 4}  # decoding threads of an actor
 class ScoreRecordings:
     """Function for `ray.data.Dataset.map_batches` that scores recordings in actors; each actor loads the run once.
 
-    Columns in: `path`, and `machine_id` if the ID is not in the file name; others pass through. Columns out:
+    Columns in: `path`, and `machine_id` if the path does not tell the ID (or other names of `dataset=table` for them);
+    others pass through. Columns out:
     `machine_id`, `score` (higher is more anomalous), `higher_than` (share of held-out normal clips of that machine ID
     with a lower score), `decision` (1: above its threshold, 0: not, -1: unknown), `skipped` (the reason why the score
     is NaN; empty otherwise). For a classifier: `taken_for`, `p(class)` for every class, `skipped`.
 
     Args:
         run: run directory, readable on every node.
-        machine_id: ID of all recordings; None: from the column, or from the file name.
+        machine_id: ID of all recordings; None: from the column, or from the path.
         folder: base of relative paths; empty: the current folder of the actor.
         device: `auto` takes the GPU of the actor, if it has one.
         threads: decoding threads.
@@ -54,13 +56,21 @@ class ScoreRecordings:
         self.threads = threads
 
     def __call__(self, batch: Columns) -> Columns:
-        if "path" not in batch:
+        fields = listed_fields(batch)
+        if "path" not in fields:
             raise InputError(f"recordings need a column `path`; the columns are: {', '.join(batch) or 'none'}")
-        ids = batch.get("machine_id", [""] * len(batch["path"]))
-        recordings = [Recording(os.fsdecode(path), id_ or "") for path, id_ in zip(batch["path"], ids, strict=True)]
+        paths = batch[fields["path"]]
+        ids, machines = (batch[fields[name]] if name in fields else [""] * len(paths) for name in ("id", "machine"))
+        lines = zip(paths, map(_text, ids), map(_text, machines), strict=True)
+        recordings = [Recording(os.fsdecode(path), full_id(id_, machine)) for path, id_, machine in lines]
         rows = [row for _, part in self.predictor.stream([(0, recordings)], self.threads) for row in part]
         columns = zip(self.predictor.columns, zip(*rows, strict=True), strict=True)
         return {**batch, **{name: np.array(column) for name, column in columns if name != "file"}}
+
+
+def _text(cell: Any) -> str:
+    """Return the text of a cell; none for None and NaN."""
+    return "" if cell is None or cell != cell else str(cell)
 
 
 def score_shards(

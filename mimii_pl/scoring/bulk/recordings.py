@@ -72,6 +72,11 @@ def read_recordings(path: Path) -> Iterator[Recording]:
         yield from map(Recording._make, csv.reader(file))
 
 
+def full_id(machine_id: str, machine: str) -> str:
+    """Return a machine ID with its machine type, `fan/id_00`, where a list gives both."""
+    return f"{machine}/{machine_id}" if machine and machine_id and "/" not in machine_id else machine_id
+
+
 def _skip_folder(folder: str, reason: str) -> None:
     log.warning("skipped %s: %s", printable(folder), reason)
 
@@ -107,4 +112,4 @@ def _table(source: Path) -> Iterator[tuple[int, Recording]]:
         if not values["path"].strip():
             raise InputError(f"input={source}, line {line}: the path is empty")
         id_, machine = (values.get(field, "").strip() for field in ("id", "machine"))
-        yield line, Recording(values["path"], f"{machine}/{id_}" if machine and id_ and "/" not in id_ else id_)
+        yield line, Recording(values["path"], full_id(id_, machine))

@@ -90,7 +90,8 @@ def test_a_folder_is_listed_in_the_order_of_names(tmp_path):
     [
         ("list.txt", b"a.wav\n\nsub/b c.wav\r\n/c.wav"),
         ("list.csv", b"path,machine_id\na.wav,\nsub/b c.wav,\n\n/c.wav\n"),
-        ("list.csv", b"\xef\xbb\xbfid;Path;label\n1;a.wav;x\n2;sub/b c.wav;\n3;/c.wav;y\n"),
+        ("list.csv", b"\xef\xbb\xbfnumber;Path;label\n1;a.wav;x\n2;sub/b c.wav;\n3;/c.wav;y\n"),
+        ("list.csv", b"File_Name;Section\na.wav;\nsub/b c.wav;\n/c.wav;\n"),
         ("list.tsv", b'file\tscore\na.wav\t1\n"sub/b c.wav"\t2\n/c.wav\t3\n'),
     ],
 )

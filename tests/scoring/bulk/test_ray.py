@@ -107,8 +107,8 @@ def _same(rows, plain):
 
 @pytest.mark.slow
 def test_a_batch_without_paths_is_explained(run_dir):
-    with pytest.raises(InputError, match=r"need a column `path`; the columns are: file"):
-        ScoreRecordings(str(run_dir), device="cpu")({"file": np.array(["a.wav"])})
+    with pytest.raises(InputError, match=r"need a column `path`; the columns are: name"):
+        ScoreRecordings(str(run_dir), device="cpu")({"name": np.array(["a.wav"])})
 
 
 @pytest.mark.parametrize(
