@@ -76,7 +76,7 @@ def from_windows_1252(text: str) -> str | None:
 
 # --- lists and tables -------------------------------------------------------------------------------------------------
 def text_lines(path: Path, *, newline: str = "\n", any_bytes: bool = True) -> Iterator[str]:
-    """Yield the lines of a text in UTF-8 or, with its mark, UTF-16; with their ends.
+    """Yield the lines of a text in UTF-8 or UTF-16; with their ends.
 
     Args:
         any_bytes: keep other bytes as surrogate escapes, as they are in file names: a list may name any file.
@@ -89,9 +89,9 @@ def text_lines(path: Path, *, newline: str = "\n", any_bytes: bool = True) -> It
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     with file:
-        wide = file.read(2) in UTF_16
+        wide = _wide_encoding(file.read(2))
         file.seek(0)
-        encoding, errors = ("utf-16", "replace") if wide else ("utf-8-sig", "surrogateescape")
+        encoding, errors = (wide, "replace") if wide else ("utf-8-sig", "surrogateescape")
         text = TextIOWrapper(file, encoding, errors, newline)
         for number in count(1):
             line = text.readline(MAX_LINE + 1)
@@ -101,6 +101,13 @@ def text_lines(path: Path, *, newline: str = "\n", any_bytes: bool = True) -> It
             if fault := fault or _line_fault(line, any_bytes):
                 raise InputError(f"{path}, line {number}: this is {fault}")
             yield line
+
+
+def _wide_encoding(start: bytes) -> str:
+    """Return the encoding of a text in UTF-16, by its mark or the zero in its first character; empty for others."""
+    if start in UTF_16:
+        return "utf-16"
+    return {(False, True): "utf-16-le", (True, False): "utf-16-be"}.get(tuple(byte == 0 for byte in start), "")
 
 
 def _line_fault(line: str, any_bytes: bool) -> str:

@@ -82,10 +82,9 @@ def listed_file(folder: str, name: str) -> str:
     path = os.path.join(folder, name)
     if os.path.lexists(path):
         return path
-    names = [name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
-    if (decoded := from_windows_1252(name)) is not None:
-        names.append(decoded)
-    for spelling in dict.fromkeys(names):
+    names = [text for text in (name, from_windows_1252(name)) if text is not None]
+    forms = [unicodedata.normalize(form, text) for text in names for form in ("NFC", "NFD")]
+    for spelling in dict.fromkeys([*names, *forms]):
         for suffix in ("", *SUFFIXES, *(suffix.upper() for suffix in SUFFIXES)):
             if os.path.lexists(candidate := os.path.join(folder, spelling + suffix)):
                 return candidate

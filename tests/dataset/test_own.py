@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import soundfile
 from support import imitation, world
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.scoring.bulk.recordings import recordings
 from mimii_pl.scoring.scores import read_scores, write_scores
 from mimii_pl.task.anomaly import clip_scores
 
@@ -135,7 +137,7 @@ def test_a_table_that_is_none_is_explained_by_its_line(table, content, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
 def test_tables_in_other_encodings(table, encoding):
     text = "sep=;\r\npath;label\r\n" + "".join(f"L\u00fcfter{n}.wav;0\r\n" for n in range(6))
     path = table("path\n")
@@ -144,6 +146,22 @@ def test_tables_in_other_encodings(table, encoding):
         name = f"L\u00fcfter{n}.wav".encode("latin-1" if encoding == "latin-1" else "utf-8")
         (path.parent / os.fsdecode(name)).write_bytes(imitation.wav(str(n)))
     assert len(of_table(path, "protocol=holdout").clips) == 6
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+def test_a_table_of_another_encoding_than_the_names_of_files(table, caplog, encoding, form):
+    names = [f"L\u00fcfter{n}.wav" for n in range(6)]
+    path = table("path\n")
+    rows = "".join(f"{name[:-4]};gef\u00e4hrlich\r\n" for name in names)
+    path.write_bytes(("path;note\r\n" + rows).encode(encoding))
+    for name in names:
+        (path.parent / unicodedata.normalize(form, name)).write_bytes(imitation.wav(name))
+    data = of_table(path, "protocol=holdout")
+    assert [clip.attributes for clip in data.clips] == [{"note": "gef\u00e4hrlich"}] * 6
+    assert (f"{path} is not UTF-8: read as Windows-1252" in caplog.text) == (encoding == "cp1252")
+    found = list(recordings(path))
+    assert sorted(one.path for one in found) == sorted(str(clip.path) for clip in data.clips)
 
 
 def test_listed_files_that_are_none_are_skipped_and_named(table):
