@@ -107,7 +107,8 @@ def _wide_encoding(start: bytes) -> str:
     """Return the encoding of a text in UTF-16, by its mark or the zero in its first character; empty for others."""
     if start in UTF_16:
         return "utf-16"
-    return {(False, True): "utf-16-le", (True, False): "utf-16-be"}.get(tuple(byte == 0 for byte in start), "")
+    zeros = [byte == 0 for byte in start]
+    return "utf-16-le" if zeros == [False, True] else "utf-16-be" if zeros == [True, False] else ""
 
 
 def _line_fault(line: str, any_bytes: bool) -> str:

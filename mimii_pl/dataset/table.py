@@ -71,6 +71,12 @@ class Table(MachineSounds):
         clips = list(self._clips(chain(first, rows), header, columns))
         if not clips:
             raise InputError(f"{self.table} lists no recordings: add one line for each below the header")
+        if "id" in columns and len(clips) > 2 and len({clip.label for clip in clips}) == len(clips):
+            log.warning(
+                "%s: every recording has a machine ID of its own: if the column %r numbers rows, call it otherwise",
+                self.table,
+                columns["id"],
+            )
         kept: list[Clip] = []
         missing: list[Clip] = []
         for clip in clips:

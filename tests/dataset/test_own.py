@@ -171,6 +171,12 @@ def test_listed_files_that_are_none_are_skipped_and_named(table):
     assert data.skipped == [(str(path.parent / "pipe.wav"), "not readable as audio: a pipe, not a regular file")]
 
 
+def test_a_column_that_numbers_rows_is_named(table, caplog):
+    path = table("path,id\n" + "".join(f"{n}.wav,{n}\n" for n in range(6)))
+    of_table(path, "protocol=holdout")
+    assert "every recording has a machine ID of its own: if the column 'id' numbers rows" in caplog.text
+
+
 def test_missing_files_are_named_and_left_out(table, caplog):
     path = table("path,label,split\na.wav,0,train\nb.wav,0,train\nc.wav,1,test\n", missing=["b.wav"])
     assert len(of_table(path, *FEW).clips) == 2
