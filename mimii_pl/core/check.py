@@ -25,7 +25,7 @@ TOP_LEVEL = {
     "objective": Literal["criterion", "other_ids", "loss"],
 }
 POSITIVE = (  # options of any class that count or measure something: one name has one meaning in the package
-    *("batch_size", "clip_seconds", "folds", "hop", "limit", "lr", "n_fft", "n_mels", "parts", "power"),
+    *("batch_size", "clip_seconds", "folds", "full_scale", "hop", "limit", "lr", "n_fft", "n_mels", "parts", "power"),
     *("sample_rate", "search_lr", "seconds", "steps", "tile", "trees", "window_hop"),
     *("basis", "blocks", "bottleneck", "clusters", "components", "density_k", "depth", "excerpt", "frames", "heads"),
     *("hidden", "k", "kernel", "latent", "layers", "patch", "squeeze", "width"),

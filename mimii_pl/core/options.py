@@ -28,6 +28,7 @@ NOT_IDENTITY = (  # where and how a run is made; `trainer` too, except for TRAIN
     "dataset.keep_archives",
     "dataset.archives",
 )
+ADDED = {"dataset.full_scale": "1.0"}  # options that runs of before do not have -> the value that they behave with
 TRAINER_IDENTITY = ("max_epochs", "max_time", "limit_train_batches", "precision")
 
 
@@ -60,12 +61,13 @@ def identity(cfg: DictConfig) -> tuple:
 def split_options(options: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     """Split options by dotted key, sorted, into those that identify a run and those that repeat it.
 
-    Options that say where and how a run is made are skipped.
+    Options that say where and how a run is made are skipped, and those of `ADDED` at that value.
 
-    >>> split_options({"model.lr": 0.001, "seed": 3, "threads": 2})
+    >>> split_options({"model.lr": 0.001, "seed": 3, "threads": 2, "dataset.full_scale": 1.0})
     ({'model.lr': '0.001'}, {'seed': '3'})
     """
     kept = {key: str(options[key]) for key in sorted(options) if not _is_incidental(key)}
+    kept = {key: value for key, value in kept.items() if ADDED.get(key) != value}
     return (
         {key: value for key, value in kept.items() if not is_repeat(key)},
         {key: value for key, value in kept.items() if is_repeat(key)},

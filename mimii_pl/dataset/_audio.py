@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -26,12 +26,15 @@ SUFFIXES = (".wav", ".flac", ".wave", ".w64", ".rf64", ".aiff", ".aif", ".aifc")
 FORMATS = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC"}  # whose headers tell a truncated file from a whole one
 RATES = range(1_000, 400_001)  # Hz; beyond, a header decides how much memory and time its file takes
 FULL_SCALE = 32768.0  # int16 value of amplitude 1
+FLOATING = {"FLOAT", "DOUBLE"}  # subtypes whose numbers may be in any unit
+OVERS = 0.001  # share of samples beyond full scale that are clipped without a word
 FILTER_WIDTH = 6  # zero crossings of the resampling filter on either side
 ROLLOFF = 0.99  # its cut-off frequency as a share of the lower Nyquist frequency
 MIN_RESAMPLED = 1 << 15  # frames: torch convolves fewer than 20,480 by another algorithm, which rounds differently
 MAX_KERNEL = 1 << 20  # values of a resampling filter, 4 MiB
 BLOCK = 1 << 20  # values decoded at a time, of all channels
 UNKNOWN = 1 << 62  # frames: libsndfile gives such a number for a FLAC that does not say its length
+SHORTEST_CUT = 0.01  # s; lengths that differ by less count as equal
 log = logging.getLogger(__name__)
 
 
@@ -39,35 +42,104 @@ class UnreadableClip(Exception):  # noqa: N818  (a state of a clip, always caugh
     """A recording that cannot be used, with the reason; always caught, as one bad clip must not end the run."""
 
 
-def read(path: Path, *, sample_rate: int, channel: int | str, samples: int | None = None) -> np.ndarray:
+class OutOfScale(UnreadableClip):
+    """Floating-point samples that 16 bits cannot hold at this full scale.
+
+    Attributes:
+        fault: the reason, without the way out.
+        peak: largest magnitude of a sample.
+    """
+
+    def __init__(self, reason: str, peak: float, full_scale: float) -> None:
+        self.fault = f"{reason} (peak {peak:.3g}, dataset.full_scale={full_scale:.8g})"
+        self.peak = peak
+        super().__init__(f"{self.fault}: train with {full_scale_for(peak)}")
+
+
+class Excerpt(NamedTuple):
+    """The beginning of a recording: its samples, int16 [T], and the length of the whole recording in s."""
+
+    wave: np.ndarray
+    recorded: float
+
+
+def read(
+    path: Path, *, sample_rate: int, channel: int | str, samples: int | None = None, full_scale: float = 1.0
+) -> Excerpt:
     """Decode the beginning of a recording to int16 [T] at `sample_rate`, T <= samples.
 
-    PCM16 passes through unchanged; 24-bit and float samples keep their scale (1.0 is full scale) and are clipped
-    beyond it. Memory and time are bounded by `samples`, whatever the header claims. Silence and samples that are not
-    finite are looked for in what is decoded only; truncation is noticed anywhere, in a FLAC at its end.
+    PCM16 passes through unchanged; other integers keep their scale. Memory and time are bounded by `samples`, whatever
+    the header claims; a FLAC that does not say its length is decoded to its end. Silence, samples that are not finite
+    or beyond full scale are looked for in what is needed only; truncation is noticed anywhere, in a FLAC at its end.
 
     Args:
         channel: index from 0, or `mean` of all channels.
         samples: number of samples that are needed; None: all.
+        full_scale: number in floating-point recordings that counts as full scale.
 
     Raises:
         UnreadableClip: not a regular file, not wav (RIFF, RF64), W64, AIFF or FLAC, truncated, empty, not finite,
             digitally silent, without that channel, or of a rate outside 1 to 400 kHz.
+        OutOfScale: as for `to_clip`.
     """
     with _opened(path) as file:
-        rate = file.samplerate
+        rate, floating = file.samplerate, file.subtype in FLOATING
         ratio = ratio_of(rate, sample_rate)
         frames = None if samples is None else math.ceil(samples * ratio)
         wave = _decode(file, channel, frames if ratio == 1 or frames is None else _with_margin(frames, ratio))
+        recorded = float(_count(file, len(wave)) / ratio / sample_rate)
     if wave.dtype != np.int16 and not np.isfinite(wave).all():
         raise UnreadableClip("contains NaN or infinite samples")
+    used = wave[:frames]
+    if used.min() == used.max():
+        raise UnreadableClip("digital silence: every sample is equal (is the microphone connected?)")
     if ratio * sample_rate != rate:
         log.warning("%s: its %d Hz are taken as %.3f Hz", printable(path), rate, ratio * sample_rate)
+    return Excerpt(to_clip(wave, rate, sample_rate, samples, full_scale if floating else None), recorded)
+
+
+def to_clip(
+    wave: np.ndarray, rate: int, sample_rate: int, samples: int | None = None, full_scale: float | None = 1.0
+) -> np.ndarray:
+    """Convert finite samples [N] to int16 [T] at `sample_rate`, T <= samples (None: all).
+
+    A share of `OVERS` may lie beyond full scale: it is clipped.
+
+    Args:
+        wave: int16, or float32.
+        full_scale: number that counts as full scale; None: int16, or other integers in full scale 1.
+
+    Raises:
+        OutOfScale: more samples lie beyond full scale.
+        UnreadableClip: nothing but silence is left of sound, because of its scale (OutOfScale) or the rate.
+    """
+    used = wave if samples is None else wave[: math.ceil(samples * ratio_of(rate, sample_rate))]
+    if full_scale is not None:
+        if (share := float(np.mean(np.abs(used) > full_scale))) > OVERS:
+            reason = f"{100 * share:.3g} % of its samples lie beyond full scale"
+            raise OutOfScale(reason, _peak(used), full_scale)
+        wave = wave / full_scale
     clip = to_int16(resample(wave, rate, sample_rate))[:samples]
-    used = wave[:frames]
-    if used.min() == used.max() or clip.min() == clip.max():  # resampling rings at the ends of a constant
-        raise UnreadableClip("digital silence: every sample is equal (is the microphone connected?)")
-    return clip
+    if clip.min() < clip.max() or used.min() == used.max():
+        return clip
+    reason, peak = f"rounds to silence in 16 bits at {sample_rate} Hz", _peak(used)
+    quiet = used.dtype != np.int16 and peak < (full_scale or 1) / FULL_SCALE
+    if quiet and full_scale is not None:
+        raise OutOfScale(reason, peak, full_scale)
+    raise UnreadableClip(reason + (": save its numbers in 16 bits, or as floating point" if quiet else ""))
+
+
+def _peak(wave: np.ndarray) -> float:
+    return max(-float(wave.min()), float(wave.max()))
+
+
+def full_scale_for(peak: float) -> str:
+    """Return the option with a full scale that leaves room above a peak: a power of 2, two to four times as large.
+
+    >>> full_scale_for(16.2), full_scale_for(3e-5)
+    ('dataset.full_scale=64', 'dataset.full_scale=6.1035156e-05')
+    """
+    return f"dataset.full_scale={2.0 ** math.ceil(math.log2(2 * peak)):.8g}"
 
 
 @lru_cache
@@ -127,14 +199,23 @@ def to_float(waves: "np.ndarray | Tensor", device: "torch.device | str") -> "Ten
     return waves.to(device).float() / FULL_SCALE
 
 
-def duration(path: Path) -> float | None:
-    """Return the length in seconds, from the header if it has it; None if the file cannot be read."""
-    try:
-        with _opened(path) as file:
-            frames = file.frames if file.frames < UNKNOWN else sum(map(len, _blocks(file, file.frames)))
-            return round(frames / file.samplerate, 6)
-    except UnreadableClip:
-        return None
+def heard(recorded: float, clip: float) -> float:
+    """Return the share of a recording that a clip holds, lengths in s: 1 if what is cut off is not even 10 ms.
+
+    >>> heard(300.0, 2.0), heard(0.4, 2.0)
+    (0.006666666666666667, 1.0)
+    """
+    return clip / recorded if recorded - clip > SHORTEST_CUT else 1.0
+
+
+def duration(path: Path) -> float:
+    """Return the length in seconds, from the header if it has it.
+
+    Raises:
+        UnreadableClip: the file cannot be read.
+    """
+    with _opened(path) as file:
+        return round(_count(file) / file.samplerate, 6)
 
 
 @contextmanager
@@ -178,7 +259,14 @@ def _check_header(file: "soundfile.SoundFile", sound: SoundData | None) -> None:
         raise UnreadableClip("empty: it contains no samples")
     if file.format != "FLAC" and sound is None:
         raise UnreadableClip("damaged: the chunks of its header do not lead to the sound")
-    if sound and sound.declared is not None and sound.declared > sound.present:
+    if file.subtype.startswith("MPEG"):  # libsndfile stops at an estimate of its length
+        raise UnreadableClip(f"of format {file.format} with mp3 inside, which is not read: convert it to PCM or FLAC")
+    if sound and sound.declared is not None and (missing := sound.declared - sound.present) > 0:
+        if missing in (sound.field + 4, sound.field - 4):
+            raise UnreadableClip(
+                f"truncated, or miscounted by its recorder (then save it with another program): its header declares "
+                f"{missing} bytes more than there are, which is its own length"
+            )
         raise _truncated(file.frames)
 
 
@@ -217,6 +305,14 @@ def _blocks(file: "soundfile.SoundFile", frames: int) -> Iterator[np.ndarray]:
     while frames > 0 and len(block := file.read(min(frames, BLOCK // file.channels), dtype=dtype, always_2d=True)):
         yield block
         frames -= len(block)
+
+
+def _count(file: "soundfile.SoundFile", decoded: int = 0) -> int:
+    """Return the frames of a recording, of which some are decoded; where its header does not say, decode the rest."""
+    frames = file.frames if file.frames < UNKNOWN else decoded + sum(map(len, _blocks(file, file.frames)))
+    if not frames:
+        raise UnreadableClip("empty: it contains no samples")
+    return frames
 
 
 def _truncated(frames: int) -> UnreadableClip:

@@ -26,7 +26,7 @@ from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset import _audio
 
 log = logging.getLogger(__name__)
-VERSION = 2  # increase it when the same files would be decoded to other samples
+VERSION = 3  # increase it when the same files would be decoded to other samples
 DECODE_AHEAD = 64  # clips decoded ahead of the writer; bounds the memory
 
 
@@ -38,6 +38,8 @@ class WaveCache:
         waves: int16 [n_clips, T], memory-mapped, read only.
         rows: index of the requested clip that each row holds; the other clips were skipped.
         digests: SHA-256 of the samples in each row.
+        recorded: length of the recording of each row in s.
+        peak: largest magnitude of a sample.
         skipped: (path, reason) of every clip that could not be used.
         folder: folder of the cache.
     """
@@ -45,6 +47,8 @@ class WaveCache:
     waves: np.ndarray
     rows: list[int]
     digests: list[str]
+    recorded: list[float]
+    peak: int
     skipped: list[tuple[str, str]]
     folder: Path
 
@@ -77,12 +81,14 @@ def build_cache(
     sample_rate: int,
     seconds: float | None,
     channel: int | str,
+    full_scale: float = 1.0,
     description: str = "decoding",
 ) -> WaveCache:
     """Open the cache of these files; decode them first if it does not exist yet.
 
     Args:
-        seconds: length of every clip; None: the most common length among them, of several the one in the middle.
+        seconds: length of every clip; None: the length that at least half of them have, or else their median.
+        full_scale: number in floating-point recordings that counts as full scale.
         description: text of the progress bar.
 
     Raises:
@@ -90,7 +96,8 @@ def build_cache(
     """
     from filelock import FileLock
 
-    key = _key(paths, sample_rate=sample_rate, seconds=seconds, channel=channel)
+    decoding = {"sample_rate": sample_rate, "channel": channel, "full_scale": full_scale}
+    key = _key(paths, seconds=seconds, **decoding)
     folder = cache_dir / key
     if (cache := _opened(folder)) is not None:
         return cache
@@ -99,7 +106,7 @@ def build_cache(
     with FileLock(cache_dir / f"{key}.lock"), full_disk_says(full):
         if (cache := _opened(folder)) is None:
             shutil.rmtree(folder, ignore_errors=True)
-            _write(folder, paths, sample_rate, seconds, channel, description)
+            _write(folder, paths, seconds, decoding, description)
             cache = _opened(folder)
     assert cache is not None
     return cache
@@ -112,7 +119,9 @@ def _opened(folder: Path) -> WaveCache | None:
     try:
         meta = json.loads((folder / "meta.json").read_text())
         waves = np.memmap(folder / "waves.int16", np.int16, "r", shape=(len(meta["rows"]), meta["samples"]))
-        return WaveCache(waves, meta["rows"], meta["digests"], [tuple(item) for item in meta["skipped"]], folder)
+        skipped = [tuple(item) for item in meta["skipped"]]
+        rows, digests, recorded, peak = (meta[name] for name in ("rows", "digests", "recorded", "peak"))
+        return WaveCache(waves, rows, digests, recorded, peak, skipped, folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("the audio cache %s is damaged (%s): the recordings are decoded again", folder, error)
         return None
@@ -132,44 +141,59 @@ def _key(paths: Sequence[Path], **options: Any) -> str:
 
 
 def _write(
-    folder: Path, paths: Sequence[Path], sample_rate: int, seconds: float | None, channel: int | str, description: str
+    folder: Path, paths: Sequence[Path], seconds: float | None, decoding: dict[str, Any], description: str
 ) -> None:
     partial = folder.with_suffix(".partial")  # left by a killed writer, since we hold the lock
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        samples = max(1, round((seconds or _common_duration(paths)) * sample_rate))
+        samples = max(1, round((seconds or _common_duration(paths)) * decoding["sample_rate"]))
         _check_space(folder.parent, len(paths) * samples * 2)
-        rows, digests, skipped = [], [], []
+        rows, digests, recorded, peak = [], [], [], 0
+        faults: list[tuple[str, _audio.UnreadableClip]] = []
         with open(partial / "waves.int16", "wb") as file:
-            for row, wave in enumerate(_decoded(paths, sample_rate, channel, samples, description)):
-                if isinstance(wave, _audio.UnreadableClip):
-                    skipped.append((file_cell(paths[row]), str(wave)))
+            for row, excerpt in enumerate(_decoded(paths, {**decoding, "samples": samples}, description)):
+                if isinstance(excerpt, _audio.UnreadableClip):
+                    faults.append((file_cell(paths[row]), excerpt))
                 else:
-                    clip = _audio.fit_length(wave, samples).tobytes()
+                    clip = _audio.fit_length(excerpt.wave, samples).tobytes()
                     rows.append(row)
                     digests.append(hashlib.sha256(clip).hexdigest())
+                    recorded.append(excerpt.recorded)
+                    peak = max(peak, int(excerpt.wave.max()), -int(excerpt.wave.min()))
                     file.write(clip)
             file.flush()
             os.fsync(file.fileno())  # before the rename: a power cut must not leave a hole
         if not rows:
-            raise InputError(f"none of {len(paths)} clips can be used; the first, {skipped[0][0]}: {skipped[0][1]}")
-        meta = {"samples": samples, "rows": rows, "digests": digests, "skipped": skipped}
+            raise InputError(_none_usable(faults))
+        skipped = [(path, str(reason)) for path, reason in faults]
+        meta = {"samples": samples, "rows": rows, "digests": digests, "recorded": recorded, "peak": peak}
+        meta["skipped"] = skipped
         write_text(partial / "meta.json", json.dumps(meta))
         os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _none_usable(faults: Sequence[tuple[str, _audio.UnreadableClip]]) -> str:
+    message = f"none of {len(faults)} clips can be used; the first, "
+    out_of_scale = [(path, fault) for path, fault in faults if isinstance(fault, _audio.OutOfScale)]
+    if not out_of_scale:
+        return message + "{}: {}".format(*faults[0])
+    path, first = out_of_scale[0]
+    way_out = _audio.full_scale_for(max(fault.peak for _, fault in out_of_scale))
+    return f"{message}{path}: {first.fault}. Train with {way_out}"
+
+
 def _decoded(
-    paths: Sequence[Path], sample_rate: int, channel: int | str, samples: int, description: str
-) -> Iterator[np.ndarray | _audio.UnreadableClip]:
+    paths: Sequence[Path], options: dict[str, Any], description: str
+) -> Iterator[_audio.Excerpt | _audio.UnreadableClip]:
     """Decode clips in order, or give the reason why one cannot be used; libsndfile runs outside Python's lock."""
     from rich.progress import track
 
-    def decode(path: Path) -> np.ndarray | _audio.UnreadableClip:
+    def decode(path: Path) -> _audio.Excerpt | _audio.UnreadableClip:
         try:
-            return _audio.read(path, sample_rate=sample_rate, channel=channel, samples=samples)
+            return _audio.read(path, **options)
         except _audio.UnreadableClip as reason:
             return reason
 
@@ -177,11 +201,21 @@ def _decoded(
 
 
 def _common_duration(paths: Sequence[Path]) -> float:
+    """Return the length in s that at least half of the recordings have, or else the median of their lengths."""
+
+    def measure(path: Path) -> float | _audio.UnreadableClip:
+        try:
+            return _audio.duration(path)
+        except _audio.UnreadableClip as reason:
+            return reason
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        lengths = [length for length in pool.map(_audio.duration, paths) if length]
+        measured = list(pool.map(measure, paths))
+    lengths = [length for length in measured if isinstance(length, float)]
     if not lengths:
-        raise InputError(f"none of {len(paths)} files is readable as audio; the first: {paths[0]}")
-    return median_low(multimode(lengths))
+        raise InputError(f"none of {len(paths)} files is readable as audio; the first, {paths[0]}: {measured[0]}")
+    modes = multimode(lengths)
+    return median_low(modes if 2 * lengths.count(modes[0]) >= len(lengths) else lengths)
 
 
 def _check_space(cache_dir: Path, needed: int) -> None:

@@ -5,7 +5,9 @@ size of 0. Therefore the chunks are followed here as well.
 """
 
 import os
+import re
 from collections.abc import Iterator
+from itertools import islice
 from struct import Struct
 from typing import BinaryIO, NamedTuple
 
@@ -17,6 +19,11 @@ OPEN_32 = (  # sizes that a writer leaves behind which cannot seek back to write
 )
 OPEN_64 = (range(1 << 62, 1 << 64),)  # ffmpeg: all bits set; no file is as long
 EXTENDED = 0xFFFFFFFF  # size of a chunk of RF64 that is in its ds64 chunk
+TAIL = 1 << 20  # bytes at the end of a file in which chunks may follow a sound of open size
+MAX_TRAILERS = 1_000  # places in there that are tried
+TRAILERS = re.compile(  # how the names of such chunks begin
+    rb"LIST|id3 |bext|iXML|cue |smpl|inst|fact|PEAK|JUNK|PAD |umid|levl|afsp|_PMX|NAME|AUTH|ANNO|COMT|MARK|APPL", re.I
+)
 
 
 class Layout(NamedTuple):
@@ -55,7 +62,7 @@ class SoundData(NamedTuple):
 
     Attributes:
         declared: bytes according to the header; None: left open by the writer.
-        present: bytes to the end of the file.
+        present: bytes to the end of the file; of an open size, to the chunks that follow.
         field: position of the declared size in the file.
         true_size: what that field would hold if it declared `present`.
     """
@@ -105,13 +112,32 @@ def _sound_data(file: BinaryIO, layout: Layout, body: int, ds64: int) -> SoundDa
     end = _length(file)
     head = layout.counted + layout.inner  # of it, what the size includes besides the sound
     if size <= head:  # the recorder lost its power, unless there is no sound and other chunks follow
-        following = [position for *_, position in _chunks(file, layout, body + max(0, size - layout.counted))]
-        is_open = not following or following[-1] != end
+        is_open = not _ends_with_chunks(file, layout, body + max(0, size - layout.counted))
     else:
         is_open = any(size in sizes for sizes in (OPEN_32 if kind.size == 4 else OPEN_64))
-    present = max(0, end - body - layout.inner)
+        excess = body - layout.counted + size - end  # of a recorder that counts the header to the sound
+        is_open |= excess in (body, body - 8) and _number(file, 4, layout.size) == end - 8  # that of the file is right
+    stop = _end_of_sound(file, layout, body) if is_open else end
+    present = max(0, stop - body - layout.inner)
     true_size = min(present + head, (1 << 8 * kind.size) - 1)
     return SoundData(None if is_open else max(0, size - head), present, field, kind.pack(true_size))
+
+
+def _end_of_sound(file: BinaryIO, layout: Layout, body: int) -> int:
+    """Return where a sound of open size ends: at chunks that lead exactly to the end of the file, or else there."""
+    end = _length(file)
+    start = max(body, end - TAIL)
+    for match in islice(TRAILERS.finditer(_read(file, start, end - start)), MAX_TRAILERS):
+        position = start + match.start()
+        if position % layout.align == 0 and _ends_with_chunks(file, layout, position, most=100):
+            return position
+    return end
+
+
+def _ends_with_chunks(file: BinaryIO, layout: Layout, position: int, most: int = MAX_CHUNKS) -> bool:
+    """Return whether the chunks from a position on, at least one, lead exactly to the end of the file."""
+    following = [position for *_, position in islice(_chunks(file, layout, position), most)]
+    return bool(following) and following[-1] == _length(file)
 
 
 def _length(file: BinaryIO) -> int:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import file_cell, printable
 from mimii_pl.dataset import _cache
-from mimii_pl.dataset._audio import to_float
+from mimii_pl.dataset._audio import FULL_SCALE, SHORTEST_CUT, full_scale_for, to_float
 from mimii_pl.dataset._batches import ClipBatches
 from mimii_pl.dataset._classes import check_names, class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
@@ -26,6 +26,7 @@ from mimii_pl.dataset._statistics import per_clip, unnormalized_specs
 from mimii_pl.features._spectral import Spectral, Statistics
 
 log = logging.getLogger(__name__)
+FEW_STEPS = 32  # of 16 bits: recordings whose largest sample is smaller are changed by rounding
 CONDITION_CODES = {"normal": 0, "anomaly": 1, "": -1}
 
 
@@ -44,8 +45,10 @@ class MachineSounds(pl.LightningDataModule):
         augmentation: changes of training batches, applied in order on the device.
         sample_rate: sampling frequency in Hz to which every recording is resampled.
         seconds: length of a clip in s: longer ones are cut at the end, shorter ones repeated from the start.
-            None: the most common length of the machine's recordings.
+            None: the length that at least half of the machine's recordings have, or else their median.
         channel: index of the microphone from 0, or `mean`.
+        full_scale: number in floating-point recordings that counts as full scale, of every recording alike; one with
+            more than 0.1 % of its samples beyond is not used, a few overs are clipped.
         batch_size: clips (or crops of clips) per step.
         cache_dir: folder of the decoded audio.
         strict: True: the first unusable recording or folder ends the run; False: it is skipped and reported.
@@ -67,6 +70,7 @@ class MachineSounds(pl.LightningDataModule):
         sample_rate: int = 16000,
         seconds: float | None = None,
         channel: int | Literal["mean"] = 0,
+        full_scale: float = 1.0,
         batch_size: int = 32,
         cache_dir: str = "data/cache",
         strict: bool = False,
@@ -77,6 +81,7 @@ class MachineSounds(pl.LightningDataModule):
         self.root, self.machine, self.protocol, self.target = Path(root), machine, protocol, target
         self.features, self.augmentation = features, list(augmentation)
         self.sample_rate, self.seconds, self.channel = sample_rate, seconds, channel
+        self.full_scale = float(full_scale)
         self.batch_size, self.cache_dir, self.strict = batch_size, Path(cache_dir), strict
         self.num_workers, self.seed = num_workers, seed
         self.crop: Crop | None = None
@@ -169,12 +174,34 @@ class MachineSounds(pl.LightningDataModule):
             sample_rate=self.sample_rate,
             seconds=self.seconds,
             channel=self.channel,
+            full_scale=self.full_scale,
             description=f"decoding {self.machine}",
         )
         if cache.skipped and self.strict:
             path, reason = cache.skipped[0]
             raise InputError(f"{path}: {reason} (set dataset.strict=false to skip it)")
+        self._warn_of_lengths(np.array(cache.recorded), cache.waves.shape[1] / self.sample_rate)
+        self._warn_of_level(cache.peak)
         return cache
+
+    def _warn_of_lengths(self, recorded: np.ndarray, seconds: float) -> None:
+        """Say how much is heard of recordings of these lengths in s, and how many are repeated."""
+        longer, shorter = recorded[recorded > seconds + SHORTEST_CUT], recorded[recorded < seconds - SHORTEST_CUT]
+        parts = []
+        if len(longer):
+            total = f"heard {len(longer) * seconds:.1f} s of {longer.sum():.1f} s"
+            parts.append(f"{total} in {len(longer)} longer ones (the rest is cut)")
+        if len(shorter):
+            parts.append(f"{len(shorter)} shorter ones are repeated from their start")
+        if parts:
+            text = "clips are the first %.7g s of recordings: %s; dataset.seconds=<s> sets another length"
+            log.warning(text, seconds, ", ".join(parts))
+
+    def _warn_of_level(self, peak: int) -> None:
+        if peak < FEW_STEPS:
+            text = "the loudest sample is %d of 32768 steps of 16 bits: rounding changes the recordings. If they are %s"
+            scale = full_scale_for(peak / FULL_SCALE * self.full_scale)
+            log.warning(text, peak, f"floating point, set {scale}")
 
     @property
     def in_shape(self) -> tuple[int, int, int]:

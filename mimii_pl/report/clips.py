@@ -69,7 +69,7 @@ def gain_of(waves: Sequence[np.ndarray]) -> float:
 
 def _read(scorer: Scorer, clip: ClipScore) -> np.ndarray | None:
     try:
-        return scorer.read(Path(clip.file))
+        return scorer.read(Path(clip.file)).wave
     except InputError as reason:
         log.warning("clip is missing from the report: %s", reason)
         return None

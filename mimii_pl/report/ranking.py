@@ -20,6 +20,7 @@ from mimii_pl.scoring.scores import ClipScore
 DETECTOR_OPTIONS = (  # options of the data set that belong to the detector: the test clips are the same
     "dataset.batch_size",
     "dataset.channel",
+    "dataset.full_scale",
     "dataset.sample_rate",
     "dataset.seconds",
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -12,35 +13,52 @@ from mimii_pl.dataset import _audio
 Audio = str | Path | Sequence[str | Path] | np.ndarray | Tensor
 
 
-def file_clip(path: Path, sample_rate: int, samples: int, channel: int | str) -> np.ndarray:
-    """Read a file as a clip, int16 [samples], resampled to `sample_rate` in Hz.
+class Heard(NamedTuple):
+    """A clip, int16 [samples], and the share of its recording that it holds: 1 unless that is longer."""
+
+    wave: np.ndarray
+    share: float
+
+
+def file_clip(path: Path, sample_rate: int, samples: int, channel: int | str, full_scale: float = 1.0) -> Heard:
+    """Read a file as a clip, resampled to `sample_rate` in Hz; for `full_scale` see `read`.
 
     Raises:
         InputError: the file cannot be read.
     """
     try:
-        wave = _audio.read(path, sample_rate=sample_rate, channel=channel, samples=samples)
+        wave, recorded = _audio.read(
+            path, sample_rate=sample_rate, channel=channel, samples=samples, full_scale=full_scale
+        )
     except _audio.UnreadableClip as reason:
         raise InputError(f"{path}: {reason}") from None
-    return _audio.fit_length(wave, samples)
+    return Heard(_audio.fit_length(wave, samples), _audio.heard(recorded, samples / sample_rate))
 
 
-def waveform_clip(wave: np.ndarray, rate: int, sample_rate: int, samples: int) -> np.ndarray:
-    """Convert a waveform [T], float with full scale 1 or int16, to a clip, int16 [samples]; rates in Hz.
+def waveform_clip(wave: np.ndarray, rate: int, sample_rate: int, samples: int, full_scale: float = 1.0) -> Heard:
+    """Convert a waveform [T], int16 or floating point in `full_scale`, to a clip; rates in Hz.
 
     Raises:
-        InputError: the waveform is empty, not finite, or of another type, or its rate is not 1 to 400 kHz.
+        InputError: the waveform is empty, not finite, beyond full scale (or rounds to silence), or of another type, or
+            its rate is not 1 to 400 kHz.
     """
     if rate not in _audio.RATES:
         raise InputError(f"rate={rate}: waveforms of 1,000 to 400,000 Hz can be resampled, of a whole number of Hz")
-    if wave.dtype != np.int16 and wave.dtype.kind != "f":
+    floating = wave.dtype.kind == "f"
+    if wave.dtype != np.int16 and not floating:
         raise InputError(
-            f"a waveform of {wave.dtype}: its full scale is not known. Give floating point with full scale 1, or int16"
+            f"a waveform of {wave.dtype}: its full scale is not known. Give int16, or floating point with full scale "
+            f"{full_scale:.8g}"
         )
+    with np.errstate(over="ignore"):
+        wave = wave.astype(np.float32) if floating else wave
     if not wave.size or not np.isfinite(wave).all():
         raise InputError("a waveform is empty or contains NaN or infinite samples")
-    wave = wave if wave.dtype == np.int16 else wave.astype(np.float32)
-    return _audio.fit_length(_audio.to_int16(_audio.resample(wave, int(rate), sample_rate)), samples)
+    try:
+        clip = _audio.to_clip(wave, int(rate), sample_rate, samples, full_scale if floating else None)
+    except _audio.UnreadableClip as reason:
+        raise InputError(f"a waveform: {reason}") from None
+    return Heard(_audio.fit_length(clip, samples), _audio.heard(len(wave) / rate, samples / sample_rate))
 
 
 def machine_id_numbers(

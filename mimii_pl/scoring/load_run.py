@@ -1,5 +1,6 @@
 """Load a run directory as a `Scorer`. A stranger may have written it: nothing is unpickled, and no code is run."""
 
+import math
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -45,8 +46,13 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
         check(OmegaConf.create({place: cfg[place] for place in BUILT if place in classes}))
         rate, batch_size = int(cfg.dataset.sample_rate), int(cfg.dataset.batch_size)
         channel: Any = cfg.dataset.channel
-        if rate < 1 or batch_size < 1 or (type(channel) is not int and channel != "mean"):
-            raise ValueError(f"dataset.sample_rate={rate}, dataset.batch_size={batch_size}, dataset.channel={channel}")
+        full_scale = float(cfg.dataset.get("full_scale", 1.0))  # runs of before have none
+        wrong_channel = type(channel) is not int and channel != "mean"
+        if rate < 1 or batch_size < 1 or wrong_channel or not 0 < full_scale < math.inf:
+            raise ValueError(
+                f"dataset.sample_rate={rate}, dataset.batch_size={batch_size}, dataset.channel={channel}, "
+                f"dataset.full_scale={full_scale}"
+            )
         features = build(cfg.features)
     with damaged(run_dir / "run.json"):
         labels, samples, checkpoint = facts["labels"], facts["samples"], run_dir / facts["checkpoint"]
@@ -70,6 +76,7 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
         sample_rate=rate,
         samples=samples,
         channel=channel,
+        full_scale=full_scale,
         batch_size=batch_size,
         device=device,
         machine_ids=machine_ids,

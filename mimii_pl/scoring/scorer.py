@@ -1,5 +1,6 @@
 """Score recordings with a finished run: `mimii_pl.load(run_dir).score("clip.wav", machine_id="id_00")`."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,10 +18,11 @@ from mimii_pl.dataset._cache import ClipRows
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.dataset._machine_id import MachineIds
 from mimii_pl.model._detector import Detector
-from mimii_pl.scoring.inputs import Audio, file_clip, machine_id_numbers, waveform_clip
+from mimii_pl.scoring.inputs import Audio, Heard, file_clip, machine_id_numbers, waveform_clip
 from mimii_pl.scoring.pseudo_anomaly import PseudoAnomalies
 from mimii_pl.threshold._threshold import Thresholds
 
+log = logging.getLogger(__name__)
 MachineId = str | int | Sequence[str | int] | None
 Clips = np.ndarray | ClipRows | PseudoAnomalies  # int16 [N, samples], read batch by batch
 
@@ -44,6 +46,7 @@ class Scorer:
         labels: machine IDs seen in training, as `<machine>/<id>`.
         sample_rate: in Hz; other recordings are resampled.
         samples: length of a clip: longer recordings are cut at the end, shorter ones are repeated from the start.
+        full_scale: number in floating-point recordings and waveforms that counts as full scale.
         classes: names of the classes that `classify` distinguishes; None: the run is not a classifier.
         backend: computes scores from embeddings; None: the detector scores by itself.
         machine_ids: how a file tells its machine ID.
@@ -60,6 +63,7 @@ class Scorer:
         sample_rate: int,
         samples: int,
         channel: int | str = 0,
+        full_scale: float = 1.0,
         batch_size: int = 32,
         device: torch.device | str = "cpu",
         machine_ids: MachineIds | None = None,
@@ -67,7 +71,7 @@ class Scorer:
         self.detector, self.features = detector.to(device).eval().float(), features.to(device)
         self.labels, self.classes = labels, classes
         self.machine_ids = machine_ids or MachineIds(labels)
-        self.sample_rate, self.samples, self.channel = sample_rate, samples, channel
+        self.sample_rate, self.samples, self.channel, self.full_scale = sample_rate, samples, channel, full_scale
         self.batch_size, self.device = batch_size, torch.device(device)
         self.backend: BackEnd | None = None
         self.thresholds: Thresholds | None = None
@@ -77,7 +81,8 @@ class Scorer:
         """Return anomaly scores, one per clip [N]; higher is more anomalous.
 
         Args:
-            audio: path, paths, or waveforms [T] or [N, T], float with full scale 1, or int16.
+            audio: path, paths, or waveforms [T] or [N, T], int16, or float with the run's `full_scale` (1, unless it
+                was set). Of recordings longer than a clip the beginning is scored, with a warning.
             rate: sampling frequency of waveforms in Hz; not needed for files.
             machine_id: ID that each clip is compared with, one for all clips or one each: `id_00`, or `fan/id_00`;
                 None: the one that the path of a file tells. Not needed if there is only one, or if the detector does
@@ -123,18 +128,27 @@ class Scorer:
             waves = np.atleast_2d(np.asarray(audio))
             if waves.ndim != 2:
                 raise InputError(f"waveforms of shape {list(waves.shape)}: give one [T], or several [N, T]")
-            return self._stacked([waveform_clip(wave, rate, self.sample_rate, self.samples) for wave in waves])
+            form = self.sample_rate, self.samples, self.full_scale
+            return self._stacked([waveform_clip(wave, rate, *form) for wave in waves])
         paths = [audio] if isinstance(audio, str | Path) else list(audio)
         if not all(isinstance(path, str | Path) for path in paths):
             raise InputError("audio is a path, paths, or an array or tensor of waveforms")
         return self._stacked([self.read(Path(path)) for path in paths])
 
-    def _stacked(self, clips: list[np.ndarray]) -> np.ndarray:
-        return np.stack(clips) if clips else np.empty((0, self.samples), np.int16)
+    def _stacked(self, clips: list[Heard]) -> np.ndarray:
+        if longer := sum(share < 1 for _, share in clips):
+            text = "%d of %d recordings are longer than a clip of this run: only their first %.7g s are scored"
+            log.warning(text, longer, len(clips), self.seconds)
+        return np.stack([wave for wave, _ in clips]) if clips else np.empty((0, self.samples), np.int16)
 
-    def read(self, path: Path) -> np.ndarray:
-        """Read a file as a clip, int16 [samples]."""
-        return file_clip(path, self.sample_rate, self.samples, self.channel)
+    @property
+    def seconds(self) -> float:
+        """Length of a clip in s."""
+        return self.samples / self.sample_rate
+
+    def read(self, path: Path) -> Heard:
+        """Read a file as a clip."""
+        return file_clip(path, self.sample_rate, self.samples, self.channel, self.full_scale)
 
     def id_numbers(self, machine_id: str | int | Sequence[str | int | None] | None, clips: int) -> np.ndarray:
         """Return the numbers of machine IDs given by name, [clips]; -1 where none is needed."""

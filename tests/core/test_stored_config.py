@@ -200,6 +200,8 @@ def test_nothing_of_the_machinery_is_read(place, value, stored):
         ("dataset.sample_rate", "fast"),
         ("dataset.channel", {"a": 1}),
         ("dataset.channel", "left"),
+        ("dataset.full_scale", 0),
+        ("dataset.full_scale", "loud"),
         ("features.n_mels", -1),
         ("features.n_mels", "many"),
         ("features.n_fft", 0),

@@ -23,8 +23,8 @@ def wave():
     return (0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
 
 
-def read(path, channel=0, samples=None):
-    return _audio.read(path, sample_rate=RATE, channel=channel, samples=samples)
+def read(path, channel=0, samples=None, **options):
+    return _audio.read(path, sample_rate=RATE, channel=channel, samples=samples, **options).wave
 
 
 def encoded(wave, container="WAV", subtype="PCM_16", rate=RATE, **options):
@@ -52,11 +52,97 @@ def test_24_bit_flac_keeps_its_scale(tmp_path, wave):
     assert np.abs(read(tmp_path / "a.flac") - wave * 32768).max() <= 1
 
 
-def test_samples_over_full_scale_are_clipped_not_wrapped(tmp_path, wave):
-    soundfile.write(tmp_path / "a.wav", 9 * wave, RATE, subtype="FLOAT")
-    samples = read(tmp_path / "a.wav").astype(int)
-    assert samples.max() == 32767
-    assert np.sign(samples[wave > 0.1]).min() == 1
+FLOATING = [
+    ("WAV", "FLOAT"),
+    ("WAV", "DOUBLE"),
+    ("WAVEX", "FLOAT"),
+    ("RF64", "DOUBLE"),
+    ("W64", "FLOAT"),
+    ("AIFF", "FLOAT"),
+]
+
+
+@pytest.mark.parametrize("rate", [RATE, 44100])
+@pytest.mark.parametrize(("container", "subtype"), FLOATING)
+def test_a_recording_beyond_full_scale_is_not_clipped(tmp_path, wave, container, subtype, rate):
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded(50 * wave, container, subtype, rate))  # a peak of 15
+    share = f"{100 * np.mean(50 * np.abs(wave) > 1):.3g} % of its samples"
+    with pytest.raises(_audio.OutOfScale) as error:
+        read(path)
+    fault = f"{share} lie beyond full scale (peak 15, dataset.full_scale=1)"
+    assert str(error.value) == f"{fault}: train with dataset.full_scale=32"
+    scaled = read(path, full_scale=64)
+    path.write_bytes(encoded(50 / 64 * wave, container, subtype, rate))
+    np.testing.assert_array_equal(scaled, read(path))
+
+
+def test_a_few_overs_are_clipped_not_wrapped(tmp_path, wave):
+    path, loud = tmp_path / "a.wav", wave.copy()
+    loud[:16] = 8 * [5, -5]
+    path.write_bytes(encoded(loud, subtype="FLOAT"))
+    samples = read(path)
+    assert samples[:16].tolist() == 8 * [32767, -32768]
+    path.write_bytes(encoded(wave, subtype="FLOAT"))
+    np.testing.assert_array_equal(samples[16:], read(path)[16:])
+    loud[:17] = 5
+    path.write_bytes(encoded(loud, subtype="FLOAT"))
+    with pytest.raises(_audio.OutOfScale, match=r"^0\.106 % of its samples lie beyond full scale \(peak 5,"):
+        read(path)
+
+
+def test_overs_are_those_of_the_channel_and_the_seconds_that_are_used(tmp_path, wave):
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded(np.stack([wave, 9 * wave], axis=1), subtype="FLOAT"))
+    assert read(path, 0).max() == round(32768 * float(wave.max()))
+    for channel in (1, "mean"):
+        with pytest.raises(_audio.OutOfScale, match="beyond full scale"):
+            read(path, channel)
+    path.write_bytes(encoded(np.where(np.arange(RATE) < 9000, wave, 9 * wave), subtype="FLOAT"))
+    assert len(read(path, samples=9000)) == 9000
+    with pytest.raises(_audio.OutOfScale, match="beyond full scale"):
+        read(path, samples=9500)
+
+
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_integers_written_as_floating_point_are_those_integers_at_their_full_scale(tmp_path, wave, rate):
+    path, integers = tmp_path / "a.wav", np.rint(30000 * wave).astype(np.int16)
+    path.write_bytes(encoded(integers, rate=rate))
+    plain = read(path)
+    path.write_bytes(encoded(integers.astype(np.float32), subtype="FLOAT", rate=rate))
+    with pytest.raises(_audio.OutOfScale, match=r"peak 9e.03.*train with dataset.full_scale=32768"):
+        read(path)
+    np.testing.assert_array_equal(read(path, full_scale=32768), plain)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "PCM_U8", "ULAW"])
+def test_integers_have_a_full_scale_of_their_own(tmp_path, subtype):
+    path, square = tmp_path / "a.wav", np.sign(np.sin(np.arange(44100) / 20))
+    path.write_bytes(encoded(square, subtype=subtype, rate=44100))  # resampling overshoots, and no sample was over
+    np.testing.assert_array_equal(read(path, full_scale=64), read(path))
+
+
+@pytest.mark.parametrize("rate", [RATE, 44100])
+@pytest.mark.parametrize(("container", "subtype"), FLOATING)
+def test_floating_point_too_small_for_16_bits_is_no_broken_microphone(tmp_path, wave, container, subtype, rate):
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded(wave / 2**15, container, subtype, rate))
+    with pytest.raises(_audio.OutOfScale) as error:
+        read(path)
+    assert str(error.value) == (
+        "rounds to silence in 16 bits at 16000 Hz (peak 9.16e-06, dataset.full_scale=1): "
+        "train with dataset.full_scale=3.0517578e-05"
+    )
+    scaled = read(path, full_scale=2**-15)
+    path.write_bytes(encoded(wave, container, subtype, rate))
+    np.testing.assert_array_equal(scaled, read(path))
+
+
+def test_small_integers_in_a_large_type_are_named(tmp_path, wave):
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded(np.rint(30000 * wave).astype(np.int32), subtype="PCM_32"))
+    with pytest.raises(_audio.UnreadableClip, match=r"rounds to silence.*save its numbers in 16 bits, or as floating"):
+        read(path)
 
 
 def test_resampling_keeps_a_tone_and_its_level(tmp_path):
@@ -155,9 +241,9 @@ def broken(kind, path):
         ("nan", "NaN"),
         ("infinite", "infinite"),
         ("one sample short", "truncated: 15999 samples"),
-        ("silence once in 16 bits", "silence"),
-        ("constant at another rate", "silence"),
-        ("silence", "silence"),
+        ("silence once in 16 bits", "rounds to silence in 16 bits"),
+        ("constant at another rate", "digital silence"),
+        ("silence", "digital silence"),
         ("absurd rate", "its header says 2147483646 Hz"),
         ("missing", "there is no such file"),
     ],
@@ -217,7 +303,8 @@ def test_only_regular_files_are_opened(tmp_path, monkeypatch, kind, reason):
     path = not_regular(kind, _audio.Path("a.wav"))
     with pytest.raises(_audio.UnreadableClip, match=reason):
         read(path)
-    assert _audio.duration(path) is None
+    with pytest.raises(_audio.UnreadableClip, match=reason):
+        _audio.duration(path)
 
 
 def test_a_link_to_a_recording_and_a_name_of_any_bytes_are_read(tmp_path, wave):
@@ -311,6 +398,65 @@ def test_other_containers_leave_their_size_open_as_well(tmp_path, wave, containe
         np.testing.assert_array_equal(read(path), whole)
 
 
+TRAILING = [b"LIST" + struct.pack("<I", 5) + b"notes\0", b"id3 " + struct.pack("<I", 4) + b"ID3\4"]
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0xFFFFFFFF])
+@pytest.mark.parametrize("behind", [TRAILING[0], TRAILING[1], TRAILING[1] + TRAILING[0]], ids=["LIST", "id3", "both"])
+def test_chunks_behind_a_sound_of_open_size_are_not_heard(tmp_path, wave, size, behind):
+    path, content = tmp_path / "a.wav", encoded(wave)
+    path.write_bytes(content)
+    whole, at = read(path), content.index(b"data") + 4
+    content[at : at + 4] = struct.pack("<I", size)
+    path.write_bytes(content + behind)
+    np.testing.assert_array_equal(read(path), whole)
+    path.write_bytes(content + behind + b"\1\0")  # it leads elsewhere: sound that looks like a chunk
+    heard = np.frombuffer(behind + b"\1\0", "<i2")
+    np.testing.assert_array_equal(read(path), np.concatenate([whole, heard]))
+
+
+def test_chunks_behind_an_aiff_of_open_size_are_not_heard(tmp_path, wave):
+    path, content = tmp_path / "a.wav", encoded(wave, "AIFF")
+    path.write_bytes(content)
+    whole, at = read(path), content.index(b"SSND") + 4
+    content[at : at + 4] = struct.pack(">I", 0x7F000008)
+    path.write_bytes(content + b"ANNO" + struct.pack(">I", 4) + b"note")
+    np.testing.assert_array_equal(read(path), whole)
+
+
+def test_sound_that_looks_like_many_chunks_takes_no_time(tmp_path, wave):
+    content = encoded(wave)
+    at = content.index(b"data") + 4
+    content[at : at + 4] = b"\xff" * 4
+    (tmp_path / "a.wav").write_bytes(content + (b"LIST" + bytes(4)) * 2**17 + b"\1\0")
+    begin = time.monotonic()
+    assert len(read(tmp_path / "a.wav")) == RATE + 2**19 + 1
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("excess", [36, 44])
+def test_a_size_that_counts_the_header_is_read_where_that_of_the_file_confirms_it(tmp_path, wave, excess):
+    path, content = tmp_path / "a.wav", encoded(wave)
+    path.write_bytes(content)
+    whole = read(path)
+    content[40:44] = struct.pack("<I", 2 * RATE + excess)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read(path), whole)
+    content[4:8] = struct.pack("<I", 36 + 2 * RATE + excess)  # as if it were cut
+    path.write_bytes(content)
+    with pytest.raises(
+        _audio.UnreadableClip, match=f"or miscounted by its recorder .*{excess} bytes more than there are"
+    ):
+        read(path)
+    path.write_bytes(encoded(wave)[:-excess])
+    with pytest.raises(_audio.UnreadableClip, match="truncated, or miscounted"):
+        read(path)
+    content[4:8], content[40:44] = struct.pack("<I", 36 + 2 * RATE), struct.pack("<I", 2 * RATE + excess + 2)
+    path.write_bytes(content)
+    with pytest.raises(_audio.UnreadableClip, match="truncated: 16000 samples"):
+        read(path)
+
+
 def test_a_wav_without_sound_before_other_chunks_is_empty(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(encoded(np.zeros(0)) + b"LIST" + struct.pack("<I", 4) + b"note")
@@ -353,6 +499,25 @@ def test_a_format_that_cannot_be_checked_is_named(tmp_path, wave, container):
         read(tmp_path / "a.wav")
 
 
+@pytest.mark.parametrize("xing", [True, False], ids=["whole", "without its first frames"])
+def test_mp3_is_named_whatever_it_is_called(tmp_path, xing):
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 5 * RATE)
+    content = bytes(encoded(noise, "MP3", "MPEG_LAYER_III"))
+    if not xing:
+        content = content[content.index(content[:2], 200) :]
+    form = struct.pack("<HHIIHHHHIHHH", 0x55, 1, RATE, 8000, 1, 0, 12, 1, 2, 288, 1, 1393)
+    chunks = b"".join(
+        name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+        for name, body in ((b"fmt ", form), (b"fact", struct.pack("<I", len(noise))), (b"data", content))
+    )
+    (tmp_path / "a.wav").write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+    with pytest.raises(_audio.UnreadableClip, match=r"of format WAV with mp3 inside.*convert it to PCM or FLAC"):
+        read(tmp_path / "a.wav")
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(_audio.UnreadableClip, match="of format MP3, which is not read"):
+        read(tmp_path / "a.wav")
+
+
 # --- the beginning of a recording -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000, 24414])
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
@@ -384,13 +549,30 @@ def test_faults_behind_the_beginning(tmp_path, wave):
         read(path, samples=9000)
 
 
+@pytest.mark.parametrize("rate", [RATE, 44100])
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "FLAC", "FLAC of unknown length", "wav of open size"])
+def test_the_length_of_the_whole_recording_is_told(tmp_path, kind, rate):
+    container = "WAV" if kind == "wav of open size" else kind.split()[0]
+    content = encoded(np.random.default_rng(0).uniform(-0.3, 0.3, 5 * rate), container, rate=rate)
+    if kind == "FLAC of unknown length":
+        content = of_unknown_length(content)
+    elif kind == "wav of open size":
+        content[40:44] = b"\xff" * 4
+    (tmp_path / "a.wav").write_bytes(content)
+    for samples in (None, 500, 5 * RATE, 9 * RATE):
+        excerpt = _audio.read(tmp_path / "a.wav", sample_rate=RATE, channel=0, samples=samples)
+        assert excerpt.recorded == pytest.approx(5)
+        assert len(excerpt.wave) == min(samples or 5 * RATE, 5 * RATE)
+
+
 # --- sampling frequencies ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("rate", [1, 2, 999, 400_001])
 def test_a_rate_outside_1_to_400_khz_is_refused(tmp_path, wave, rate):
     (tmp_path / "a.wav").write_bytes(encoded(wave, rate=rate))
     with pytest.raises(_audio.UnreadableClip, match=f"its header says {rate} Hz, not 1 to 400 kHz"):
         read(tmp_path / "a.wav")
-    assert _audio.duration(tmp_path / "a.wav") is None
+    with pytest.raises(_audio.UnreadableClip, match=f"its header says {rate} Hz"):
+        _audio.duration(tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize("rate", [15_999, 16_001])
@@ -421,7 +603,7 @@ used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesi
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))  # 256 MiB more than the libraries take
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
-        print(path.stem, len(_audio.read(path, sample_rate=16000, channel=0, samples=32000)), sep=": ")
+        print(path.stem, len(_audio.read(path, sample_rate=16000, channel=0, samples=32000).wave), sep=": ")
     except _audio.UnreadableClip as reason:
         print(path.stem, reason, sep=": ")
 """

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from support import imitation, world
 
+from mimii_pl.core.check import check
 from mimii_pl.core.errors import InputError
 from mimii_pl.scoring.bulk.recordings import recordings
 from mimii_pl.scoring.scores import read_scores, write_scores
@@ -451,3 +452,86 @@ def test_real_motors_in_a_folder(shared, tmp_path):
     data = of_folder(tmp_path / "bldc", "machine=motor", "dataset.seconds=2", "dataset.anomaly=[propeller]")
     assert data.labels == ["motor/M1", "motor/M3"]
     assert Counter(clip.condition for clip in data.clips) == {"normal": 14, "anomaly": 6}
+
+
+# --- lengths and levels ----------------------------------------------------------------------------------------------
+@pytest.fixture
+def folder_of(tmp_path):
+    """Writes recordings of these lengths in s, floating point with this peak; returns the function that opens them."""
+
+    def write(lengths, peak=0.5):
+        for number, seconds in enumerate(lengths):
+            wave = np.random.default_rng(number).uniform(-peak, peak, round(16000 * seconds))
+            wave[0] = peak
+            (tmp_path / "own").mkdir(exist_ok=True)
+            soundfile.write(tmp_path / "own" / f"{number:02d}.wav", wave, 16000, subtype="FLOAT")
+        return lambda *overrides: world.data_of(
+            world.configured(tmp_path / "own", "model=dense_ae", "dataset=folder", *overrides)
+        )
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("lengths", "seconds", "warning"),
+    [
+        (
+            [0.4, 1, 2, 3, 4],
+            "null",
+            "first 2 s of recordings: heard 4.0 s of 7.0 s in 2 longer ones (the rest is cut), 2 shorter ones are",
+        ),
+        (
+            [2, 2, 2, 2, 30],
+            "null",
+            "first 2 s of recordings: heard 2.0 s of 30.0 s in 1 longer ones (the rest is cut); dataset.seconds=",
+        ),
+        (
+            [2, 2, 2, 2, 2],
+            "0.5",
+            "first 0.5 s of recordings: heard 2.5 s of 10.0 s in 5 longer ones (the rest is cut); dataset.seconds=",
+        ),
+        ([1, 1, 1, 1, 1], "5", "first 5 s of recordings: 5 shorter ones are repeated from their start; dataset.sec"),
+        ([2, 2, 2.009, 1.991, 2], "null", ""),
+    ],
+)
+def test_what_is_cut_or_repeated_is_said_each_time(folder_of, caplog, lengths, seconds, warning):
+    open_folder = folder_of(lengths)
+    for _ in range(2):  # decoded, then from the cache
+        caplog.clear()
+        open_folder(f"dataset.seconds={seconds}")
+        said = [record.getMessage() for record in caplog.records if record.name == "mimii_pl.dataset._datamodule"]
+        assert len(said) == bool(warning)
+        assert warning in "".join(said)
+
+
+def test_recordings_beyond_full_scale_are_skipped_and_counted(folder_of):
+    open_folder = folder_of([0.5] * 6)
+    folder_of([0.5] * 2, peak=16.2)
+    data = open_folder()
+    assert [Path(path).name for path, _ in data.skipped] == ["00.wav", "01.wav"]
+    assert all("beyond full scale (peak 16.2," in reason for _, reason in data.skipped)
+    assert open_folder("dataset.full_scale=20").skipped == []
+    with pytest.raises(InputError, match=r"00\.wav: .* beyond full scale .*\(set dataset.strict=false to skip it\)"):
+        open_folder("dataset.strict=true")
+
+
+@pytest.mark.parametrize(
+    ("peak", "scale", "warning"),
+    [
+        (3e-4, 1, "the loudest sample is 10 of 32768 steps of 16 bits"),
+        (0.3, 1024, "the loudest sample is 10 of 32768 steps of 16 bits"),
+        (2e-3, 1, ""),
+    ],
+)
+def test_recordings_that_rounding_changes_are_said(folder_of, caplog, peak, scale, warning):
+    folder_of([0.5] * 6, peak)(f"dataset.full_scale={scale}")
+    assert (warning in caplog.text) if warning else not caplog.text
+    if warning:
+        assert f"set dataset.full_scale={2**-10 * scale:.8g}" in caplog.text
+
+
+@pytest.mark.parametrize("value", [0, -1, ".inf", "loud"])
+def test_a_full_scale_that_is_none_is_named(folder_of, value):
+    folder_of([0.5] * 6)
+    with pytest.raises(InputError, match=r"dataset\.full_scale="):
+        check(world.composed("dataset=folder", f"dataset.full_scale={value}"))

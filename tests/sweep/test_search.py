@@ -205,6 +205,12 @@ def test_a_finished_run_is_kept(root, tmp_path):
     assert (tmp_path / "run" / "scores.csv").stat().st_mtime_ns == written
     with pytest.raises(InputError, match=r"holds a finished run with another backend\.k: it is kept"):
         run(world.configured(root, "model=spectrum", "backend.k=2"), tmp_path / "run")
+    cfg = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    del cfg.dataset.full_scale  # as a version stored it that did not have the option
+    OmegaConf.save(cfg, tmp_path / "run" / "config.yaml")
+    assert run(world.configured(root, "model=spectrum"), tmp_path / "run") == first
+    with pytest.raises(InputError, match=r"holds a finished run with another dataset\.full_scale: it is kept"):
+        run(world.configured(root, "model=spectrum", "dataset.full_scale=2.0"), tmp_path / "run")
 
 
 def options(root: Path) -> list[str]:

@@ -12,6 +12,7 @@ from mimii_pl.scoring.bulk.progress import Summary, progress
 from mimii_pl.scoring.bulk.shards import Shards
 
 ENGINES = ("threads", "ray")
+FORMAT = 2  # of the rows; increase it when their columns change
 
 
 def score_files(
@@ -30,9 +31,10 @@ def score_files(
 ) -> Path:
     """Score a file, a folder or a list of files: print a table and write a CSV.
 
-    Its columns are file, machine_id, score, higher_than, decision, skipped; for a classifier file, taken_for, p(class)
-    ..., skipped. `higher_than` is the share of held-out normal clips of that machine ID with a lower score; `decision`
-    is 1 above the threshold chosen from them. A file that cannot be used is skipped with its reason.
+    Its columns are file, machine_id, score, higher_than, decision, heard, skipped; for a classifier file, taken_for,
+    p(class) ..., heard, skipped. `higher_than` is the share of held-out normal clips of that machine ID with a lower
+    score; `decision` is 1 above the threshold chosen from them. `heard` is the share of the recording that is scored,
+    from its start: 1 unless it is longer than a clip. A file that cannot be used is skipped with its reason.
 
     Recordings are scored in shards of `shard_size`, and finished shards are kept in `<output>.shards` until the CSV is
     complete: the same call resumes after the last of them. Memory does not grow with the number of recordings.
@@ -58,7 +60,12 @@ def score_files(
     numbers = _parse_part(part)
     target = Path(output or _default_output(run_dir, part, numbers))
     _require_output(target)
-    inputs = {"run": run_fingerprint(run_dir), "machine_id": machine_id, "working directory": os.getcwd()}
+    inputs = {
+        "run": run_fingerprint(run_dir),
+        "machine_id": machine_id,
+        "working directory": os.getcwd(),
+        "format": FORMAT,
+    }
     with Shards(target, shard_size, numbers).opened(Path(input), inputs, restart=restart) as shards:
         from mimii_pl.scoring.load_run import load_run  # imports torch: only after the list has been read
 
@@ -74,7 +81,7 @@ def score_files(
             stream = predictor.stream(shards.missing(), workers)
         _score(predictor, shards, stream)
         origin = scorer.thresholds.origin if scorer.thresholds else ""
-        summary = Summary(classified=scorer.classes is not None, origin=origin)
+        summary = Summary(classified=scorer.classes is not None, seconds=scorer.seconds, origin=origin)
         shards.join(predictor.columns, summary.note)
     summary.show(target)
     return target

@@ -29,6 +29,7 @@ class Decoded(NamedTuple):
     machine_id: str
     number: int  # of the machine ID, its position in Scorer.labels
     wave: np.ndarray | None  # int16 [samples]; None: skipped
+    heard: float  # share of the recording
     skipped: str  # why
 
 
@@ -49,7 +50,7 @@ class Predictor:
         values: tuple[str, ...] = ("score", "higher_than", "decision")
         if scorer.classes is not None:
             self.keys, values = ("file",), ("taken_for", *(f"p({name})" for name in scorer.classes))
-        self.columns = (*self.keys, *values, "skipped")
+        self.columns = (*self.keys, *values, "heard", "skipped")
         self.no_values = tuple(NO_VALUES.get(name, math.nan) for name in values)
 
     def stream(
@@ -75,10 +76,10 @@ class Predictor:
         """Decode a recording and find its machine ID, or the reason why it cannot be used."""
         scorer, path = self.scorer, Path(self.folder, recording.path)
         name: str | None = ""
-        number, skipped = -1, ""
+        number, heard, skipped = -1, math.nan, ""
         wave: np.ndarray | None
         try:
-            wave = scorer.read(path)
+            wave, heard = scorer.read(path)
             if scorer.classes is None:
                 name = self.machine_id or recording.machine_id or scorer.machine_ids.of(path)
                 number = scorer.id_numbers(name, 1)[0]
@@ -89,7 +90,7 @@ class Predictor:
             wave, skipped = None, f"cannot be used: {type(error).__name__}: {error}"
         if name and name_fault(name):  # unknown, and named in the reason
             name = ""
-        return Decoded(recording.path, name or "", number, wave, skipped)
+        return Decoded(recording.path, name or "", number, wave, heard, skipped)
 
     def predict(self, decoded: Sequence[Decoded]) -> list[Prediction]:
         """Return the rows of decoded recordings, in their order."""
@@ -102,7 +103,8 @@ class Predictor:
             if item.wave is not None:
                 values = next(predictions)
                 reason = NOT_A_NUMBER if values is self.no_values else ""
-            rows.append((*(item.file, item.machine_id)[: len(self.keys)], *values, reason))
+            heard = math.nan if reason else item.heard
+            rows.append((*(item.file, item.machine_id)[: len(self.keys)], *values, heard, reason))
         return rows
 
     def _predict(self, waves: np.ndarray, ids: np.ndarray) -> list[Prediction]:
@@ -129,4 +131,5 @@ class Predictor:
 def _cell(name: str, value: str | float | int) -> str:
     if value != value or value == NO_VALUES.get(name):  # NaN, or skipped
         return ""
-    return f"{value:.4g}" if name == "higher_than" else str(value)
+    digits = {"higher_than": ".4g", "heard": ".6g"}.get(name, "")
+    return format(value, digits)

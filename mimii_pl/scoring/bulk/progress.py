@@ -1,6 +1,7 @@
 """The terminal output of `mimii score`: a progress bar, then the recordings that matter."""
 
 import heapq
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from mimii_pl.core.foreign import printable
 
+log = logging.getLogger(__name__)
 ROWS_SHOWN = 20  # rows per table
 
 
@@ -40,14 +42,16 @@ class Summary:
 
     Args:
         classified: whether the rows are those of a classifier.
+        seconds: length of a clip in s.
         origin: of the thresholds, for the caption.
     """
 
-    def __init__(self, *, classified: bool, origin: str = "") -> None:
-        self.classified, self.origin = classified, origin
+    def __init__(self, *, classified: bool, seconds: float, origin: str = "") -> None:
+        self.classified, self.seconds, self.origin = classified, seconds, origin
         self.top: list[tuple] = []  # a heap of (score, -position, row)
         self.skipped: list[Sequence[str]] = []
         self.counts = {True: 0, False: 0}  # skipped, or not
+        self.longer, self.recorded = 0, 0.0  # recordings that are longer than a clip, and their length in s
 
     def note(self, row: Sequence[str]) -> None:
         """Take a row of the CSV into account."""
@@ -57,6 +61,9 @@ class Summary:
             if len(self.skipped) < ROWS_SHOWN:
                 self.skipped.append(row)
             return
+        if (share := float(row[-2])) < 1:
+            self.longer += 1
+            self.recorded += self.seconds / share
         item = (0.0 if self.classified else float(row[2]), -self.counts[False], row)
         heapq.heappush(self.top, item)
         if len(self.top) > ROWS_SHOWN:
@@ -68,9 +75,13 @@ class Summary:
 
         console = Console()
         table = _classes() if self.classified else _scores(self.origin)
+        if self.longer:
+            table.add_column("heard")
         for _, _, row in sorted(self.top, reverse=True):
             name = Path(printable(row[0])).name
-            table.add_row(name, *(_class_cells(row) if self.classified else _score_cells(row)))
+            cells = _class_cells(row) if self.classified else _score_cells(row)
+            part = f"{self.seconds:.1f} of {self.seconds / float(row[-2]):.1f} s" if float(row[-2]) < 1 else "all"
+            table.add_row(name, *cells, *([part] if self.longer else []))
         console.print(table)
         if self.counts[False] > ROWS_SHOWN:
             console.print(f"... and {self.counts[False] - ROWS_SHOWN} more")
@@ -78,6 +89,9 @@ class Summary:
             console.print(f"skipped {printable(row[0])}: {printable(row[-1])}", soft_wrap=True)
         if self.counts[True] > ROWS_SHOWN:
             console.print(f"... and {self.counts[True] - ROWS_SHOWN} more: {self.counts[True]} are skipped in all")
+        if self.longer:
+            text = "%d recordings are longer than a clip: %.1f s of %.1f s were heard, the rest is not scored"
+            log.warning(text, self.longer, self.longer * self.seconds, self.recorded)
         kind = "classes" if self.classified else "scores"
         console.print(f"{kind}: {target.resolve()}", soft_wrap=True)
 
@@ -91,7 +105,7 @@ def _scores(origin: str) -> Table:
 
 
 def _score_cells(row: Sequence[str]) -> tuple[str | Text, ...]:
-    _, machine_id, score, higher_than, decision, _ = row
+    _, machine_id, score, higher_than, decision, *_ = row
     share = f"{100 * float(higher_than):.1f} %" if higher_than else ""
     word = Text("anomalous", "bold red") if decision == "1" else Text("normal" if decision == "0" else "")
     return machine_id, f"{float(score):.4g}", share, word
@@ -102,5 +116,5 @@ def _classes() -> Table:
 
 
 def _class_cells(row: Sequence[str]) -> tuple[str, ...]:
-    _, taken_for, *shares, _ = row
+    _, taken_for, *shares, _, _ = row
     return taken_for, f"{max(map(float, shares)):.3f}"

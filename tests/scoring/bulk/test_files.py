@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from filelock import FileLock
 from support import world
@@ -247,6 +248,47 @@ def test_scores_are_those_of_the_scorer_and_faults_are_named(runs, many, tmp_pat
     assert list(tmp_path.glob("out.csv*")) == [tmp_path / "out.csv"]
 
 
+def test_what_is_heard_of_a_longer_recording_is_said(runs, tmp_path, capsys, caplog):
+    noise = np.random.default_rng(0).integers(-9999, 9999, 16000).astype(np.int16)  # 1 s; clips have 0.4 s
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for name, samples in (("all", 6400), ("short", 3000), ("nearly", 6410), ("long", 16000), ("double", 12800)):
+        soundfile.write(folder / f"{name}_id_00.wav", noise[:samples], 16000)
+    soundfile.write(folder / "other_id_00.flac", np.tile(noise, 9), 48000)  # 3 s
+    (folder / "none_id_00.wav").write_text("no sound")
+    heard = {"all": "1", "short": "1", "nearly": "1", "long": "0.4", "double": "0.5", "other": "0.133333", "none": ""}
+    for kind, run_dir in runs.items():
+        caplog.clear()
+        rows = rows_of(score(run_dir, folder, tmp_path / f"{kind}.csv", shard_size=2))
+        assert list(rows[0])[-2:] == ["heard", "skipped"]
+        assert {Path(row["file"]).name.split("_")[0]: row["heard"] for row in rows} == heard
+        shown = capsys.readouterr().out
+        assert all(part in shown for part in ("0.4 of 1.0 s", "0.4 of 0.8 s", "0.4 of 3.0 s", "┃ heard"))
+        assert "3 recordings are longer than a clip: 1.2 s of 4.8 s were heard, the rest is not scored" in caplog.text
+    (folder / "list.txt").write_text("all_id_00.wav\nshort_id_00.wav\n")
+    caplog.clear()
+    score(runs["scores"], folder / "list.txt", tmp_path / "out.csv")
+    assert "┃ heard" not in capsys.readouterr().out
+    assert not caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+def test_memory_follows_the_clip_not_the_recording(runs, tmp_path, kind):
+    """200 recordings of 5 minutes, of which 16 are decoded ahead: 150 MB if they were kept."""
+    noise = np.random.default_rng(0).integers(-9999, 9999, 300 * 16000).astype(np.int16)
+    soundfile.write(tmp_path / f"long_id_00.{kind}", noise, 16000)
+    del noise
+    (tmp_path / "list.txt").write_text(f"long_id_00.{kind}\n" * 200)
+    score(runs["scores"], tmp_path / "list.txt", tmp_path / "warm.csv")
+    tracemalloc.start()
+    rows = rows_of(score(runs["scores"], tmp_path / "list.txt", tmp_path / "out.csv"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert {row["heard"] for row in rows} == {"0.00133333"}
+    assert peak < 20e6
+
+
 @pytest.mark.slow
 def test_parts_are_scored_apart_and_make_the_whole(runs, many, tmp_path, monkeypatch):
     whole = rows_of(score(runs["scores"], many, tmp_path / "out.csv"))
@@ -257,7 +299,7 @@ def test_parts_are_scored_apart_and_make_the_whole(runs, many, tmp_path, monkeyp
     assert [row["file"] for row in rows] == [row["file"] for row in whole]
     np.testing.assert_allclose(*([float(row["score"] or 0) for row in some] for some in (rows, whole)), rtol=1e-5)
     more = score_files(run=str(runs["scores"]), input=str(many), part="0/99", device="cpu")
-    assert more.read_text() == "file,machine_id,score,higher_than,decision,skipped\n"
+    assert more.read_text() == "file,machine_id,score,higher_than,decision,heard,skipped\n"
 
 
 @pytest.mark.parametrize(
@@ -439,6 +481,16 @@ def test_shards_of_another_scoring_are_kept_until_told(runs, many, tmp_path, int
     rows = rows_of(score(runs["scores"], shorter, tmp_path / "out.csv", shard_size=10, restart=True))
     assert len(rows) == 55
     assert not (tmp_path / "out.csv.shards").exists()
+
+
+def test_shards_with_other_columns_are_not_mixed_in(runs, many, tmp_path, interrupted):
+    interrupted(runs["scores"], many, tmp_path / "out.csv", shard_size=10)
+    stored = tmp_path / "out.csv.shards" / "scoring.json"
+    inputs = json.loads(stored.read_text())
+    del inputs["format"]  # as a version without the column `heard` wrote it
+    stored.write_text(json.dumps(inputs))
+    with pytest.raises(InputError, match=r"2 finished shards of a different scoring \(changed: format\)"):
+        score(runs["scores"], many, tmp_path / "out.csv", shard_size=10)
 
 
 def test_a_damaged_shard_is_scored_again(runs, many, tmp_path, interrupted):
