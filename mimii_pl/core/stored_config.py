@@ -65,10 +65,8 @@ def require_plain(plain: dict[str, Any], whose: str = "") -> None:
         key, name, shown = dotted(path)[:100], str(path[-1]), str(value)[:100]
         if path[0] in RESERVED:
             raise InputError(f"{whose}{key}={shown}: not loaded: {path[0]} is for the machinery, not for a run")
-        # OmegaConf makes several keys of one with a dot
-        if path[0] != "sweep" and any(
-            set(str(part)) & set(".[]") for part in path
-        ):  # OmegaConf makes several keys of it
+        dots = any(set(str(part)) & set(".[]") for part in path)  # of which OmegaConf makes several keys
+        if dots and path[0] != "sweep":
             raise InputError(f"{whose}{key}={shown}: not loaded: a key has a dot or a bracket")
         if name == "_target_" and isinstance(value, str) and place_of(path[:-1]):
             continue
