@@ -17,7 +17,7 @@ from mimii_pl.core.freeze import freeze_config, open_stored
 from mimii_pl.core.run_dir import check_digests, find_run, is_copy, read_facts, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
-from mimii_pl.core.stored_config import relocated
+from mimii_pl.core.stored_config import keep_offline, relocated
 from mimii_pl.core.trusted_classes import packages, require_inside
 from mimii_pl.report.published import published
 from mimii_pl.run import build_task, evaluate_again, show_results, write_run_page, written_by_us
@@ -121,7 +121,7 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
                 f"{item}: a resumed run keeps its choices, and its `training` values are resolved already: "
                 "change the value that is used, for example trainer.max_epochs=50"
             )
-    _keep_offline(cfg)
+    keep_offline(cfg)
     merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(values))
     assert isinstance(merged, DictConfig)
     check(merged)
@@ -135,12 +135,6 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
             log.info("%s is a copy: it becomes a run of its own in MLflow", run_dir)
             write_facts(run_dir, run_dir=str(run_dir.resolve()), mlflow_key=None, mlflow_run_id=None)
     return merged, run_dir
-
-
-def _keep_offline(cfg: DictConfig) -> None:
-    """Fetch no archives for a stored configuration, which says from where and to where: a run has its data already."""
-    if "download" in cfg.dataset:
-        cfg.dataset.download = False
 
 
 def _require_anomaly_run(run_dir: Path, facts: dict[str, Any]) -> None:
@@ -157,7 +151,7 @@ def _rescoring_config(cfg: DictConfig, source: Path, run_dir: Path) -> DictConfi
     """Return the configuration of the source, with what the command changes: back end, logger, seed, report."""
     plain: Any = OmegaConf.to_container(open_stored(source, cfg.trust))
     again = relocated(plain, run_dir)
-    _keep_offline(again)
+    keep_offline(again)
     again.backend, again.trainer.logger, again.seed = cfg.backend, cfg.trainer.logger, cfg.seed
     again.report, again.efficiency = cfg.report, cfg.efficiency
     if "threshold" not in again:  # stored before runs had thresholds

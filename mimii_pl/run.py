@@ -236,7 +236,13 @@ def _write_data_state(data: MachineSounds, run_dir: Path) -> None:
 def _write_training_facts(trainer: pl.Trainer, detector: Detector, watch: Stopwatch, run_dir: Path) -> None:
     checkpoint = trainer.checkpoint_callback
     assert isinstance(checkpoint, ModelCheckpoint)
-    assert checkpoint.best_model_score is not None
+    if checkpoint.best_model_score is None:
+        raise InputError(
+            "no epoch was trained and validated: training.epochs, trainer.max_epochs, trainer.max_time and "
+            "trainer.limit_train_batches must leave at least one"
+        )
+    if not checkpoint.best_model_score.isfinite():
+        raise InputError("training diverged: losses or weights are not finite numbers. Try a smaller model.lr")
     if read_facts(run_dir).get("epochs") == trainer.current_epoch:
         return  # resumed after its last epoch: the times are those of before
     write_facts(

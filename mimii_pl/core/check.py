@@ -24,13 +24,29 @@ TOP_LEVEL = {
     "threads": int | None,
     "objective": Literal["criterion", "other_ids", "loss"],
 }
-POSITIVE = (  # options of any class that count or measure something: one name has one meaning in the package
-    *("batch_size", "clip_seconds", "folds", "full_scale", "hop", "limit", "lr", "n_fft", "n_mels", "parts", "power"),
-    *("sample_rate", "search_lr", "seconds", "steps", "tile", "trees", "window_hop"),
+POSITIVE = (  # options of our classes that count or measure something: one name has one meaning in the package
+    *(
+        "alpha",
+        "batch_size",
+        "clip_seconds",
+        "folds",
+        "full_scale",
+        "hop",
+        "limit",
+        "lr",
+        "max_bands",
+        "n_fft",
+        "n_mels",
+    ),
+    *("nu", "parts", "power", "sample_rate", "search_lr", "seconds", "steps", "tile", "trees", "window_hop"),
     *("basis", "blocks", "bottleneck", "clusters", "components", "density_k", "depth", "excerpt", "frames", "heads"),
     *("hidden", "k", "kernel", "latent", "layers", "patch", "squeeze", "width"),
 )
-NOT_NEGATIVE = ("training.patience", "efficiency.seconds", "report.clips", "report.seconds")
+SHARES = ("anomalies", "dropout", "nu", "p", "shrinkage", "test", "validation")  # from 0 to 1
+NOT_NEGATIVE = (
+    *("seed", "training.patience", "efficiency.seconds", "report.clips", "report.seconds"),
+    *("beta", "f_min", "high", "low", "num_workers", "seed", "severity", "test_clips", "train_clips", "world_seed"),
+)
 
 
 def check(cfg: DictConfig) -> None:
@@ -39,8 +55,7 @@ def check(cfg: DictConfig) -> None:
         if key.split(".")[0] in cfg:
             value = OmegaConf.select(cfg, key)
             _check_value(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)
-            if key in NOT_NEGATIVE and not 0 <= value < math.inf:
-                raise InputError(f"{key}={value}: should be a number from 0")
+            _check_range(key, key, value)
     for key, node in _targets(cfg, ""):
         accepted = parameters(node["_target_"])
         for name in map(str, node):
@@ -53,11 +68,23 @@ def check(cfg: DictConfig) -> None:
                 continue
             plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else node[name]
             _check_value(f"{key}.{name}", plain, accepted[name])
-            numbers = [
-                item for item in (plain if isinstance(plain, list) else [plain]) if isinstance(item, int | float)
-            ]
-            if name in POSITIVE and not all(0 < number < math.inf for number in numbers):
-                raise InputError(f"{key}.{name}={plain}: should be above 0")
+            if node["_target_"].startswith("mimii_pl."):
+                for item in plain if isinstance(plain, list) else [plain]:
+                    _check_range(f"{key}.{name}", name, item)
+
+
+def _check_range(key: str, name: str, value: Any) -> None:
+    """Raise InputError for a number out of the range of an option of this name."""
+    if type(value) not in (int, float):
+        return
+    if name in POSITIVE and value <= 0:
+        raise InputError(f"{key}={value}: should be above 0")
+    if name in SHARES and not 0 <= value <= 1:
+        raise InputError(f"{key}={value}: should be a share, from 0 to 1")
+    if name in NOT_NEGATIVE and not value >= 0:
+        raise InputError(f"{key}={value}: should be a number from 0")
+    if not math.isfinite(value):
+        raise InputError(f"{key}={value}: should be a finite number")
 
 
 def _targets(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:

@@ -63,8 +63,11 @@ def require_plain(plain: dict[str, Any], whose: str = "") -> None:
     """
     for path, value in plain_leaves(plain):
         key, name, shown = dotted(path)[:100], str(path[-1]), str(value)[:100]
-        if path[0] in RESERVED or not str(path[0]).isidentifier():  # `hydra.job` would become a key of `hydra`
+        if path[0] in RESERVED:
             raise InputError(f"{whose}{key}={shown}: not loaded: {path[0]} is for the machinery, not for a run")
+        dots = any(set(str(part)) & set(".[]") for part in path)  # of which OmegaConf makes several keys
+        if dots and path[0] != "sweep":
+            raise InputError(f"{whose}{key}={shown}: not loaded: a key has a dot or a bracket")
         if name == "_target_" and isinstance(value, str) and place_of(path[:-1]):
             continue
         if any(str(part).startswith("_") for part in path):
@@ -72,7 +75,7 @@ def require_plain(plain: dict[str, Any], whose: str = "") -> None:
                 f"{whose}{key}={shown}: not loaded: a class may be named by _target_ alone, with plain values, in "
                 f"{', '.join(PLACES)}"
             )
-        if isinstance(value, str) and "${" in value:
+        if isinstance(value, str) and ("${" in value or value == "???"):
             raise InputError(f"{whose}{key}={shown}: not loaded: an interpolation is no plain value")
         if isinstance(value, str) and not _is_writable(value):
             raise InputError(f"{whose}{key}={shown!a}: not loaded: not valid Unicode text")
@@ -102,3 +105,9 @@ def relocated(plain: dict[str, Any], run_dir: Path) -> DictConfig:
         return new + value[len(old) :] if inside else value
 
     return OmegaConf.create({**follow(plain), "run_dir": new})
+
+
+def keep_offline(cfg: DictConfig) -> None:
+    """Fetch no archives for a stored configuration, which says from where and to where: a run has its data already."""
+    if "download" in cfg.dataset:
+        cfg.dataset.download = False

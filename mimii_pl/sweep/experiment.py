@@ -8,6 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from mimii_pl.core.config import compose, explain
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
+from mimii_pl.core.stored_config import require_plain
+from mimii_pl.core.trusted_classes import dotted, named_nodes
 
 SKIPPED_GROUPS = ("experiment", "sweep", "sweep/space", "logger")  # origin of the run, and the store that recorded it
 SKIPPED_OPTIONS = (
@@ -45,10 +47,22 @@ def as_experiment(cfg: DictConfig, comment: str, config_dir: str | None = None) 
             f"{cfg.run_dir}: its configuration cannot be composed in this installation: {explain(error)}"
         ) from None
     defaults = [*({f"override /{group}": choice} for group, choice in reversed(choices.items())), "_self_"]
-    values = _relocatable(_differences(cfg, fresh), str(cfg.run_dir))
+    differences = _differences(cfg, fresh)
+    _require_known(differences, cfg)
+    values = _relocatable(differences, str(cfg.run_dir))
     return f"# @package _global_\n# {printable(comment)}\n" + OmegaConf.to_yaml(
         OmegaConf.create({"defaults": defaults, **values})
     )
+
+
+def _require_known(differences: dict[str, Any], cfg: DictConfig) -> None:
+    """Raise InputError for a class that the configuration does not name in the same place, where it was checked."""
+    plain: Any = OmegaConf.to_container(cfg)
+    require_plain(differences, f"{cfg.run_dir}: ")
+    named = {(path, node["_target_"]) for path, node in named_nodes(plain)}
+    if strangers := {(path, node["_target_"]) for path, node in named_nodes(differences)} - named:
+        path, name = min(strangers)
+        raise InputError(f"{cfg.run_dir}: {dotted(path)}._target_={name}: not loaded: it was not checked")
 
 
 def _relocatable(value: Any, run_dir: str) -> Any:

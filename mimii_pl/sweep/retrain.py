@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
+from mimii_pl.core.stored_config import keep_offline
 from mimii_pl.core.trusted_classes import require_inside, trust_classes
 from mimii_pl.sweep.experiment import as_experiment, quoted
 from mimii_pl.sweep.winners import Sweep, Trial, criterion, find_sweep, winners
@@ -44,6 +45,7 @@ def retraining(arguments: list[str]) -> tuple[list[str], Path]:
     for _, cfg in chosen:  # their experiments will name the same classes
         trust_classes(cfg, trust)
         require_inside(cfg)
+        keep_offline(cfg)
     config_dir = get_args_parser().parse_args(arguments).config_dir
     texts = {trial.model_name: as_experiment(cfg, _comment(sweep, trial), config_dir) for trial, cfg in chosen}
     changes = [f"{key}={value}" for key, value in sorted(options.items()) if not key.startswith("hydra")]

@@ -149,9 +149,12 @@ def _machinery(rng: np.random.Generator, path: Path, elsewhere: Path) -> Change:
         ("hydra", {"run": {"dir": str(elsewhere)}, "sweep": {"dir": str(elsewhere)}}),
         ("hydra.job_logging", {"version": 1, "formatters": {"x": made}}),
         ("command", "os.mkdir"),
+        ("trainer.strategy._target_", "os.mkdir"),
+        ("trainer.strategy[_target_]", "os.mkdir"),
         ("defaults", [{"override /model": "level"}]),
-    )[int(rng.integers(7))]
-    cfg[key] = value
+    )[int(rng.integers(9))]
+    place = cfg["trainer"] if key.startswith("trainer.") else cfg
+    place[key.removeprefix("trainer.")] = value
     _write(path, cfg)
     return Change(f"{key} = {value}", Expected.REFUSED)
 

@@ -66,7 +66,8 @@ def attacked(arena: Arena, rng: np.random.Generator, kind: str, spoil: Spoiler, 
     change = spoil(rng, arena.here / run, arena.elsewhere)
     arena.expect_elsewhere()
     expected = Expected.EITHER if kind in NOT_USED.get(command, ()) else change.expected
-    words = (*words, change.name.split(" = ")[0])
+    place = change.name.split(" = ")[0]
+    words = (*words, place, f"{place.rpartition('.')[2]}=")
     attack = Attack(f"runs: {kind}", f"{change.name}, {command} {run.name}", expected, words)
     ended = arena.call(*COMMAND_OF[command](arena, run), seconds=30)
     touched = arena.touched() or leaked(arena)

@@ -188,8 +188,25 @@ def test_nothing_of_the_machinery_is_read(place, value, stored):
     cfg = OmegaConf.load(stored / "config.yaml")
     cfg._set_item_impl(place, value)
     OmegaConf.save(cfg, stored / "config.yaml")
-    with pytest.raises(InputError, match=r"not loaded: .* is for the machinery"):
+    with pytest.raises(InputError, match=r"not loaded: (.* is for the machinery|a key has a dot or a bracket)"):
         read_config(stored)
+
+
+@pytest.mark.parametrize("key", ["strategy._target_", "strategy[_target_]", "[strategy]", "a.b", "strategy."])
+@pytest.mark.parametrize("place", ["trainer", "model", "augmentation", "extra"])
+def test_a_key_is_one_key(key, place, stored):
+    cfg = OmegaConf.to_container(OmegaConf.load(stored / "config.yaml"))
+    cfg.setdefault(place, {})[key] = "os.mkdir"
+    OmegaConf.save(cfg, stored / "config.yaml")
+    with pytest.raises(InputError, match="not loaded: a key has a dot or a bracket"):
+        read_config(stored)
+
+
+def test_an_experiment_names_no_class_that_was_not_checked(stored):
+    cfg = read_config(stored)
+    cfg.trainer._set_item_impl("strategy._target_", "os.mkdir")  # as if it had not been noticed
+    with pytest.raises(InputError, match=r"strategy\._target_=os\.mkdir: not loaded"):
+        as_experiment(cfg, "a run")
 
 
 @pytest.mark.parametrize(
