@@ -25,20 +25,8 @@ TOP_LEVEL = {
     "objective": Literal["criterion", "other_ids", "loss"],
 }
 POSITIVE = (  # options of our classes that count or measure something: one name has one meaning in the package
-    *(
-        "alpha",
-        "batch_size",
-        "clip_seconds",
-        "folds",
-        "full_scale",
-        "hop",
-        "limit",
-        "lr",
-        "max_bands",
-        "n_fft",
-        "n_mels",
-    ),
-    *("nu", "parts", "power", "sample_rate", "search_lr", "seconds", "steps", "tile", "trees", "window_hop"),
+    *("alpha", "batch_size", "clip_seconds", "folds", "full_scale", "hop", "limit", "lr", "max_bands", "n_fft"),
+    *("n_mels", "nu", "parts", "power", "sample_rate", "search_lr", "seconds", "steps", "tile", "trees", "window_hop"),
     *("basis", "blocks", "bottleneck", "clusters", "components", "density_k", "depth", "excerpt", "frames", "heads"),
     *("hidden", "k", "kernel", "latent", "layers", "patch", "squeeze", "width"),
 )
