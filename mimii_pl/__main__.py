@@ -8,6 +8,7 @@ import inspect
 import logging
 import math
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -20,17 +21,27 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mimii_pl.core import config
 from mimii_pl.core.addresses import without_password
+from mimii_pl.core.arguments import (
+    read_text,
+    spell_flags,
+    spell_overrides,
+    spell_path,
+    spell_text,
+    split_flags,
+    validate_flags,
+)
 from mimii_pl.core.choices import brought_choices
 from mimii_pl.core.errors import InputError, explain_fault
 from mimii_pl.core.files import write_text
 from mimii_pl.core.help import config_name, show_help, summary
 from mimii_pl.core.hydra_hooks import missing_extra
-from mimii_pl.core.mistakes import explain_option, refuse_machinery
+from mimii_pl.core.mistakes import explain_option, refuse_choices
 from mimii_pl.core.run_dir import find_run, read_facts
 from mimii_pl.core.run_lock import BusyError
 from mimii_pl.core.trusted_classes import trusted_by
 
 log = logging.getLogger(__name__)
+SWEEPS = ("sweep=", "best=", "hydra.mode=MULTIRUN")  # overrides that make a sweep without -m
 HINTS = {  # how to continue after Ctrl-C
     "download": "the same command continues the download",
     "search": "the same command continues the search",
@@ -50,7 +61,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         _help(command, arguments)
         return
     with _one_line_errors():
-        refuse_machinery(arguments)
         command, arguments, finish = translate(command, arguments)
     sys.argv[1:] = arguments
     _run_hydra(command)
@@ -90,7 +100,7 @@ def split_command(argv: Sequence[str]) -> tuple[str | None, list[str]]:
         print(f"mimii_pl {__version__}")
         sys.exit()
     first = argv[0]
-    if first[0] in "-+~" or "=" in first:
+    if first[:1] in ("-", "+", "~") or "=" in first:
         return "train", list(argv)
     known = list(commands())
     if first not in known:
@@ -98,31 +108,44 @@ def split_command(argv: Sequence[str]) -> tuple[str | None, list[str]]:
     return first, list(argv[1:])
 
 
-def translate(command: str, arguments: list[str]) -> tuple[str, list[str], Callable[[], Any] | None]:
+def translate(command: str, arguments: Sequence[str]) -> tuple[str, list[str], Callable[[], Any] | None]:
     """Translate a command line for Hydra: command, arguments, and a function to call when Hydra is done, if any.
 
     `resume` and `retrain` become `train` with an option. `machine=fan` of a command with `only.machine` becomes
-    `only.machine=fan`: it selects runs, and Hydra would take it for a choice of conf/machine.
+    `only.machine=fan`: it selects runs, and Hydra would take it for a choice of conf/machine. Flags come first, as
+    Hydra expects them, and values are spelled for its grammar.
+
+    Raises:
+        InputError: an argument cannot be read, or names a run or sweep that does not exist.
     """
+    flags, words = split_flags(arguments)
     finish = None
+    options = OmegaConf.load(config.CONF / f"{config_name(command)}.yaml")
+    assert isinstance(options, DictConfig)
+    if flags.hydra_help or (flags.help and "train" in options):  # with options of `train`, which are not shown
+        return command, spell_flags(flags), None
     if command != "train":
-        options = OmegaConf.load(config.CONF / "command" / f"{command}.yaml")
-        assert isinstance(options, DictConfig)
         filters = options.get("only", {})
-        arguments = [f"only.{item}" if item.partition("=")[0] in filters else item for item in arguments]
-        if "train" in options and not {"--help", "-h"} & set(arguments):
-            command, arguments = "train", _as_train(options, arguments)
-    if command == "train":
-        if any(item.startswith("best=") for item in arguments):
+        words = [f"only.{item}" if item.partition("=")[0] in filters else item for item in words]
+        if "train" in options:
+            command, words = "train", _as_train(options, words)
+    sweeps = flags.multirun or any(item.startswith(SWEEPS) for item in words)
+    words = spell_overrides(words, sweeps=sweeps)
+    if command == "train" and not flags.help:
+        if any(item.startswith("best=") for item in words):
             from mimii_pl.sweep.retrain import retraining, trusted_packages
 
-            trust = trusted_packages(arguments)
-            arguments, sweep_dir = retraining(arguments)
+            trust = trusted_packages(words)
+            arguments, sweep_dir = retraining([*spell_flags(flags), *words])
+            flags, words = split_flags(arguments)
             finish = partial(_register_winners, sweep_dir, trust)
-        for item in [item for item in arguments if item.startswith("resume=")]:  # continue in the run's own directory
-            arguments.append(f"hydra.run.dir={find_run(item.removeprefix('resume='), finished=False)}")
-    multirun = [item for item in arguments if item in ("-m", "--multirun")]  # Hydra expects it first
-    return command, [*multirun, *(item for item in arguments if item not in multirun)], finish
+        for item in words:
+            if item.startswith("resume=") and item != "resume=null":  # continue in the run's own directory
+                run_dir = find_run(read_text(item.removeprefix("resume=")), finished=False)
+                words = [*words, f"hydra.run.dir={spell_text(str(run_dir))}"]
+    validate_flags(flags, words)
+    refuse_choices(words)
+    return command, [*spell_flags(flags), *words], finish
 
 
 def _register_winners(sweep_dir: Path, trust: list[str]) -> None:
@@ -132,20 +155,28 @@ def _register_winners(sweep_dir: Path, trust: list[str]) -> None:
         register_winners(sweep_dir, trust)
 
 
-def _as_train(options: DictConfig, arguments: list[str]) -> list[str]:
-    """Rewrite the arguments of `resume` or `retrain` as those of `train`: `run=latest` -> `resume=latest`."""
+def _as_train(options: DictConfig, words: list[str]) -> list[str]:
+    """Rewrite the words of `resume` or `retrain` as those of `train`: `run=latest` -> `resume=latest`.
+
+    Raises:
+        InputError: several runs, or sweeps, are named.
+    """
     option = str(options.train)
     key = next(name for name in ("run", "sweep") if name in options)
-    value = str(options[key])
-    others = []
-    for position, item in enumerate(arguments):
-        if item.startswith(f"{key}="):
-            value = item.partition("=")[2]
-        elif position == 0 and "=" not in item and item[0] not in "-+~":
-            value = item  # `mimii resume outputs/...`
-        else:
-            others.append(item)
-    return [f"{option}={value}", *others]
+    places = [item.removeprefix(f"{key}=") for item in words if item.startswith(f"{key}=") or _is_place(item)]
+    others = [item for item in words if not (item.startswith(f"{key}=") or _is_place(item))]
+    if len(places) > 1:
+        raise InputError(f"{' '.join(places)}: give one {key}")
+    return [f"{option}={spell_path(key, places[0]) if places else options[key]}", *others]
+
+
+def _is_place(item: str) -> bool:
+    """Return whether a word is a path: `mimii resume outputs/...`. A folder may be named like an option, `run=1`."""
+    before, equals, _ = item.partition("=")
+    first, slash, _ = before.lstrip("+").partition("/")
+    is_group = first.strip(".") != "" and (config.CONF / first).is_dir()  # hydra/launcher=joblib
+    is_option = equals or item[:1] == "~"
+    return Path(item).is_dir() or (not is_group if slash else not is_option)
 
 
 def _run_hydra(command: str) -> None:
@@ -236,9 +267,10 @@ def _hint_to_continue(run_dir: Path, sweep_dir: Path | None, *, searches: bool) 
         if searches:
             raise
         if sweep_dir is not None:
-            sys.exit(f"interrupted; the same command with hydra.sweep.dir={sweep_dir} continues the sweep")
+            folder = shlex.quote(f"hydra.sweep.dir={sweep_dir}")
+            sys.exit(f"interrupted; the same command with {folder} continues the sweep")
         if (run_dir / "run.json").is_file():
-            sys.exit(f"interrupted; `mimii resume {run_dir}` continues")
+            sys.exit(f"interrupted; `mimii resume {shlex.quote(str(run_dir))}` continues")
         sys.exit("interrupted before training began; the same command starts again")
 
 
@@ -302,20 +334,16 @@ def _closed_pipe() -> Iterator[None]:
         sys.exit(1)
 
 
-def _help(command: str, arguments: list[str]) -> None:
+def _help(command: str, arguments: Sequence[str]) -> None:
     """Print the help of a command; overrides beside --help change the values that it shows."""
-    from hydra._internal.utils import get_args_parser
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    if command != "train":
-        _, arguments, _ = translate(command, arguments)
-    options = get_args_parser().parse_args(arguments)
-    overrides = [item for item in options.overrides if "=" in item or item.startswith("~")]
-    overrides += config.searched(options.config_dir)
     try:
+        _, arguments, _ = translate(command, arguments)
+        flags, overrides = split_flags(arguments)
         with _closed_pipe():
-            show_help(command, overrides)
+            show_help(command, [*overrides, *config.searched(flags.config_dir)])
     except (InputError, HydraException, OmegaConfBaseException) as error:
         _fail(explain_option(error, command))
 

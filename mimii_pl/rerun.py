@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mimii_pl.core.arguments import read_override
 from mimii_pl.core.check import check
 from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError, damaged
@@ -113,16 +115,19 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
     cfg = open_stored(run_dir, trust)
     if "rescored_from" not in read_facts(run_dir):  # else it trains nothing
         require_inside(cfg)
-    values = [item for item in overrides if not item.startswith(("resume=", "trust=", "hydra."))]
-    for item in values:
-        key = item.split("=")[0]
+    values = OmegaConf.create()
+    for item in overrides:
+        if item.startswith(("resume=", "trust=", "hydra.")):
+            continue
+        key, value = read_override(item)
         if key in cfg.choices or key.startswith("training."):
             raise InputError(
                 f"{item}: a resumed run keeps its choices, and its `training` values are resolved already: "
                 "change the value that is used, for example trainer.max_epochs=50"
             )
+        OmegaConf.update(values, key, value)
     keep_offline(cfg)
-    merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(values))
+    merged = OmegaConf.merge(cfg, values)
     assert isinstance(merged, DictConfig)
     check(merged)
     epochs, batch_size = merged.trainer.get("max_epochs"), merged.dataset.batch_size
@@ -139,7 +144,7 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
 
 def _require_anomaly_run(run_dir: Path, facts: dict[str, Any]) -> None:
     if facts.get("status") != "finished":
-        raise InputError(f"run={run_dir} is not finished: `mimii resume {run_dir}` continues it")
+        raise InputError(f"run={run_dir} is not finished: `mimii resume {shlex.quote(str(run_dir))}` continues it")
     if "classes" in facts:
         raise InputError(
             f"run={run_dir} is a classifier (task=classification), and back ends compute anomaly scores: "

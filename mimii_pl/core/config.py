@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, open_dict
 
 from mimii_pl.core import hydra_hooks  # noqa: F401  (registers `machine=`, `search_name` and our sweeper with Hydra)
+from mimii_pl.core.arguments import quoted, spell_overrides
 from mimii_pl.core.errors import InputError, one_line
 from mimii_pl.core.trusted_classes import packages, trust_classes
 
@@ -25,7 +26,7 @@ def compose(overrides: Sequence[str] = (), name: str = "train", config_dir: str 
     """
     import hydra
 
-    overrides = [*overrides, *searched(config_dir)]
+    overrides = [*spell_overrides(overrides), *searched(config_dir)]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         composed = hydra.compose(name, overrides=overrides, return_hydra_config=True)
     choices = composed.hydra.runtime.choices
@@ -37,7 +38,11 @@ def compose(overrides: Sequence[str] = (), name: str = "train", config_dir: str 
 
 def searched(config_dir: str | None) -> list[str]:
     """Return the overrides that let choices be found in one more folder, if there is one."""
-    return [] if config_dir is None else [f"hydra.searchpath=[machine://any,'file://{Path(config_dir).resolve()}']"]
+    return (
+        []
+        if config_dir is None
+        else [f"hydra.searchpath=[machine://any,{quoted(f'file://{Path(config_dir).resolve()}')}]"]
+    )
 
 
 def with_choices(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:

@@ -38,7 +38,7 @@ class MachineSource(ConfigSource):
         return []
 
     def load_config(self, config_path: str) -> ConfigResult:
-        config = OmegaConf.create({"name": Path(config_path).stem})
+        config = OmegaConf.create({"name": Path(config_path).name.removesuffix(".yaml")})
         return ConfigResult(self.provider, f"machine://{self.path}", config, {"package": None})
 
 

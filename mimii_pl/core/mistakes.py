@@ -7,11 +7,25 @@ from mimii_pl.core import config
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.help import choices_of, groups, option_names
 
+LIST_GROUPS = ("augmentation", "experiment")  # groups of which several files can be chosen
 
-def refuse_machinery(arguments: Sequence[str]) -> None:
-    """Raise InputError for a choice that is a file of machinery, whose name begins with an underscore."""
-    for item in arguments:
+
+def refuse_choices(words: Sequence[str]) -> None:
+    """Raise InputError for what a group cannot take: nothing, a list, or a file of machinery, named with an underscore.
+
+    Args:
+        words: of the command line, as Hydra gets them.
+    """
+    for item in words:
         group, _, choices = item.partition("=")
+        if not (group and (config.CONF / group).is_dir()):
+            continue
+        if choices in ("", "null"):
+            raise InputError(f"{item}: choose one of: {', '.join(choices_of(group))}")
+        if choices.startswith("[") and group not in LIST_GROUPS:
+            raise InputError(
+                f"{item}: {group} takes one choice; -m {group}={choices.strip('[]')} makes one run for each"
+            )
         for name in choices.strip("[]").split(","):
             if name.startswith("_") and (config.CONF / group / f"{name}.yaml").is_file():
                 raise InputError(config.no_such_choice(group, name, choices_of(group)))
@@ -19,24 +33,23 @@ def refuse_machinery(arguments: Sequence[str]) -> None:
 
 def explain_option(error: Exception, command: str) -> str:
     """Explain an error of Hydra or OmegaConf in one line, for the command that was given."""
-    text = str(error)
-    if match := re.match(r"Error parsing override '(.*)'\n(.*)", text):
-        item, reason = match.groups()
-        if reason.startswith("missing EQUAL"):
-            return f"{item}: write {item}=<value>"
-        return f"{item}: cannot be read as key=value: {reason}"
+    from omegaconf.errors import GrammarParseError, InterpolationResolutionError
+
+    text, cause = str(error), error.__cause__ or error
+    if isinstance(cause, GrammarParseError | InterpolationResolutionError):
+        return f"{cause.full_key or '${...}'}: {str(cause).splitlines()[0]}"
     if match := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '((.*?)=(.*))'", text):
         item, key, values = match.groups()
         way_out = "add -m for one run each"
-        if key not in groups(command) or key == "augmentation":
+        if key not in groups(command) or key in LIST_GROUPS:
             way_out += f", or write {key}=[{values}] for a list"
         return f"{item}: several values: {way_out}"
     if match := re.match(r"Could not override '(?:.*/)?(\w+)(?:@.*)?'", text):
         return _no_such_option(match[1], command)
-    key, parent = getattr(error.__cause__ or error, "key", None), getattr(error.__cause__ or error, "parent_node", None)
+    key, parent = getattr(cause, "key", None), getattr(cause, "parent_node", None)
     if key is not None and parent is not None and parent._get_parent() is None:
         return _no_such_option(str(key), command)
-    return config.explain(error).partition("\nSee https://hydra.cc")[0]
+    return re.split(r"\nSee https://hydra.cc|\n\nConfig search path", config.explain(error))[0]
 
 
 def _no_such_option(name: str, command: str) -> str:

@@ -24,6 +24,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -188,7 +189,7 @@ def run_fingerprint(run_dir: Path) -> str:
     """
     facts = read_facts(run_dir)
     if "checkpoint" not in facts:
-        raise InputError(f"run={run_dir} is not finished: `mimii resume {run_dir}` continues it")
+        raise InputError(f"run={run_dir} is not finished: `mimii resume {shlex.quote(str(run_dir))}` continues it")
     digest = hashlib.sha256(json.dumps([facts.get(name) for name in ("labels", "samples", "classes")]).encode())
     for name in (*SCORING_FILES, facts["checkpoint"]):
         digest.update(f"\n{name}\n".encode())

@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mimii_pl.core.arguments import quoted
 from mimii_pl.core.config import compose, explain
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
@@ -72,12 +73,6 @@ def _relocatable(value: Any, run_dir: str) -> Any:
     if isinstance(value, list):
         return [_relocatable(item, run_dir) for item in value]
     return value.replace(run_dir, "${run_dir}") if isinstance(value, str) else value
-
-
-def quoted(value: Any) -> str:
-    """Quote any value for Hydra's command line."""
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
 
 
 def _word(choice: Any) -> str:

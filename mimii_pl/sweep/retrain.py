@@ -4,15 +4,15 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
+from mimii_pl.core.arguments import quoted, read_text, split_flags
 from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
 from mimii_pl.core.stored_config import keep_offline
 from mimii_pl.core.trusted_classes import require_inside, trust_classes
-from mimii_pl.sweep.experiment import as_experiment, quoted
+from mimii_pl.sweep.experiment import as_experiment
 from mimii_pl.sweep.winners import Sweep, Trial, criterion, find_sweep, winners
 
 SEEDS = "0,1,2,3,4"
@@ -36,7 +36,7 @@ def retraining(arguments: list[str]) -> tuple[list[str], Path]:
     """
     options = dict(item.split("=", 1) for item in arguments if "=" in item and not item.startswith("-"))
     others = [item for item in arguments if item.startswith("-") or "=" not in item]
-    request = {key: options.pop(key, "").strip("'\"") for key in ("best", "machine", "target")}
+    request = {key: read_text(options.pop(key, "")) for key in ("best", "machine", "target")}
     options.pop("trust", None)
     _validate(options)
     trust = trusted_packages(arguments)
@@ -46,7 +46,7 @@ def retraining(arguments: list[str]) -> tuple[list[str], Path]:
         trust_classes(cfg, trust)
         require_inside(cfg)
         keep_offline(cfg)
-    config_dir = get_args_parser().parse_args(arguments).config_dir
+    config_dir = split_flags(arguments)[0].config_dir
     texts = {trial.model_name: as_experiment(cfg, _comment(sweep, trial), config_dir) for trial, cfg in chosen}
     changes = [f"{key}={value}" for key, value in sorted(options.items()) if not key.startswith("hydra")]
     digest = hashlib.sha256("\n".join([*texts.values(), *changes]).encode()).hexdigest()[:8]
@@ -89,7 +89,7 @@ def _sweep(place: str, options: dict[str, str], trust: list[str]) -> Sweep:
     from mimii_pl.tracking.registry import default_uri
 
     uri, experiment = (
-        options.get(f"trainer.logger.{key}", "").strip("'\"") for key in ("tracking_uri", "experiment_name")
+        read_text(options.get(f"trainer.logger.{key}", "")) for key in ("tracking_uri", "experiment_name")
     )
     return find_sweep(place, uri or default_uri(), experiment or "mimii_pl", trust=trust)
 

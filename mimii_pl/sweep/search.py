@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from mimii_pl.core.arguments import spell_overrides
 from mimii_pl.core.config import build
 from mimii_pl.core.databases import make_whole, sqlite_path, tables
 from mimii_pl.core.errors import InputError, first_line
@@ -135,7 +136,8 @@ class OptunaSearch(MLflowOptunaSweeper):
 
     def _overrides(self, study: optuna.Study, trial: FrozenTrial | Trial, fixed: Sequence[str]) -> tuple[str, ...]:
         Trial(study, trial._trial_id).set_user_attr("starts", trial.user_attrs.get("starts", 0) + 1)
-        return (*self._build_trial_overrides(trial, list(fixed), None), f"sweep.trial={trial.number}")
+        overrides = self._build_trial_overrides(trial, list(fixed), None)
+        return (*spell_overrides(overrides), f"sweep.trial={trial.number}")
 
     def _conclude(self, study: optuna.Study) -> None:
         """Write the figures into the folder, keep the winner for the parent run, and print it."""

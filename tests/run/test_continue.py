@@ -84,6 +84,19 @@ def test_a_run_goes_on_where_its_directory_is(way, folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_in_a_directory_of_any_name_goes_on(folder, tmp_path):
+    names = "Ö 风=,()[1]{1}#;'\"!&$y\\*@: ~", "run=1"
+    for name, words in zip(names, (["train", f"resume={names[0]}"], ["resume", "./run=1"]), strict=True):
+        place = shutil.copytree(folder / "killed", tmp_path / name)
+        data = shutil.copytree(folder / "world", tmp_path / f"Welt, {name}")
+        done = mimii(*words, f"dataset.root={data}", "dataset.cache_dir=ca (che)", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        stored = read_config(place)
+        assert (stored.dataset.root, stored.dataset.cache_dir) == (str(data), "ca (che)")
+        assert contents(place)["history.csv"] == contents(folder / "whole")["history.csv"]
+
+
+@pytest.mark.slow
 def test_a_copy_is_a_run_of_its_own_in_mlflow(folder, tmp_path):
     source = shutil.copytree(folder / "killed", tmp_path / "source")
     write_facts(source, run_dir=str(source), mlflow_run_id="0" * 32)

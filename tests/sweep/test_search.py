@@ -19,6 +19,7 @@ from optuna.trial import TrialState, create_trial
 from support import world
 from support.cli import mimii
 
+from mimii_pl.core.arguments import read_override
 from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import parent_run_id, read_facts
@@ -100,6 +101,19 @@ def test_a_grid_asks_for_what_has_no_result_and_goes_on_with_what_was_under_way(
         search_module.tell_study(study, number, value)
     again = list(one._missing(study, space))
     assert [(trial.number, trial.params) for trial in again] == [(2, first[2]), (4, first[1])]  # 1 had failed
+
+
+def test_values_of_a_grid_are_spelled_for_hydra():
+    one = search("sweep=grid", space={"dataset.root": "choice('Ö (1)', 'a,b')", "machine": "choice('7', fan)"})
+    study = optuna.create_study()
+    space, fixed = one._build_search_space(["dataset.cache_dir='c,d'"])
+    trials = [one._overrides(study, trial, fixed) for trial in one._missing(study, space)]
+    read = [dict(read_override(item) for item in trial if not item.startswith("sweep.")) for trial in trials]
+    assert {(values["dataset.root"], values["machine"]) for values in read} == {
+        *(("Ö (1)", "7"), ("Ö (1)", "fan")),
+        *(("a,b", "7"), ("a,b", "fan")),
+    }
+    assert {values["dataset.cache_dir"] for values in read} == {"c,d"}
 
 
 def test_a_search_makes_up_for_failures_but_not_for_pruned_trials():
