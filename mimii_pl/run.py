@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
@@ -33,6 +34,7 @@ from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.dataset._learned_from import clip_changes, write_clips
 from mimii_pl.model import Detector
+from mimii_pl.model._detector import too_short_named
 from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
 from mimii_pl.scoring.cost import write_cost
@@ -78,7 +80,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
         data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
         _require_same_clips(data, run_dir)
-        detector = build(cfg.model, data.in_shape, len(data.classes))  # [B, C, F, N] -> score [B], embedding [B, D]
+        detector = build_detector(cfg, data)  # [B, C, F, N] -> score [B], embedding [B, D]
         task.validate(detector, data)
         trainer = build(cfg.trainer)
         recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg)))  # MLflow
@@ -121,6 +123,7 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
         InputError: no clip is held out for validation.
     """
     data = build_data(cfg)
+    data.features.validate()
     data.prepare_data()
     data.setup()
     write_csv(run_dir / "skipped.csv", ("file", "reason"), data.skipped)
@@ -138,6 +141,17 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
             f"provide at least two training clips per machine ID (there are {count['train']} in all)"
         )
     return data
+
+
+def build_detector(cfg: DictConfig, data: MachineSounds) -> Detector:
+    """Build the detector for the clips of a data set.
+
+    Raises:
+        InputError: the clips are too short for it, or it does not take their features.
+    """
+    with too_short_named(str(cfg.choices.get("model", "")), data.in_shape):
+        detector: Detector = build(cfg.model, data.in_shape, len(data.classes))
+    return detector
 
 
 def build_task(cfg: DictConfig) -> Task:
@@ -177,6 +191,7 @@ def train_detector(
     """
     data.crop = detector.crop
     data.fit_features(trainer.strategy.root_device)
+    require_long_clips(detector, data)
     if trainer.is_global_zero:
         _write_data_state(data, run_dir)
         recorder.start()
@@ -185,12 +200,27 @@ def train_detector(
     watch = Stopwatch()
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
     callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
-    with recorder.sending(), _damage_named(last, watch, type(detector)), _missing_metric_named():
+    too_short = too_short_named(detector.name, data.in_shape)  # for a last batch of one clip
+    with recorder.sending(), _damage_named(last, watch, type(detector)), _missing_metric_named(), too_short:
         trainer.fit(detector, data, ckpt_path=last, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         _write_training_facts(trainer, detector, watch, run_dir)
+
+
+def require_long_clips(detector: Detector, data: MachineSounds) -> None:
+    """Raise InputError if a clip is too short for the features or the detector: compute a loss that changes nothing."""
+    detector.eval()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), too_short_named(detector.name, data.in_shape):
+            detector.loss(data.whole_clip())
+    except InputError:
+        raise
+    except Exception as error:  # of a detector of the user's: training raises it, with all that belongs to it
+        log.debug("the loss of one clip: %s", error)
+    finally:
+        detector.train()
 
 
 @contextmanager
