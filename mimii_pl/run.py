@@ -19,14 +19,14 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from mimii_pl.core.callbacks import Stopwatch
-from mimii_pl.core.checkpoints import AtomicCheckpoints, last_checkpoint
+from mimii_pl.core.checkpoints import AtomicCheckpoints, checkpoint_bytes, last_checkpoint
 from mimii_pl.core.config import build, build_data
 from mimii_pl.core.console import Console
 from mimii_pl.core.errors import InputError, damaged, one_line
-from mimii_pl.core.files import write_arrays, write_csv
+from mimii_pl.core.files import require_writable, write_arrays, write_csv
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.freeze import freeze_config
-from mimii_pl.core.run_dir import read_facts, write_digests, write_facts
+from mimii_pl.core.run_dir import read_facts, require_writable_run, write_digests, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
 from mimii_pl.core.trusted_classes import packages
@@ -64,7 +64,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     """
     run_dir = run_dir.resolve()
     published(cfg.get("published"))  # an unknown key is an error before training, not after it
-    with written_by_us(run_dir):
+    with written_by_us(run_dir, elsewhere(sweep_dir)):
         cfg = freeze_config(cfg, run_dir)  # checked, resolved, written
         if (facts := read_facts(run_dir)).get("status") == "finished":
             log.info("%s is already finished", run_dir)
@@ -82,6 +82,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         _require_same_clips(data, run_dir)
         detector = build_detector(cfg, data)  # [B, C, F, N] -> score [B], embedding [B, D]
         task.validate(detector, data)
+        require_room(detector, run_dir, elsewhere(sweep_dir))
         trainer = build(cfg.trainer)
         recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg)))  # MLflow
         pruner = _pruner(cfg, task, run_dir)
@@ -291,10 +292,29 @@ def show_results(cfg: DictConfig, task: Task, results: list[Result], criterion: 
         Console().print(" MLflow: make ui", soft_wrap=True)
 
 
+def elsewhere(sweep_dir: Path | None) -> str:
+    """Return the option that puts a run into another directory, as one types it."""
+    return f"hydra.{'run' if sweep_dir is None else 'sweep'}.dir=<another folder>"
+
+
+def require_room(detector: Detector, run_dir: Path, instead: str) -> None:
+    """Raise InputError if the checkpoints of a run do not fit on its disk, those that are there not counted twice."""
+    folder = run_dir / "checkpoints"
+    present = sum(path.stat().st_size for path in folder.iterdir())
+    require_writable(folder, instead, room=checkpoint_bytes(detector.parameters()) - present)
+
+
 @contextmanager
-def written_by_us(run_dir: Path) -> Iterator[None]:
-    """Make a run directory and keep other processes out of it; those of a distributed run work under one lock."""
-    run_dir.mkdir(parents=True, exist_ok=True)
+def written_by_us(run_dir: Path, instead: str) -> Iterator[None]:
+    """Make a run directory and keep other processes out of it; those of a distributed run work under one lock.
+
+    Args:
+        instead: option that names another directory, as one types it.
+
+    Raises:
+        InputError: it cannot be written, or another process writes into it.
+    """
+    require_writable_run(run_dir, instead)
     with locked(run_dir) if rank_zero_only.rank == 0 else nullcontext():  # type: ignore[attr-defined]  # set by Lightning
         yield
 
