@@ -78,13 +78,13 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
             )
             return evaluate_again(cfg, run_dir, recorder)
         task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
+        trainer = build(cfg.trainer)
+        recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg)))  # MLflow
         data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
         _require_same_clips(data, run_dir)
         detector = build_detector(cfg, data)  # [B, C, F, N] -> score [B], embedding [B, D]
         task.validate(detector, data)
         require_room(detector, run_dir, elsewhere(sweep_dir))
-        trainer = build(cfg.trainer)
-        recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg)))  # MLflow
         pruner = _pruner(cfg, task, run_dir)
         try:
             train_detector(trainer, detector, data, recorder, run_dir, pruner)  # best checkpoint by held-out clips
