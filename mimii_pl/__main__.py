@@ -193,7 +193,9 @@ def _run_hydra(command: str) -> None:
             raise
         _fail(str(error) if isinstance(error, InputError) else explain_option(error, command))
     except Exception as error:
-        if message := missing_extra(error) or (not full_error and explain_fault(error)):
+        resumes = any(item.startswith("resume=") for item in sys.argv)
+        instead = "run=<a copy of it>" if resumes else "hydra.run.dir=<another folder>, for sweeps hydra.sweep.dir="
+        if message := missing_extra(error) or (not full_error and explain_fault(error, instead)):  # Hydra's own
             _fail(message)
         raise
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from mimii_pl.core.settings import prepare_process
 from mimii_pl.core.stored_config import keep_offline, relocated
 from mimii_pl.core.trusted_classes import packages, require_inside
 from mimii_pl.report.published import published
-from mimii_pl.run import build_task, evaluate_again, show_results, write_run_page, written_by_us
+from mimii_pl.run import build_task, elsewhere, evaluate_again, show_results, write_run_page, written_by_us
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.load_run import load_run
 from mimii_pl.scoring.metrics import metrics_of
@@ -61,7 +61,7 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     _require_anomaly_run(source, read_facts(source))
     cfg = _rescoring_config(cfg, source, run_dir)
     published(cfg.get("published"))
-    with written_by_us(run_dir):
+    with written_by_us(run_dir, elsewhere(sweep_dir)):
         cfg = freeze_config(cfg, run_dir)
         prepare_process(cfg)
         recorder = Recorder(
@@ -133,7 +133,7 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
     epochs, batch_size = merged.trainer.get("max_epochs"), merged.dataset.batch_size
     if (isinstance(epochs, int) and epochs < -1) or batch_size < 1:
         raise InputError(f"trainer.max_epochs={epochs} dataset.batch_size={batch_size}: too small; nothing is changed")
-    with written_by_us(run_dir):
+    with written_by_us(run_dir, "run=<a copy of it>"):
         if read_facts(run_dir).get("status") == "finished":
             write_facts(run_dir, status="running")
         if is_copy(run_dir):

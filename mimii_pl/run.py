@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from mimii_pl.core.callbacks import Stopwatch
-from mimii_pl.core.checkpoints import AtomicCheckpoints, last_checkpoint
+from mimii_pl.core.checkpoints import AtomicCheckpoints, checkpoint_bytes, last_checkpoint
 from mimii_pl.core.config import build, build_data
 from mimii_pl.core.console import Console
 from mimii_pl.core.errors import InputError, damaged, one_line
-from mimii_pl.core.files import write_arrays, write_csv
+from mimii_pl.core.files import require_writable, write_arrays, write_csv
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.freeze import freeze_config
-from mimii_pl.core.run_dir import read_facts, write_digests, write_facts
+from mimii_pl.core.run_dir import read_facts, require_writable_run, write_digests, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
 from mimii_pl.core.trusted_classes import packages
@@ -33,6 +34,7 @@ from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.dataset._learned_from import clip_changes, write_clips
 from mimii_pl.model import Detector
+from mimii_pl.model._detector import too_short_named
 from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
 from mimii_pl.scoring.cost import write_cost
@@ -63,7 +65,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     """
     run_dir = run_dir.resolve()
     published(cfg.get("published"))  # an unknown key is an error before training, not after it
-    with written_by_us(run_dir):
+    with written_by_us(run_dir, elsewhere(sweep_dir)):
         cfg = freeze_config(cfg, run_dir)  # checked, resolved, written
         if (facts := read_facts(run_dir)).get("status") == "finished":
             log.info("%s is already finished", run_dir)
@@ -77,12 +79,13 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
             )
             return evaluate_again(cfg, run_dir, recorder)
         task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
-        data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
-        _require_same_clips(data, run_dir)
-        detector = build(cfg.model, data.in_shape, len(data.classes))  # [B, C, F, N] -> score [B], embedding [B, D]
-        task.validate(detector, data)
         trainer = build(cfg.trainer)
         recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg)))  # MLflow
+        data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
+        _require_same_clips(data, run_dir)
+        detector = build_detector(cfg, data)  # [B, C, F, N] -> score [B], embedding [B, D]
+        task.validate(detector, data)
+        require_room(detector, run_dir, elsewhere(sweep_dir))
         pruner = _pruner(cfg, task, run_dir)
         try:
             train_detector(trainer, detector, data, recorder, run_dir, pruner)  # best checkpoint by held-out clips
@@ -122,6 +125,7 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
         InputError: no clip is held out for validation.
     """
     data = build_data(cfg)
+    data.features.validate()
     data.prepare_data()
     data.setup()
     write_csv(run_dir / "skipped.csv", ("file", "reason"), data.skipped)
@@ -145,6 +149,17 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
             count["validation"],
         )
     return data
+
+
+def build_detector(cfg: DictConfig, data: MachineSounds) -> Detector:
+    """Build the detector for the clips of a data set.
+
+    Raises:
+        InputError: the clips are too short for it, or it does not take their features.
+    """
+    with too_short_named(str(cfg.choices.get("model", "")), data.in_shape):
+        detector: Detector = build(cfg.model, data.in_shape, len(data.classes))
+    return detector
 
 
 def build_task(cfg: DictConfig) -> Task:
@@ -184,6 +199,7 @@ def train_detector(
     """
     data.crop = detector.crop
     data.fit_features(trainer.strategy.root_device)
+    require_long_clips(detector, data)
     if trainer.is_global_zero:
         _write_data_state(data, run_dir)
         recorder.start()
@@ -192,12 +208,27 @@ def train_detector(
     watch = Stopwatch()
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
     callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
-    with recorder.sending(), _damage_named(last, watch, type(detector)), _missing_metric_named():
+    too_short = too_short_named(detector.name, data.in_shape)  # for a last batch of one clip
+    with recorder.sending(), _damage_named(last, watch, type(detector)), _missing_metric_named(), too_short:
         trainer.fit(detector, data, ckpt_path=last, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         _write_training_facts(trainer, detector, watch, run_dir)
+
+
+def require_long_clips(detector: Detector, data: MachineSounds) -> None:
+    """Raise InputError if a clip is too short for the features or the detector: compute a loss that changes nothing."""
+    detector.eval()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), too_short_named(detector.name, data.in_shape):
+            detector.loss(data.whole_clip())
+    except InputError:
+        raise
+    except Exception as error:  # of a detector of the user's: training raises it, with all that belongs to it
+        log.debug("the loss of one clip: %s", error)
+    finally:
+        detector.train()
 
 
 @contextmanager
@@ -274,10 +305,29 @@ def show_results(cfg: DictConfig, task: Task, results: list[Result], criterion: 
         Console().print(" MLflow: make ui", soft_wrap=True)
 
 
+def elsewhere(sweep_dir: Path | None) -> str:
+    """Return the option that puts a run into another directory, as one types it."""
+    return f"hydra.{'run' if sweep_dir is None else 'sweep'}.dir=<another folder>"
+
+
+def require_room(detector: Detector, run_dir: Path, instead: str) -> None:
+    """Raise InputError if the checkpoints of a run do not fit on its disk, those that are there not counted twice."""
+    folder = run_dir / "checkpoints"
+    present = sum(path.stat().st_size for path in folder.iterdir())
+    require_writable(folder, instead, room=checkpoint_bytes(detector.parameters()) - present)
+
+
 @contextmanager
-def written_by_us(run_dir: Path) -> Iterator[None]:
-    """Make a run directory and keep other processes out of it; those of a distributed run work under one lock."""
-    run_dir.mkdir(parents=True, exist_ok=True)
+def written_by_us(run_dir: Path, instead: str) -> Iterator[None]:
+    """Make a run directory and keep other processes out of it; those of a distributed run work under one lock.
+
+    Args:
+        instead: option that names another directory, as one types it.
+
+    Raises:
+        InputError: it cannot be written, or another process writes into it.
+    """
+    require_writable_run(run_dir, instead)
     with locked(run_dir) if rank_zero_only.rank == 0 else nullcontext():  # type: ignore[attr-defined]  # set by Lightning
         yield
 

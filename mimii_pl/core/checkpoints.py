@@ -19,6 +19,14 @@ LAST, BEFORE = "last.ckpt", "last.ckpt.before"  # of the last epoch, and of the 
 log = logging.getLogger(__name__)
 
 
+def checkpoint_bytes(parameters: Iterable[torch.nn.Parameter]) -> int:
+    """Return about how many bytes the checkpoints of a run take at most: each holds the weights and Adam's two moments.
+
+    There are four for a moment: best, last, the one before it, and the one that is being written.
+    """
+    return 4 * 3 * sum(weights.numel() * weights.element_size() for weights in parameters)
+
+
 class AtomicCheckpoints(TorchCheckpointIO):
     """Write a checkpoint beside the one it replaces, flushed to the disk, then rename; keep the last one but one.
 

@@ -82,8 +82,20 @@ def query(path: Path, statement: str) -> list[tuple]:
         InputError: the file cannot be read, is locked, or is no SQLite database.
     """
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=WAIT)) as database:
+        with closing(_connect(path)) as database:
             return database.execute(statement).fetchall()
+    except sqlite3.Error as error:
+        raise InputError(f"{path}: {_explain(path, error)}") from None
+
+
+def require_writable_database(path: Path) -> None:
+    """Begin to change an existing database, and take it back; raise InputError as `query` does."""
+    try:
+        with closing(_connect(path)) as database:
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(f"PRAGMA user_version = {version}")  # needs the folder too, for SQLite's journal
+            database.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise InputError(f"{path}: {_explain(path, error)}") from None
 
@@ -91,6 +103,10 @@ def query(path: Path, statement: str) -> list[tuple]:
 def tables(path: Path) -> set[str]:
     """Return the names of the tables of an existing database; raise InputError as `query` does."""
     return {name for (name,) in query(path, "SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=WAIT, isolation_level=None)
 
 
 def _explain(path: Path, error: sqlite3.Error) -> str:

@@ -45,9 +45,18 @@ def full_disk_says(message: str) -> Iterator[None]:
         raise
 
 
-def not_written(path: Path, error: OSError) -> InputError:
-    """Return the error for a file or folder that cannot be written, with the way out where there is one."""
-    way_out = f". {WAYS_OUT[error.errno]}, and start the same command again" if error.errno in WAYS_OUT else ""
+def not_written(path: Path, error: OSError, instead: str = "") -> InputError:
+    """Return the error for a file or folder that cannot be written, with the way out where there is one.
+
+    Args:
+        instead: option that names another place, as one types it; empty: there is none, or the work is half done.
+    """
+    ways_out = [WAYS_OUT[error.errno]] if error.errno in WAYS_OUT else []
+    if instead:
+        ways_out.append(f"or set {instead}" if ways_out else f"Set {instead}")
+    elif ways_out:
+        ways_out.append("and start the same command again")
+    way_out = f". {', '.join(ways_out)}" if ways_out else ""
     return InputError(f"{path} cannot be written: {error.strerror or error}{way_out}")
 
 
@@ -87,10 +96,16 @@ def _is_raised_by(code: Collection[type], error: BaseException) -> bool:
     return any(str(frame.f_globals.get("__name__")).partition(".")[0] in foreign for frame in frames)
 
 
-def explain_fault(error: BaseException) -> str | None:
-    """Explain a fault of the system (disk, permission, memory) in one line; None for any other error."""
+def explain_fault(error: BaseException, instead: str = "") -> str | None:
+    """Explain a fault of the system (disk, permission, memory) in one line; None for any other error.
+
+    Args:
+        instead: option that names another place, if the fault is in writing, see `not_written`.
+    """
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in MENDABLE:
+            if instead and cause.filename and cause.errno in WAYS_OUT:
+                return str(not_written(Path(os.fsdecode(cause.filename)), cause, instead))
             return f"{cause.filename or 'writing'}: {cause.strerror}"
         if isinstance(cause, MemoryError) or "out of memory" in str(cause).lower() or "can't allocate" in str(cause):
             return (
@@ -119,5 +134,6 @@ def first_line(error: BaseException) -> str:
     >>> first_line(MemoryError())
     'MemoryError'
     """
-    line = str(error).strip().partition("\n")[0]
+    text = re.sub(r"^\(raised as a result of [^\n]*\)\n", "", str(error).strip())
+    line = text.partition("\n")[0]
     return re.sub(r"^\([\w.]+\) ", "", line) or type(error).__name__

@@ -2,10 +2,12 @@
 
 import csv
 import ctypes
+import errno
 import io
 import os
 import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from mimii_pl.core.errors import damaged, not_written
+from mimii_pl.core.errors import InputError, damaged, not_written
 from mimii_pl.core.foreign import write_rows
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2)
@@ -40,6 +42,39 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write named arrays as npz, atomically."""
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes every keyword for `allow_pickle`
+
+
+def require_writable(folder: Path, instead: str, files: Iterable[str] = (), *, room: int = 0) -> None:
+    """Make a folder if it is missing, and write and remove a small file there, before there is work to lose.
+
+    Only trying tells: root ignores modes, and a mount, a quota or an immutable folder has none.
+
+    Args:
+        folder: where a command is going to write.
+        instead: option that names another folder, as one types it: `dataset.cache_dir=<another folder>`.
+        files: names in the folder that the command replaces where they exist.
+        room: bytes that it is going to write.
+
+    Raises:
+        InputError: the folder or one of the files cannot be written, or the disk has less room.
+    """
+    place = folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".trial-") as trial:
+            trial.write(bytes(4096))
+            trial.flush()
+            os.fsync(trial.fileno())
+        for place in map(folder.joinpath, files):
+            if place.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if place.is_file() and not place.is_symlink():  # a link would be replaced, not what it leads to
+                place.open("r+b").close()
+    except OSError as error:
+        raise not_written(place, error, instead) from error
+    if (free := shutil.disk_usage(folder).free) < room:
+        needed = f"{room / 2**20:.1f} MiB needed, {free / 2**20:.1f} MiB free"
+        raise InputError(f"{folder}: the disk is too small: {needed}. Free some space, or set {instead}")
 
 
 @contextmanager

@@ -30,9 +30,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mimii_pl.core.errors import InputError, damaged
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import require_writable, write_text
 
-WRITTEN_IN_PLACE = ("run.log", "mlflow.jsonl", "mlflow.sent", "checkpoints", "challenge", ".lock", ".lock.holder")
+RUN_FOLDERS = ("checkpoints", "challenge")
+WRITTEN_IN_PLACE = ("run.log", "mlflow.jsonl", "mlflow.sent", *RUN_FOLDERS, ".lock", ".lock.holder")
+OTHER_FILES = ("run.json", "report.html", "embeddings.npz")
 RUN_TABLES = (
     "scores.csv",
     "predictions.csv",
@@ -45,6 +47,20 @@ RUN_TABLES = (
 log = logging.getLogger(__name__)
 BINARY_FILES = ("features.npz", "backend.npz")  # that scoring needs, besides the checkpoint
 SCORING_FILES = ("config.yaml", *BINARY_FILES, "thresholds.json")  # all that it needs, besides the checkpoint
+
+
+def require_writable_run(run_dir: Path, instead: str) -> None:
+    """Raise InputError unless a run can write all that belongs into its directory; make that if it is missing.
+
+    Args:
+        instead: option that names another directory, as one types it.
+    """
+    files = (*SCORING_FILES, *RUN_TABLES, *OTHER_FILES, *WRITTEN_IN_PLACE)
+    require_writable(run_dir, instead, [name for name in files if name not in RUN_FOLDERS])
+    for folder in map(run_dir.joinpath, RUN_FOLDERS):
+        if folder.name == "checkpoints" or folder.exists():
+            names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+            require_writable(folder, instead, names)
 
 
 def write_facts(run_dir: Path, /, **facts: Any) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from mimii_pl.core.errors import InputError, full_disk_says
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import require_writable, write_text
 from mimii_pl.core.foreign import file_cell
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset import _audio
@@ -101,7 +101,7 @@ def build_cache(
     folder = cache_dir / key
     if (cache := _opened(folder)) is not None:
         return cache
-    cache_dir.mkdir(parents=True, exist_ok=True)
+    require_writable(cache_dir, "dataset.cache_dir=<another folder>")
     full = _no_space(cache_dir, "the disk filled up while decoding")
     with FileLock(cache_dir / f"{key}.lock"), full_disk_says(full):
         if (cache := _opened(folder)) is None:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import file_cell, printable
 from mimii_pl.dataset import _cache
-from mimii_pl.dataset._audio import FULL_SCALE, SHORTEST_CUT, full_scale_for, to_float
+from mimii_pl.dataset._audio import FULL_SCALE, RATES, SHORTEST_CUT, full_scale_for, to_float
 from mimii_pl.dataset._batches import ClipBatches
 from mimii_pl.dataset._classes import check_names, class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
@@ -43,7 +43,7 @@ class MachineSounds(pl.LightningDataModule):
         target: meaning of a clip's class (see `clip_class`) when training on clips of every class. None: training on
             normal clips only, with the machine ID as class.
         augmentation: changes of training batches, applied in order on the device.
-        sample_rate: sampling frequency in Hz to which every recording is resampled.
+        sample_rate: sampling frequency in Hz to which every recording is resampled, 1 to 400 kHz.
         seconds: length of a clip in s: longer ones are cut at the end, shorter ones repeated from the start.
             None: the length that at least half of the machine's recordings have, or else their median.
         channel: index of the microphone from 0, or `mean`.
@@ -78,6 +78,8 @@ class MachineSounds(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if sample_rate not in RATES:
+            raise InputError(f"dataset.sample_rate={sample_rate}: should be from {RATES[0]} to {RATES[-1]} Hz")
         self.root, self.machine, self.protocol, self.target = Path(root), machine, protocol, target
         self.features, self.augmentation = features, list(augmentation)
         self.sample_rate, self.seconds, self.channel = sample_rate, seconds, channel
@@ -240,6 +242,11 @@ class MachineSounds(pl.LightningDataModule):
             self.features.fit(spec for _, spec in specs)
         elif self.features.normalize == "clip" and self.crop and self._clip_statistics is None:
             self._clip_statistics = per_clip(self.features, specs, clips=len(self.clips), device=device)
+
+    def whole_clip(self) -> Batch:
+        """Load the first training clip as validation loads clips, with its representation, on the CPU."""
+        clips = ClipBatches(self.waves, self.machine_id, self.anomalous, self.features, None)
+        return self.on_after_batch_transfer(clips[np.array([[self.rows("train")[0], -1]])], 0)
 
     # --- batches -----------------------------------------------------------------------------------------------------
     def train_dataloader(self) -> DataLoader:

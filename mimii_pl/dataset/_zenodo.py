@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mimii_pl.core.addresses import whole_address, without_password
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import require_writable, write_text
 from mimii_pl.dataset import _archives
 from mimii_pl.dataset._archives import Archive
 
@@ -55,7 +55,7 @@ def fetch(
         return []
     mirrors = [_whole(mirror) for mirror in mirrors]
     store = root / "archives"
-    store.mkdir(parents=True, exist_ok=True)
+    require_writable(store, "dataset.root=<another folder>")
     with FileLock(store / ".lock"), _session() as session:
         missing = [archive for archive in archives if not _archives.is_unpacked(root, archive)]
         records = {archive: _look_up(store, session, mirrors, archive) for archive in missing}

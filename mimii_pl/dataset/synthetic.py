@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import require_writable
 from mimii_pl.dataset._archives import check_space
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._synthetic_faults import break_down, kind
@@ -128,7 +129,7 @@ def write_machine(
     from rich.progress import track
 
     clips, size = len(ids) * (train_clips + 2 * test_clips), 2 * round(clip_seconds * RATE) + LEAST_ON_DISK
-    root.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(root.parent, "dataset.root=<another folder>")
     check_space(root.parent, clips * size, f"for {clips:,} synthetic clips")
     orders = [
         Order(machine, id_, split, condition, number)

@@ -82,6 +82,9 @@ class Spectral(nn.Module):
         """Return first sample and length of the waveform under `count` frames from `frame`; may reach past the clip."""
         return frame * self.hop - self.n_fft // 2, (count - 1) * self.hop + self.n_fft
 
+    def validate(self) -> None:
+        """Raise InputError for options that contradict the sampling frequency; warn of those that waste bins."""
+
     # --- transform ---------------------------------------------------------------------------------------------------
     def forward(self, wave: Tensor, *, cropped: bool = False, statistics: Statistics | None = None) -> Tensor:
         """Represent waveforms.

@@ -1,12 +1,16 @@
 """Log-mel spectrum, as the DCASE baselines and librosa define it."""
 
+import logging
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.features._spectral import Spectral, magnitude
+
+log = logging.getLogger(__name__)
 
 
 class LogMel(Spectral):
@@ -37,7 +41,8 @@ class LogMel(Spectral):
     ) -> None:
         super().__init__(**spectral)
         self.n_mels, self.power, self.eps = n_mels, power, eps
-        self.f_min, self.f_max = f_min, f_max or self.sample_rate / 2
+        self.f_min, self.f_max = f_min, self.sample_rate / 2 if f_max is None else f_max
+        self._require_bands(np.inf)
         bank = slaney_bank(self.sample_rate, self.n_fft, n_mels, self.f_min, self.f_max)
         self.register_buffer("bank", torch.from_numpy(bank.T).float().contiguous(), persistent=False)
 
@@ -49,6 +54,25 @@ class LogMel(Spectral):
     def edges(self) -> np.ndarray:
         middle = np.linspace(_hz_to_mel(self.f_min), _hz_to_mel(self.f_max), 2 * self.n_mels + 3)[1:-1:2]
         return _mel_to_hz(middle)  # half-way between the centres of neighbouring bands
+
+    def validate(self) -> None:
+        self._require_bands(self.sample_rate / 2)
+        if empty := int((self.bank == 0).all(dim=0).sum()):
+            log.warning(
+                "features.n_mels=%d: %d bands are narrower than the bins of features.n_fft=%d at %d Hz, and empty: "
+                "raise features.n_fft, or lower features.n_mels",
+                self.n_mels,
+                empty,
+                self.n_fft,
+                self.sample_rate,
+            )
+
+    def _require_bands(self, highest: float) -> None:
+        if not 0 <= self.f_min < self.f_max <= highest:
+            raise InputError(
+                f"features.f_min={self.f_min:g} features.f_max={self.f_max:g}: should rise, and lie between 0 and "
+                f"{self.sample_rate / 2:g} Hz, half of dataset.sample_rate"
+            )
 
     def represent(self, spectrum: Tensor) -> Tensor:
         frames = magnitude(spectrum, self.power).transpose(1, 2)  # [B, N, n_fft/2+1], the memory order of the FFT

@@ -1,18 +1,28 @@
 """The base class of all detectors: a LightningModule with a loss, a score per clip and, optionally, an embedding."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.errors import InputError, one_line
 from mimii_pl.dataset._clip import Batch, Crop
 
 if TYPE_CHECKING:
     from lightning_fabric.utilities.data import AttributeDict
 
 Integers = list[int] | tuple[int, ...]  # a list in YAML; a tuple as a default, since it is immutable
+MORE_FRAMES = "set a smaller features.hop (with features.n_fft), or longer clips by dataset.seconds"
+_TOO_SMALL = re.compile(  # errors of layers whose input is smaller than they need
+    r"(Calculated padded input size.*?)?Kernel size can't be greater than actual input size"
+    r"|Expected more than 1 value per channel when training, got input size [^\n]*?\]\)"
+    r"|maximum size for tensor at dimension \d+ is -?\d+ but size is \d+"
+    r"|[^\n]*Output size is too small"
+)
 
 
 class Detector(pl.LightningModule):
@@ -110,6 +120,28 @@ class Detector(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
         """Return Adam with the learning rate `lr`."""
         return torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)
+
+
+@contextmanager
+def too_short_named(name: str, in_shape: tuple[int, int, int]) -> Iterator[None]:
+    """Name the options that make clips longer if a layer of a detector finds its input too small.
+
+    Args:
+        name: of the detector.
+        in_shape: (C, F, N) of a clip's representation.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or (found := _TOO_SMALL.search(one_line(error))) is None:
+            raise
+        single = (
+            "choose a dataset.batch_size that leaves no last batch of one, or " if "than 1 value" in found[0] else ""
+        )
+        raise InputError(
+            f"model={name}: clips of {in_shape[2]} frames of {in_shape[1]} bins are too small for its layers "
+            f"({found[0]}): {single}{MORE_FRAMES}"
+        ) from error
 
 
 def spec_of(batch: Batch) -> Tensor:

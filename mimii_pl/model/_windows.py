@@ -4,7 +4,7 @@ from torch import Tensor
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.model._detector import spec_of
+from mimii_pl.model._detector import MORE_FRAMES, spec_of
 
 
 class FrameWindows:
@@ -28,7 +28,9 @@ class FrameWindows:
     def __init__(self, in_shape: tuple[int, int, int], frames: int, tile: int, frame_range: list[int] | None) -> None:
         _, self.bins, clip_frames = in_shape
         if clip_frames < frames:
-            raise InputError(f"clips of {clip_frames} frames are shorter than one window of model.frames={frames}")
+            raise InputError(
+                f"clips of {clip_frames} frames are shorter than one window of model.frames={frames}: {MORE_FRAMES}"
+            )
         self.frames, self.width, self.frame_range = frames, frames * self.bins, frame_range
         within = (frame_range[0], frame_range[1]) if frame_range else None
         self.crop = Crop(tile + frames - 1, True, frames - 1, within)

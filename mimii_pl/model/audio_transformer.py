@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.model._detector import MORE_FRAMES
 from mimii_pl.model._image_classifier import ImageClassifier
 
 
@@ -43,7 +44,9 @@ class AudioTransformer(ImageClassifier):
         super().__init__(in_shape, n_classes, lr=lr, **window)
         patches = (self.bins // patch) * (self.frames // patch)
         if not patches:
-            raise InputError(f"model.patch={patch} does not fit in windows of {self.bins} bins x {self.frames} frames")
+            raise InputError(
+                f"model.patch={patch} does not fit in windows of {self.bins} bins x {self.frames} frames: {MORE_FRAMES}"
+            )
         self.tokens = nn.Conv2d(1, hidden, patch, patch)
         self.token = nn.Parameter(torch.zeros(hidden))
         self.position = nn.Parameter(0.02 * torch.randn(1 + patches, hidden))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.model._detector import spec_of
+from mimii_pl.model._detector import MORE_FRAMES, spec_of
 from mimii_pl.model._training_free import TrainingFree
 
 
@@ -37,10 +37,10 @@ class Spectrum(TrainingFree):
         scale: Literal["db", "amplitude"] = "db",
     ) -> None:
         super().__init__()
-        if in_shape[0] != 1 or in_shape[2] < frames:
+        self.need_one_channel(in_shape)
+        if in_shape[2] < frames:
             raise InputError(
-                f"model={self.name} needs one channel and at least model.frames={frames} frames; these features have "
-                f"shape {in_shape}"
+                f"clips of {in_shape[2]} frames are shorter than one window of model.frames={frames}: {MORE_FRAMES}"
             )
         self.save_hyperparameters()
         width = frames * in_shape[1]

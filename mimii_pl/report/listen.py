@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from mimii_pl.core.config import build_data, compose
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import require_writable, write_text
 from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.report.clips import gain_of, sound, spectrogram
 from mimii_pl.report.figures import Image
@@ -61,6 +61,8 @@ def listen(cfg: DictConfig | Sequence[str]) -> Listening:
         cfg = compose([*cfg, "output=null"], "command/listen")
     if cfg.split not in LISTEN_SPLITS:
         raise InputError(f"split={cfg.split}: no such split. Use one of: {', '.join(LISTEN_SPLITS)}")
+    if cfg.output is not None:
+        require_writable(Path(cfg.output).parent, "output=<another file>", [Path(cfg.output).name])
     data = build_data(cfg)
     data.prepare_data()
     data.setup()

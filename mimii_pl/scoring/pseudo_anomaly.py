@@ -9,6 +9,8 @@ from mimii_pl.dataset._audio import FULL_SCALE, fit_length, to_int16
 from mimii_pl.dataset._cache import ClipRows
 from mimii_pl.scoring.metrics import arithmetic_mean, auc
 
+FULL_RANGE = 10_000  # Hz; at lower rates, frequencies of faults shrink with the rate: they stay below half of it
+
 
 class PseudoAnomalies:
     """Clips with a synthetic fault: behaves like an array int16 [N, T] and is computed when it is sliced.
@@ -62,7 +64,7 @@ def _speed(wave: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.n
 
 def _tone(wave: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     """Add a whistle between 0.5 and 5 kHz, 10 dB below the level of the clip."""
-    phase = 2 * np.pi * rng.uniform(500, 5000) * np.arange(len(wave)) / sample_rate
+    phase = 2 * np.pi * _fitting(rng.uniform(500, 5000), sample_rate) * np.arange(len(wave)) / sample_rate
     return wave + np.sqrt(2 * 0.1) * _rms(wave) * np.sin(phase + rng.uniform(0, 2 * np.pi))
 
 
@@ -86,7 +88,13 @@ def _clogged(wave: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np
     """Attenuate high frequencies, above 1.5 to 4 kHz."""
     from scipy.signal import butter, sosfilt
 
-    return sosfilt(butter(1, rng.uniform(1500, 4000), fs=sample_rate, output="sos"), wave)
+    corner = _fitting(rng.uniform(1500, 4000), sample_rate)
+    return sosfilt(butter(1, corner, fs=sample_rate, output="sos"), wave)
+
+
+def _fitting(hertz: float, sample_rate: int) -> float:
+    """Return a frequency of up to 5 kHz, in proportion where half the sampling frequency is less."""
+    return hertz * min(1, sample_rate / FULL_RANGE)
 
 
 PSEUDO_FAULTS = (_speed, _tone, _knocks, _throb, _clogged)

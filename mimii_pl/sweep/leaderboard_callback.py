@@ -2,18 +2,22 @@
 
 import atexit
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from mimii_pl.core.files import write_table, write_text
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import require_writable, write_table, write_text
 from mimii_pl.core.trusted_classes import trusted_by
 from mimii_pl.report.boards import anomaly_board, board_of, by_board
 from mimii_pl.report.grid import to_latex, to_markdown
 from mimii_pl.report.leaderboard import collect, group_of, leaderboard_columns, show_leaderboard
 from mimii_pl.report.repeats import summarise, summary_columns
+
+SWEEP_FILES = ("sweep.json", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "summary.csv")
 
 
 class Leaderboard(Callback):
@@ -23,7 +27,10 @@ class Leaderboard(Callback):
         from mimii_pl.tracking.sweep_recorder import begin_sweep
 
         sweep_dir = Path(config.hydra.sweep.dir)
-        sweep_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            require_writable(sweep_dir, "hydra.sweep.dir=<another folder>", SWEEP_FILES)
+        except InputError as error:
+            sys.exit(f"error: {error}")  # Hydra makes a warning of an error in a callback
         tags = {"overrides": " ".join(config.hydra.overrides.task), "selection": anomaly_board().note()}
         self.recorder = begin_sweep(sweep_dir, OmegaConf.select(config, "trainer.logger"), tags)
         atexit.register(self._end, "KILLED")  # an interrupted sweep never reaches its end

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mimii_pl.core.arguments import spell_overrides
 from mimii_pl.core.config import build
-from mimii_pl.core.databases import make_whole, sqlite_path, tables
+from mimii_pl.core.databases import make_whole, require_writable_database, sqlite_path
 from mimii_pl.core.errors import InputError, first_line
 from mimii_pl.core.search_name import digest, storage
 from mimii_pl.sweep.figures import write_figures
@@ -175,7 +175,7 @@ def _open_storage(url: str) -> optuna.storages.RDBStorage:
     try:
         if path := sqlite_path(url):
             make_whole(path, lambda whole: optuna.storages.RDBStorage(whole).engine.dispose())
-            tables(path)  # an error of SQLite becomes one line
+            require_writable_database(path)  # an error of SQLite becomes one line
         return optuna.storages.RDBStorage(url)
     except InputError as error:
         raise InputError(f"{error}. Or set another sweep.storage") from None

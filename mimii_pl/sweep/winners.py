@@ -183,7 +183,7 @@ def _mlflow_sweep(place: str, tracking_uri: str, experiment_name: str) -> Sweep:
     client = existing(tracking_uri)
     if place != "latest":
         experiment_name = _experiment_of(client, place, tracking_uri)
-    runs = list(search(client, tracking_uri, experiment_name))
+    runs = list(search(client, tracking_uri, experiment_name, "trainer.logger.experiment_name"))
     if place == "latest":
         runs = [run for run in runs if run.data.params.get(RETRAINED, "None") == "None"]
     trials = []

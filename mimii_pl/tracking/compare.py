@@ -7,7 +7,7 @@ from typing import Any
 from mimii_pl.core.console import Console
 from mimii_pl.core.docs import RESULTS_GUIDE
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.files import write_bytes, write_table, write_text
+from mimii_pl.core.files import require_writable, write_bytes, write_table, write_text
 from mimii_pl.report.grid import to_latex, to_markdown, to_rich
 from mimii_pl.report.paper import to_pdf
 from mimii_pl.report.published import PublishedFigure
@@ -17,6 +17,8 @@ from mimii_pl.report.ranking_page import page
 from mimii_pl.report.ranking_tables import Tables, csv_rows, tables_of
 from mimii_pl.report.repeats import AVERAGED_COSTS
 from mimii_pl.tracking.store import finished_runs
+
+COMPARE_KINDS = ("csv", "md", "tex", "pdf", "html")  # of the files that are written
 
 
 def compare_columns() -> tuple[str, ...]:
@@ -52,6 +54,7 @@ def compare(
     """
     if not isinstance(resamples, int) or resamples < 1:
         raise InputError(f"resamples={resamples} must be an integer of at least 1; 1000 is usual")
+    require_writable(Path(output), "output=<another folder>", [f"compare.{kind}" for kind in COMPARE_KINDS])
     figures = published_figures(published)
     choices = dict(only or {})
     sweep = choices.pop("sweep", None)
@@ -98,6 +101,6 @@ def _show(tables: Tables, skipped: Sequence[tuple[str, str]], folder: Path) -> N
         console.print(note, style="italic", highlight=False)
     for run, reason in skipped:
         console.print(f"skipped: {run}: {reason}", soft_wrap=True, highlight=False)
-    for kind in ("csv", "md", "tex", "pdf", "html"):
+    for kind in COMPARE_KINDS:
         console.print(f"{kind:>5}: {folder / f'compare.{kind}'}", soft_wrap=True)
     console.print(f"guide: {RESULTS_GUIDE}", soft_wrap=True)

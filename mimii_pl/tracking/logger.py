@@ -146,18 +146,25 @@ class Recorder:
             criteria: numbers computed from held-out clips, by name.
         """
         if self.record is not None:
-            facts = read_facts(self.run_dir)
-            figures = figures_of(results, criteria, facts)
+            figures = figures_of(results, criteria, read_facts(self.run_dir))
             self.logger.keep(lambda spool: spool.add_results(figures))
-            files: list[Attachment] = [(self.run_dir / name, None) for name in ARTIFACTS]
-            if "checkpoint" in facts:
-                files.append((self.run_dir / facts["checkpoint"], "checkpoints"))
-            self.record.end("FINISHED", files)
+            self.record.end("FINISHED", self._attachments())
+
+    def is_kept(self, status: str) -> bool:
+        """Ask MLflow whether it still has the run that ended as `status`, with its files."""
+        files = self._attachments() if status == "FINISHED" else []
+        return self.record is not None and self.record.is_kept(files)
 
     def end(self, status: str) -> None:
         """End the run as `FAILED` or `KILLED`."""
         if self.record is not None:
             self.record.end(status)
+
+    def _attachments(self) -> list[Attachment]:
+        files: list[Attachment] = [(self.run_dir / name, None) for name in ARTIFACTS]
+        if checkpoint := read_facts(self.run_dir).get("checkpoint"):
+            files.append((self.run_dir / checkpoint, "checkpoints"))
+        return files
 
     def _note(self, **facts: str) -> None:
         known = read_facts(self.run_dir)

@@ -73,13 +73,13 @@ def _record_locked(run_dir: Path, tracking_uri: str | None, trust: Collection[st
     if recorder.record is None:
         raise UnrecordedError(f"run={run_dir} was started with logger=none, so there is nothing to record")
     status = {"finished": "FINISHED", "pruned": "KILLED"}.get(facts.get("status", ""), "FAILED")
-    spool = recorder.record.spool
-    if spool.ended(status):
-        return f"{run_dir}: MLflow has everything"
-    points = spool.pending()
+    if recorder.record.spool.ended(status):
+        if recorder.is_kept(status):
+            return f"{run_dir}: MLflow has everything"
+        print(f"{run_dir}: MLflow no longer has all of it (deleted, or its files are gone): it is recorded again")
     if status == "FINISHED":
         names = (task_class(cfg, trust).criterion, "objective")
         recorder.finish(read_results(run_dir / "results.csv"), {name: facts[name] for name in names if name in facts})
     else:
         recorder.end(status)
-    return f"{run_dir}: recorded as {status}, {points} points sent"
+    return f"{run_dir}: recorded as {status}, {recorder.record.sent} points sent"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mimii_pl.core.addresses import without_password
-from mimii_pl.core.errors import InputError, one_line
+from mimii_pl.core.errors import InputError, first_line, one_line
+from mimii_pl.core.files import require_writable
 from mimii_pl.core.run_dir import SCORING_FILES, find_run, read_facts, run_fingerprint
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.tracking.store import existing, without_bars
@@ -90,9 +91,18 @@ def _artifacts(client: "MlflowClient", run_id: str, run_dir: Path, tracking_uri:
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_run(run_id).info.artifact_uri.rstrip("/")
-    except MlflowException:
-        raise InputError(f"run={run_dir}: its MLflow run {run_id} is not (or no longer) in {tracking_uri}") from None
+        info = client.get_run(run_id).info
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise InputError(f"run={run_dir}: {tracking_uri}: {first_line(error)}") from None
+        info = None
+    if info is None or info.lifecycle_stage != "active":
+        state = "is not (or no longer)" if info is None else "was deleted"
+        raise InputError(
+            f"run={run_dir}: its MLflow run {run_id} {state} in {tracking_uri}: `mimii record run={run_dir}` records "
+            "it anew"
+        )
+    return info.artifact_uri.rstrip("/")
 
 
 def _make_model(client: "MlflowClient", name: str) -> None:
@@ -166,7 +176,7 @@ def fetch_model(uri: str, tracking_uri: str) -> Path:
         raise InputError(f"run={uri}: {name!r} cannot be the name of a folder: not fetched")
     place = Path(pooch.os_cache("mimii_pl"), "models", name)
     if not (place / "run.json").is_file():
-        place.parent.mkdir(parents=True, exist_ok=True)
+        require_writable(place.parent, "the environment variable XDG_CACHE_HOME=<another folder>")
         with tempfile.TemporaryDirectory(dir=place.parent) as folder:
             try:
                 _download(source, folder, client.tracking_uri, uri).rename(place)

@@ -1,12 +1,12 @@
 """A run in MLflow, found again by a key: created once, whenever MLflow can be reached."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimii_pl.core.addresses import without_password
 from mimii_pl.tracking.spool import Point, Spool, chunks
-from mimii_pl.tracking.store import open_store
+from mimii_pl.tracking.store import PARENT, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,6 +61,14 @@ class RemoteRun:
                 self.log([], chunk)
         assert self.run_id is not None
         return self.client, self.run_id
+
+    def is_kept(self, files: Collection[str]) -> bool:
+        """Return whether MLflow has the run, not deleted, as a run of the same sweep, with these of its artifacts."""
+        client, experiment = open_store(self.tracking_uri, self.experiment_name)
+        run = self._find(client, experiment)
+        if run is None or run.data.tags.get(PARENT) != self.tags.get(PARENT):
+            return False
+        return {item.path for item in client.list_artifacts(run.info.run_id)}.issuperset(files)
 
     def close(self) -> None:
         """Forget the connection; the next use looks for the run again."""

@@ -10,7 +10,7 @@ from mimii_pl.tracking.remote import RemoteRun
 from mimii_pl.tracking.requests import ELSEWHERE, brief_requests, reason
 from mimii_pl.tracking.sender import Sender
 from mimii_pl.tracking.spool import Spool
-from mimii_pl.tracking.store import open_store
+from mimii_pl.tracking.store import require_store
 
 log = logging.getLogger(__name__)
 Attachment = tuple[Path, str | None]  # a file, and its folder among the artifacts
@@ -28,12 +28,18 @@ class RunRecord:
 
     def __init__(self, remote: RemoteRun, folder: Path, note: Callable[..., None], *, strict: bool = False) -> None:
         self.remote, self.folder, self.note, self.strict = remote, folder, note, strict
-        self.spool = Spool(folder)
+        self.spool, self.sent = Spool(folder), 0  # points that the end has sent
 
     def require_store(self) -> None:
-        """Raise InputError if the store cannot be opened."""
+        """Raise InputError if the store cannot be opened, or takes no run."""
         with self.trying(""):
-            open_store(self.remote.tracking_uri, self.remote.experiment_name)
+            require_store(self.remote.tracking_uri, self.remote.experiment_name)
+
+    def is_kept(self, files: Iterable[Attachment]) -> bool:
+        """Return whether MLflow has the run, with these files; False too if it does not answer, unless strict."""
+        with self.trying("whether it has all of this run is not known"):
+            return self.remote.is_kept({place or path.name for path, place in _regular(files)})
+        return False
 
     def start(self) -> None:
         """Open the MLflow run, or continue it. Its key is noted first, so that a kill leaves none that is not found."""
@@ -58,10 +64,9 @@ class RunRecord:
         with self.trying(f"`mimii record run={self.folder}` sends later what it lacks"):
             self.remote.close()  # a server that does not answer is noticed sooner on opening than in the middle
             run_id = self._open()
-            self.remote.send(self.spool)
-            for path, place in files:
-                if path.is_file() and not path.is_symlink():  # a link could lead to any file of this computer
-                    self.remote.upload(path, place)
+            self.sent = self.remote.send(self.spool)
+            for path, place in _regular(files):
+                self.remote.upload(path, place)
             self.remote.end(status)
             self.spool.mark_sent(run_id, status=status)
 
@@ -85,3 +90,8 @@ class RunRecord:
             if self.strict:
                 raise InputError(f"{message}. {ELSEWHERE}") from None
             log.warning("%s: %s", message, consequence)
+
+
+def _regular(files: Iterable[Attachment]) -> Iterator[Attachment]:
+    """Yield the files that exist; a link could lead to any file of this computer."""
+    return (file for file in files if file[0].is_file() and not file[0].is_symlink())

@@ -97,10 +97,6 @@ class Spool:
         end = self._sent(run_id) if end is None else end
         write_text(self._sent_path, json.dumps({"run_id": run_id, "bytes": end, "status": status}))
 
-    def pending(self) -> int:
-        """Count the points that MLflow lacks."""
-        return sum(len(line.get("metrics", {})) for line, _ in self._lines(self._read_sent().get("bytes", 0)))
-
     def ended(self, status: str) -> bool:
         """Return whether MLflow has everything, and knows that the run ended like this."""
         sent = self._read_sent()

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from mimii_pl.core.addresses import whole_address
 from mimii_pl.core.bars import with_bar
-from mimii_pl.core.databases import make_whole, query, sqlite_path, tables
+from mimii_pl.core.databases import make_whole, query, require_writable_database, sqlite_path, tables
 from mimii_pl.core.errors import InputError, first_line
+from mimii_pl.core.files import require_writable
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.ranking import RecordedRun
 from mimii_pl.scoring.results import read_results
@@ -21,7 +22,7 @@ from mimii_pl.tracking.requests import ELSEWHERE, brief_requests, give_credentia
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 NEEDED = ("scores.csv", "results.csv", "run.json")  # artifacts that a comparison reads
 PARENT = "mlflow.parentRunId"
@@ -83,7 +84,34 @@ def open_store(tracking_uri: str, experiment_name: str) -> "tuple[MlflowClient, 
             experiment = client.get_experiment_by_name(experiment_name)
             if experiment is None:
                 raise InputError(f"{tracking_uri}: {first_line(error)}. {ELSEWHERE}") from None
+    _refuse_deleted(experiment, tracking_uri, "trainer.logger.experiment_name")
     return client, experiment.experiment_id
+
+
+def require_store(tracking_uri: str, experiment_name: str) -> None:
+    """Raise InputError if a run could not be recorded: neither its points, which a database takes, nor its files."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
+
+    client, experiment = open_store(tracking_uri, experiment_name)
+    if path := sqlite_path(tracking_uri):
+        try:
+            require_writable_database(path)
+        except InputError as error:
+            raise InputError(f"{error}. {ELSEWHERE}") from None
+    place = client.get_experiment(experiment).artifact_location
+    if is_local_uri(place):
+        require_writable(Path(local_file_uri_to_path(place)), "another trainer.logger.experiment_name, or logger=none")
+
+
+def _refuse_deleted(experiment: "Experiment", tracking_uri: str, key: str) -> None:
+    """Raise InputError for an experiment that was deleted; `key`: the option that names another."""
+    if experiment.lifecycle_stage != "active":
+        restore = f"MLFLOW_TRACKING_URI={tracking_uri} mlflow experiments restore -x {experiment.experiment_id}"
+        raise InputError(
+            f"experiment {experiment.name} was deleted in {tracking_uri}: restore it ({restore}), or set "
+            f"{key}=<another>"
+        )
 
 
 def _make(url: str) -> None:
@@ -195,26 +223,36 @@ def existing(tracking_uri: str) -> "MlflowClient":
     return open_client(tracking_uri)
 
 
-def search(client: "MlflowClient", tracking_uri: str, experiment_name: str) -> "Iterator[Run]":
-    """Yield finished runs, newest first, page by page."""
+def search(
+    client: "MlflowClient", tracking_uri: str, experiment_name: str, key: str = "experiment_name"
+) -> "Iterator[Run]":
+    """Yield finished runs, newest first, page by page; `key`: the option to name in an error.
+
+    Raises:
+        InputError: there is no such experiment, or it or all its finished runs were deleted.
+    """
+    from mlflow.entities import ViewType
+
     experiment = client.get_experiment_by_name(experiment_name)
     if experiment is None:
         names = ", ".join(sorted(other.name for other in client.search_experiments()))
-        raise InputError(
-            f"experiment_name={experiment_name}: no such experiment in {tracking_uri}. Experiments: {names}"
-        )
-    token = None
+        raise InputError(f"{key}={experiment_name}: no such experiment in {tracking_uri}. Experiments: {names}")
+    _refuse_deleted(experiment, tracking_uri, key)
+    request = [experiment.experiment_id], "attributes.status = 'FINISHED'"
+    order = ["attributes.start_time DESC"]
+    token, found = None, False
     while True:
-        page = client.search_runs(
-            [experiment.experiment_id],
-            "attributes.status = 'FINISHED'",
-            order_by=["attributes.start_time DESC"],
-            page_token=token,
-        )
+        page = client.search_runs(*request, order_by=order, page_token=token)
         yield from page
-        token = page.token
+        token, found = page.token, found or bool(page)
         if not token:
-            return
+            break
+    if not found and (gone := client.search_runs(*request, ViewType.DELETED_ONLY, order_by=order)):
+        raise InputError(
+            f"every finished run of {experiment_name} was deleted in {tracking_uri}: restore them, for example the "
+            f"newest (MLFLOW_TRACKING_URI={tracking_uri} mlflow runs restore --run-id {gone[0].info.run_id}), or train "
+            "something first"
+        )
 
 
 def runs_of_sweep(runs: "Sequence[Run]", sweep: str, key: str = "sweep") -> "list[Run]":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import mimii
+from support.shut import shut
 
 from mimii_pl.core.databases import make_whole, sqlite_path, tables
 from mimii_pl.core.errors import InputError
@@ -107,6 +108,16 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         open_client(f"sqlite:///{tmp_path}/file/mlflow.db")
     with pytest.raises(InputError, match=r"file/optuna.db cannot be made: .*sweep.storage"):
         _open_storage(f"sqlite:///{tmp_path}/file/optuna.db")
+
+
+def test_a_storage_that_is_read_only_is_named(tmp_path):
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    _open_storage(url)
+    before = (tmp_path / "optuna.db").read_bytes()
+    _open_storage(url)
+    assert (tmp_path / "optuna.db").read_bytes() == before
+    with shut(tmp_path / "optuna.db"), pytest.raises(InputError, match=r"readonly database.*set another sweep.storage"):
+        _open_storage(url)
 
 
 def test_a_driver_that_is_not_installed_is_one_line():

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.errors import InputError, first_line
 from mimii_pl.core.files import write_text
 
 
@@ -36,3 +36,8 @@ def test_only_a_full_disk_needs_space(number, way_out, tmp_path, monkeypatch):
 def test_a_folder_in_the_place_of_a_file_is_to_be_moved_away(tmp_path):
     with pytest.raises(InputError, match=r"cannot be written: Is a directory\. Move away what is in its place"):
         write_text(tmp_path, "{}")
+
+
+def test_the_first_line_of_an_error_of_sqlalchemy_is_the_databases():
+    text = "(raised as a result of Query-invoked autoflush; ...)\n(sqlite3.OperationalError) disk I/O error\n[SQL]"
+    assert first_line(ValueError(text)) == "disk I/O error"

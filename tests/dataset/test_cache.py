@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from support.cli import warm_context
+from support.shut import shut
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _audio, _cache
@@ -340,3 +341,22 @@ def test_a_damaged_cache_is_made_again(files, name, caplog):
     np.testing.assert_array_equal(build(files).waves, whole)
     assert "is damaged" in caplog.text
     assert path.parent.is_dir()
+
+
+def test_a_folder_that_cannot_hold_the_cache_is_named_before_decoding(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(_audio, "duration", None)
+    (tmp_path / "file").touch()
+    (tmp_path / "shut").mkdir()
+    way_out = r"or set dataset.cache_dir=<another folder>"
+    with pytest.raises(InputError, match=rf"{tmp_path}/file cannot be written: File exists.*{way_out}"):
+        _cache.build_cache(files, tmp_path / "file", **HOW)
+    with shut(tmp_path / "shut") as folder:
+        for place in (folder, folder / "cache"):
+            with pytest.raises(InputError, match=rf"{place} cannot be written: .*{way_out}"):
+                _cache.build_cache(files, place, **HOW)
+
+
+def test_a_whole_cache_is_read_where_nothing_may_be_written(files):
+    whole = np.array(build(files).waves)
+    with shut(files[0].parent / "cache"):
+        np.testing.assert_array_equal(build(files).waves, whole)

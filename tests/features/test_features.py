@@ -149,3 +149,37 @@ def test_training_set_normalisation_does_not_depend_on_the_parts_it_was_fitted_o
     for one in fitted:
         torch.testing.assert_close(one.mean, specs.mean(dim=(0, 3), keepdim=True), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(one.std, specs.std(dim=(0, 3), keepdim=True, correction=0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"f_max": 8001.0},
+        {"f_max": 0.0},
+        {"f_min": -1.0},
+        {"f_min": 4000.0, "f_max": 4000.0},
+        {"f_min": 600.0, "sample_rate": 1000},
+        {"f_max": 8000.0, "sample_rate": 8000},
+    ],
+)
+def test_bands_outside_the_spectrum_are_refused(options):
+    with pytest.raises(InputError, match=r"features.f_min=.* features.f_max=.*half of dataset.sample_rate"):
+        make("log_mel", **options).validate()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"f_max": 8000.0}, {"sample_rate": 1000}, {"sample_rate": 51200, "n_mels": 40}]
+)
+def test_bands_within_it_are_taken_in_silence(options, caplog):
+    make("log_mel", **options).validate()
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("options", [{"sample_rate": 192_000}, {"n_fft": 64}, {"sample_rate": 1000, "n_fft": 128}])
+def test_bands_without_a_bin_are_counted_and_named(options, caplog):
+    features = make("log_mel", **options)
+    features.validate()
+    level = features(0.1 * torch.randn(1, 20_000))[0, 0]
+    empty = int((level == level.min()).all(dim=1).sum())
+    assert 0 < empty < features.n_mels
+    assert f"features.n_mels={features.n_mels}: {empty} bands" in caplog.text

@@ -10,12 +10,13 @@ from support import world
 
 from mimii_pl.core import check
 from mimii_pl.core.config import CONF, build
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import MachineSounds
 from mimii_pl.model import Detector
 from mimii_pl.model._estimator_classifier import EstimatorClassifier
 from mimii_pl.model._training_free import TrainingFree
 from mimii_pl.report.localize import localize
-from mimii_pl.run import run, train_detector
+from mimii_pl.run import build_detector, require_long_clips, run, train_detector
 from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scorer import Scorer
 
@@ -240,3 +241,43 @@ def test_after_a_short_training_machine_ids_are_distinguished(name, short, tmp_p
     """Pitch alone distinguishes these machines, which mobilenet_v2, pooling over frequency, learns late."""
     lesson = learned(tmp_path, name, short, "task=classification", "target=machine_id", "training.epochs=20")
     assert lesson.results("balanced_accuracy")["all", "balanced_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("rate", [1000, 2560])
+@pytest.mark.parametrize("name", NAMES)
+def test_clips_of_few_frames_are_scored_or_named_before_training(name, rate, root):
+    torch.manual_seed(0)
+    cfg = quick(world.configured(root, f"model={name}", f"dataset.sample_rate={rate}", "dataset.seconds=1"))
+    data = world.data_of(cfg)
+    message = ""
+    try:
+        detector = build_detector(cfg, data)
+        data.fit_features()
+        state = torch.get_rng_state()
+        require_long_clips(detector, data)
+    except InputError as error:
+        message = str(error)
+    if message:
+        assert all(key in message for key in ("features.hop", "features.n_fft", "dataset.seconds"))
+        assert data.in_shape[2] < 16  # the largest window of them all
+        assert "\n" not in message
+        return
+    assert torch.equal(state, torch.get_rng_state())
+    assert detector.training
+    scores = scorer(data, detector.eval()).score_waves(data.waves[:CLIPS], data.machine_id[:CLIPS])
+    assert np.isfinite(scores).all()
+
+
+def test_a_clip_shorter_than_half_a_transform_is_named_before_training(root):
+    cfg = world.configured(root, "model=level", "dataset.sample_rate=1000", "dataset.seconds=0.5")
+    data = world.data_of(cfg)
+    with pytest.raises(InputError, match=r"features.n_fft=1024: set features.n_fft to 500 or less, or set dataset.sec"):
+        require_long_clips(build_detector(cfg, data), data)
+
+
+def test_a_last_batch_of_one_window_is_named(root, tmp_path):
+    cfg = world.configured(root, "model=dense_ae", "dataset.seconds=0.15", "dataset.batch_size=3", "training.epochs=1")
+    data = world.data_of(cfg)
+    assert (data.in_shape[2], len(data.rows("train")) % 3) == (5, 1)
+    with pytest.raises(InputError, match=r"model=dense_ae.*more than 1 value per channel.*dataset.batch_size"):
+        run(cfg, tmp_path)

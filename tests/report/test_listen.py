@@ -4,6 +4,7 @@ import re
 
 import pytest
 from support import world
+from support.shut import shut
 
 from mimii_pl.core.config import compose
 from mimii_pl.core.errors import InputError
@@ -41,3 +42,16 @@ def test_mistakes_are_named(root, split, message):
     more = ["protocol.validation=0"] if split == "validation" else []
     with pytest.raises(InputError, match=message):
         listen(options(root, f"split={split}", *more))
+
+
+def test_a_page_that_cannot_be_written_is_named_before_decoding(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("mimii_pl.report.listen.build_data", None)
+    old = tmp_path / "old.html"
+    old.write_text("kept")
+    with shut(old), pytest.raises(InputError, match=r"old.html cannot be written: .*or set output=<another file>"):
+        listen(compose(options(root, f"output={old}"), "command/listen"))
+    with pytest.raises(InputError, match=r"cannot be written: Is a directory.*or set output="):
+        listen(compose(options(root, f"output={tmp_path}"), "command/listen"))
+    with shut(tmp_path), pytest.raises(InputError, match=rf"{tmp_path} cannot be written: .*or set output="):
+        listen(compose(options(root, f"output={tmp_path}/new.html"), "command/listen"))
+    assert old.read_text() == "kept"

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from support import world
 from support.cli import mimii, warm_context
+from support.shut import shut
 
 from mimii_pl.core.config import compose
 from mimii_pl.core.errors import InputError
@@ -301,3 +302,52 @@ def test_a_disk_that_is_full_or_read_only_is_one_line(folder, tmp_path):
             assert "Read-only file system" in done.stderr
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("name", ["", "checkpoints", "challenge", "report.html", "scores.csv", "checkpoints/best.ckpt"])
+def test_a_run_that_could_not_be_written_is_named_before_it_decodes(folder, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("mimii_pl.run.build_data", None)
+    run_dir = tmp_path / "run"
+    for path in ("checkpoints", "challenge"):
+        (run_dir / path).mkdir(parents=True)
+    for path in ("report.html", "scores.csv", "checkpoints/best.ckpt"):
+        (run_dir / path).touch()
+    cfg, message = (
+        world.configured(folder / "world", *OVERRIDES),
+        rf"^{run_dir / name} cannot be written: .*or set hydra\.",
+    )
+    with shut(run_dir / name):
+        with pytest.raises(InputError, match=message + r"run\.dir=<another folder>$"):
+            run(cfg, run_dir)
+        with pytest.raises(InputError, match=message + r"sweep\.dir=<another folder>$"):
+            run(cfg, run_dir, sweep_dir=tmp_path)
+
+
+def test_a_run_that_cannot_be_resumed_where_it_is_says_so(folder, tmp_path):
+    shutil.copytree(folder / "killed", tmp_path / "run")
+    with (
+        shut(tmp_path / "run" / "checkpoints"),
+        pytest.raises(InputError, match=r"checkpoints cannot .*run=<a copy of"),
+    ):
+        resumed(str(tmp_path / "run"), [])
+
+
+def test_what_hydra_itself_cannot_write_is_one_line_with_the_option(folder, tmp_path):
+    closed, options = tmp_path / "shut", ["train", "trainer=smoke", f"dataset.root={folder / 'world'}", "logger=none"]
+    closed.mkdir()
+    with shut(closed):
+        for change in ([f"hydra.run.dir={closed / 'run'}"], ["-m", "seed=0", f"hydra.sweep.dir={closed / 'sweep'}"]):
+            done = mimii(*options, *change, cwd=tmp_path)
+            assert done.returncode == 1
+            assert len(done.stderr.splitlines()) == 1
+            assert done.stderr.startswith(f"error: {closed}/")
+            assert change[-1].partition("=")[0] in done.stderr.partition("or set ")[2]
+
+
+def test_checkpoints_that_do_not_fit_on_the_disk_are_named_before_the_first_epoch(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("mimii_pl.run.train_detector", None)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(2**20, 2**20 - 2**16, 2**16))
+    with pytest.raises(
+        InputError, match=r"checkpoints: the disk is too small: \d+\.\d MiB needed, 0.1 MiB free\. .*run.dir="
+    ):
+        run(world.configured(folder / "world", *OVERRIDES), tmp_path / "run")

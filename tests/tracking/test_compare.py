@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from support.cli import mimii
+from support.shut import shut
 
 from mimii_pl.core.config import compose
 from mimii_pl.core.errors import InputError
@@ -202,3 +203,11 @@ def test_from_the_command_line(store, tmp_path):
     assert (tmp_path / "outputs" / "compare" / "compare.html").is_file()
     done = mimii(*arguments, "model=[idnn]", cwd=tmp_path)
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1)
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_the_store_is_read(tmp_path):
+    with (
+        shut(tmp_path),
+        pytest.raises(InputError, match=rf"{tmp_path} cannot be written: .*or set output=<another fold"),
+    ):
+        compare(tracking_uri="sqlite:////nowhere/mlflow.db", output=tmp_path)

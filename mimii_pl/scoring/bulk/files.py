@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import require_writable
 from mimii_pl.core.run_dir import RUN_TABLES, read_facts, run_fingerprint
 from mimii_pl.scoring.bulk.predictor import Prediction, Predictor
 from mimii_pl.scoring.bulk.progress import Summary, progress
@@ -100,7 +101,7 @@ def _validate(engine: str, shard_size: int, workers: int | None) -> None:
 
 
 def _require_output(target: Path) -> None:
-    """Raise InputError if the CSV would replace a folder, or a file that a run wrote into its directory."""
+    """Raise InputError if the CSV cannot be written, or would replace a folder or a file that a run wrote."""
     if target.is_dir():
         raise InputError(
             f"output={target} is a folder: name the CSV to write, for example output={target / 'scores.csv'}"
@@ -109,6 +110,7 @@ def _require_output(target: Path) -> None:
         raise InputError(
             f"output={target}: a run directory has a {target.name} of its own: name another file, or leave its folder"
         )
+    require_writable(target.parent, "output=<another file>", [target.name])
 
 
 def _score(predictor: Predictor, shards: Shards, stream: Iterator[tuple[int, list[Prediction]]]) -> None:

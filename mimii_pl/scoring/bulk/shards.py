@@ -20,7 +20,7 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from mimii_pl.core.errors import InputError, full_disk_says
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import require_writable, write_text
 from mimii_pl.core.foreign import write_rows
 from mimii_pl.scoring.bulk.recordings import TEXT_OPTIONS, Recording, read_recordings, write_recordings
 
@@ -58,7 +58,7 @@ class Shards:
         """
         from filelock import FileLock, Timeout
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        require_writable(self.folder, "output=<another file>")
         lock = FileLock(self.folder / "lock", timeout=0)
         try:
             lock.acquire()

@@ -18,6 +18,7 @@ import soundfile
 import torch
 from filelock import FileLock
 from support import world
+from support.shut import shut
 
 import mimii_pl
 from mimii_pl.core.errors import InputError
@@ -329,6 +330,29 @@ def test_a_run_keeps_its_own_scores(runs, many, monkeypatch):
 def test_a_folder_is_no_csv(runs, many, tmp_path):
     with pytest.raises(InputError, match="is a folder: name the CSV to write"):
         score(runs["scores"], many, tmp_path)
+
+
+def test_a_csv_that_cannot_be_written_is_named_before_scoring(runs, many, tmp_path, monkeypatch):
+    monkeypatch.setattr(Scorer, "predict_waves", None)
+    monkeypatch.setattr("mimii_pl.scoring.bulk.shards.write_recordings", None)
+    folder, old, shards = tmp_path / "shut", tmp_path / "old.csv", tmp_path / "new.csv.shards"
+    for path in (folder, shards):
+        path.mkdir()
+    old.write_text("kept")
+    for closed, output in ((folder, folder / "out.csv"), (old, old), (shards, tmp_path / "new.csv")):
+        message = rf"{closed} cannot be written: .*Allow writing there, or set output=<another file>"
+        with shut(closed), pytest.raises(InputError, match=message):
+            score(runs["scores"], many, output)
+    with pytest.raises(InputError, match=r"old.csv cannot be written: File exists.*or set output="):
+        score(runs["scores"], many, old / "out.csv")
+    assert old.read_text() == "kept"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "list.txt",
+        "new.csv.shards",
+        "old.csv",
+        "shut",
+        "sounds",
+    ]
 
 
 def test_a_score_that_is_no_number_is_no_score(runs, many, tmp_path, monkeypatch):
