@@ -30,7 +30,7 @@ POSITIVE = (  # options of our classes that count or measure something: one name
     *("basis", "blocks", "bottleneck", "clusters", "components", "density_k", "depth", "excerpt", "frames", "heads"),
     *("hidden", "k", "kernel", "latent", "layers", "patch", "squeeze", "width"),
 )
-SHARES = ("anomalies", "dropout", "nu", "p", "shrinkage", "test", "validation")  # from 0 to 1
+UNIT_RANGE = ("anomalies", "dropout", "nu", "p", "shrinkage", "test", "validation")  # from 0 to 1
 NOT_NEGATIVE = (
     *("seed", "training.patience", "efficiency.seconds", "report.clips", "report.seconds"),
     *("beta", "f_min", "high", "low", "num_workers", "seed", "severity", "test_clips", "train_clips", "world_seed"),
@@ -67,7 +67,7 @@ def _check_range(key: str, name: str, value: Any) -> None:
         return
     if name in POSITIVE and value <= 0:
         raise InputError(f"{key}={value}: should be above 0")
-    if name in SHARES and not 0 <= value <= 1:
+    if name in UNIT_RANGE and not 0 <= value <= 1:
         raise InputError(f"{key}={value}: should be a share, from 0 to 1")
     if name in NOT_NEGATIVE and not value >= 0:
         raise InputError(f"{key}={value}: should be a number from 0")
