@@ -547,10 +547,14 @@ def test_a_full_disk_is_named(runs, many, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("mimii_pl.scoring.bulk.shards.os.fsync", full)
-        with pytest.raises(InputError, match=r"the disk is full.*the same command resumes"):
-            score(runs["scores"], many, tmp_path / "out.csv", shard_size=10)
+    for place, message in (
+        ("bulk.shards.write_rows", r"the disk is full.*the same command resumes"),  # in the middle
+        ("bulk.shards.os.fsync", r"No space left on device\. Free some space, or set output="),  # from the beginning
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"mimii_pl.scoring.{place}", full)
+            with pytest.raises(InputError, match=message):
+                score(runs["scores"], many, tmp_path / "out.csv", shard_size=10)
     assert len(rows_of(score(runs["scores"], many, tmp_path / "out.csv", shard_size=10))) == 60
 
 
