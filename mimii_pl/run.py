@@ -111,6 +111,7 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
     write_run_page(cfg, task, scorer, run_dir)
     criteria = {task.criterion: criterion, "objective": objective}
     write_digests(run_dir)
+    write_facts(run_dir, root=str(data.root.resolve()))
     write_facts(run_dir, status="finished", **criteria)
     recorder.finish(results, criteria)
     show_results(cfg, task, results, criterion, run_dir)  # last: a closed pipe on the screen costs nothing

@@ -138,7 +138,7 @@ FACT_TYPES: dict[str, Callable[[Any], bool]] = {  # facts that others depend on 
     "labels": _list_of(_is_label),
     "classes": _list_of(_is_text),
     "samples": lambda value: _is_count(value) and value > 0,
-    **dict.fromkeys(("checkpoint", "run_dir", "rescored_from"), _is_path),
+    **dict.fromkeys(("checkpoint", "run_dir", "rescored_from", "root"), _is_path),
     **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out"), _is_text),
     **dict.fromkeys(("reason", "device", "official", "threshold"), _is_shown),
     **dict.fromkeys(("objective", "pseudo_auc", "balanced_accuracy", "validation_loss"), _is_number),

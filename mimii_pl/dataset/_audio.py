@@ -28,6 +28,7 @@ RATES = range(1_000, 400_001)  # Hz; beyond, a header decides how much memory an
 FULL_SCALE = 32768.0  # int16 value of amplitude 1
 FLOATING = {"FLOAT", "DOUBLE"}  # subtypes whose numbers may be in any unit
 OVERS = 0.001  # share of samples beyond full scale that are clipped without a word
+HIGHEST_OVER = 2.0  # times full scale: an impact of a bearing is higher, and what is to be heard
 FILTER_WIDTH = 6  # zero crossings of the resampling filter on either side
 ROLLOFF = 0.99  # its cut-off frequency as a share of the lower Nyquist frequency
 MIN_RESAMPLED = 1 << 15  # frames: torch convolves fewer than 20,480 by another algorithm, which rounds differently
@@ -103,7 +104,7 @@ def to_clip(
 ) -> np.ndarray:
     """Convert finite samples [N] to int16 [T] at `sample_rate`, T <= samples (None: all).
 
-    A share of `OVERS` may lie beyond full scale: it is clipped.
+    A share of `OVERS` may lie beyond full scale, up to `HIGHEST_OVER` times as high: it is clipped.
 
     Args:
         wave: int16, or float32.
@@ -115,9 +116,9 @@ def to_clip(
     """
     used = wave if samples is None else wave[: math.ceil(samples * ratio_of(rate, sample_rate))]
     if full_scale is not None:
-        if (share := float(np.mean(np.abs(used) > full_scale))) > OVERS:
-            reason = f"{100 * share:.3g} % of its samples lie beyond full scale"
-            raise OutOfScale(reason, _peak(used), full_scale)
+        share, peak = float(np.mean(np.abs(used) > full_scale)), _peak(used)
+        if share > OVERS or peak > HIGHEST_OVER * full_scale:
+            raise OutOfScale(f"{100 * share:.3g} % of its samples lie beyond full scale", peak, full_scale)
         wave = wave / full_scale
     clip = to_int16(resample(wave, rate, sample_rate))[:samples]
     if clip.min() < clip.max() or used.min() == used.max():

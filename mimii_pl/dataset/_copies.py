@@ -25,21 +25,29 @@ def group_copies(clips: Sequence[Clip], digests: Sequence[str]) -> list[Clip]:
         return recording
 
     seen: dict[str, Clip] = {}
-    copies = 0
+    copies: list[tuple[Clip, Clip]] = []
     for clip, digest in zip(clips, digests, strict=True):
         original = seen.setdefault(digest, clip)
         if original is not clip:
-            copies += 1
+            copies.append((original, clip))
             first[root(clip.recording)] = root(original.recording)
     if not copies:
         return list(clips)
-    log.info("%d clips are copies of others: copies are kept in one split", copies)
+    log.warning("%d clips are copies of others, kept in one split: %s", len(copies), _named(*copies[0]))
+    contradicting = [pair for pair in copies if len({(clip.condition, clip.label) for clip in pair}) > 1]
+    if contradicting:
+        text = "%d copies have another condition or machine ID than their originals: %s"
+        log.warning(text, len(contradicting), _named(*contradicting[0]))
     return [
         clip
         if (recording := root(clip.recording)) == clip.recording
         else replace(clip, attributes={**clip.attributes, "recording": recording})
         for clip in clips
     ]
+
+
+def _named(original: Clip, copy: Clip) -> str:
+    return f"{printable(original.path)} and {printable(copy.path)}"
 
 
 def name_copies(clips: Sequence[Clip], digests: Sequence[str]) -> None:

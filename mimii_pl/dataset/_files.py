@@ -1,17 +1,21 @@
 """Recordings in folders: one walk for training and for scoring."""
 
+import logging
 import os
 import unicodedata
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
+from pathlib import Path
 
-from mimii_pl.core.foreign import from_windows_1252
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.foreign import from_windows_1252, is_utf8, printable, read_rows
 from mimii_pl.dataset._audio import SUFFIXES
 
 UNREAD = (  # suffixes of recordings of kinds that are not read: each is skipped and named
     *(".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".amr", ".ac3", ".ape", ".wv", ".mka", ".caf", ".au"),
     *(".snd", ".voc", ".3gp"),
 )
+log = logging.getLogger(__name__)
 Skip = Callable[[str, str], None]  # takes a folder that is left out, and the reason
 
 
@@ -89,6 +93,33 @@ def listed_file(folder: str, name: str) -> str:
             if os.path.lexists(candidate := os.path.join(folder, spelling + suffix)):
                 return candidate
     return path
+
+
+def table_rows(path: Path, folder: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line, cells) of a table; text that is not UTF-8 is read as Windows-1252, but for names of files.
+
+    Args:
+        folder: that relative names start from.
+
+    Raises:
+        InputError: it is no table, or its text is neither.
+    """
+    said = False
+    for line, cells in read_rows(path):
+        for place, cell in enumerate(cells):
+            if is_utf8(cell) or os.path.lexists(os.path.join(folder, cell)):
+                continue
+            decoded = from_windows_1252(cell)
+            if decoded is None:
+                raise InputError(
+                    f"{path}, line {line}: {printable(cell)!r} is neither UTF-8 nor Windows-1252: save the table as "
+                    "UTF-8"
+                )
+            if not said:
+                log.warning("%s is not UTF-8: read as Windows-1252", path)
+                said = True
+            cells[place] = decoded
+        yield line, cells
 
 
 def matching_files(folder: str, pattern: str, skip: Skip) -> Iterator[str]:

@@ -2,12 +2,13 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from mimii_pl.dataset._clip import Condition, Split
 from mimii_pl.dataset._dcase_names import named_id
-from mimii_pl.dataset._spellings import SPLITS, Conditions
+from mimii_pl.dataset._spellings import SPLITS, Conditions, folded
 
 NO_FOLDER = "id_00"  # machine ID of recordings in no folder that names one
 
@@ -21,22 +22,22 @@ class FolderNames:
     """
 
     def __init__(self, conditions: Conditions, ids: Iterable[str | int] = ()) -> None:
-        self.conditions, self.ids = conditions, {name.strip().casefold() for name in map(str, ids)}
+        self.conditions, self.ids = conditions, set(map(folded, ids))
 
     def condition(self, name: str) -> Condition:
         """Return the condition that a folder's name stands for; empty if none."""
-        return "" if self._is_id(name) else self.conditions.of(name)
+        return "" if self.is_id(name) else self.conditions.of(name)
 
     def split(self, name: str) -> Split:
         """Return the split that a folder's name stands for; empty if none."""
-        return "" if self._is_id(name) else SPLITS.get(name.strip().casefold(), "")
+        return "" if self.is_id(name) else SPLITS.get(folded(name), "")
 
     def read(self, folders: Sequence[str]) -> tuple[str, Condition, Split]:
         """Return machine ID (empty: none), condition and split that folders tell, the outermost first."""
         conditions = [condition for name in folders if (condition := self.condition(name))]
         splits = [split for name in folders if (split := self.split(name))]
         rest = [name for name in folders if not self.condition(name) and not self.split(name)]
-        return "_".join(rest), conditions[-1] if conditions else "", splits[-1] if splits else ""
+        return _joined(rest), conditions[-1] if conditions else "", splits[-1] if splits else ""
 
     def doubtful(self, names: Collection[str]) -> list[str]:
         """Return those of the folders in one place that are no condition, though others are, or hold a word for one.
@@ -44,18 +45,23 @@ class FolderNames:
         `0` and `1` alone may be conditions too.
         """
         if {name.strip() for name in names} == {"0", "1"}:
-            return [name for name in names if not self.condition(name) and not self._is_id(name)]
-        others = [name for name in names if not self._is_id(name) and not self.condition(name)]
+            return [name for name in names if self.is_unknown(name)]
+        others = [name for name in names if self.is_unknown(name)]
         if any(self.condition(name) for name in names):
             return others
         return [name for name in others if self.conditions.is_mixed(name)]
 
     def is_same(self, name: str | int, other: str) -> bool:
         """Return whether two names are one but for case and blanks at their ends."""
-        return str(name).strip().casefold() == other.strip().casefold()
+        return folded(name) == folded(other)
 
-    def _is_id(self, name: str) -> bool:
-        return name.strip().casefold() in self.ids
+    def is_unknown(self, name: str) -> bool:
+        """Return whether a name is neither a condition nor given as a machine ID."""
+        return not self.condition(name) and not self.is_id(name)
+
+    def is_id(self, name: str) -> bool:
+        """Return whether a name is given as a machine ID."""
+        return folded(name) in self.ids
 
 
 class MachineIds:
@@ -64,12 +70,20 @@ class MachineIds:
     Args:
         labels: machine IDs seen in training, as `<machine>/<id>`.
         names: what names of folders tell.
-        root: folder of the run's own recordings, where its machine IDs come from folders; None: from names of files.
+        root: folder of the run's own recordings, where its machine IDs come from folders; None: they do not.
+        named: whether names of files tell machine IDs, also those that were not seen in training.
     """
 
-    def __init__(self, labels: Sequence[str], names: FolderNames | None = None, root: str | Path | None = None) -> None:
-        self.labels, self.names = list(labels), names or FolderNames(Conditions())
-        self.root = Path(os.path.abspath(root)) if root is not None else None
+    def __init__(
+        self,
+        labels: Sequence[str],
+        names: FolderNames | None = None,
+        root: str | Path | None = None,
+        *,
+        named: bool = True,
+    ) -> None:
+        self.labels, self.names, self.named = list(labels), names or FolderNames(Conditions()), named
+        self.root = Path(os.path.realpath(root)) if root is not None else None
         self.ids = {label.split("/", 1)[1] for label in labels}
         unnamed = self.root is not None and self.ids == {NO_FOLDER}
         self.shapes = set() if unnamed else {_shape(name) for name in self.ids}
@@ -87,20 +101,35 @@ class MachineIds:
         ['fan/id_02', 'fan/id_00', 'id_021', None]
         """
         name, folders = named_id(path.stem), self._of_folders(path)
-        if self.root is None:
+        if self.root is not None and (inside := self._inside(path)) is not None:
+            found = [self.names.read(inside.parts[:-1])[0] or NO_FOLDER]
+        elif self.named and self.root is None:
             found = [name, folders]
-        elif (place := Path(os.path.abspath(path))).is_relative_to(self.root):
-            found = [self.names.read(place.relative_to(self.root).parts[:-1])[0] or NO_FOLDER]
         else:
             found = [folders, name if name in self.ids else ""]
         known = [text for text in found if text in self.ids]
         chosen = next((text for text in (*known, *found) if text), None)
         return self._label(chosen, path.parts) if chosen in self.ids else chosen
 
+    def listed(self, name: str) -> str:
+        """Return the machine ID that a list gives; of a machine type alone, `fan/`, its only one, or nothing."""
+        if not name.endswith("/"):
+            return unicodedata.normalize("NFC", name)
+        of_type = [label for label in self.labels if label.startswith(name)]
+        return of_type[0] if len(of_type) == 1 else ""
+
+    def _inside(self, path: Path) -> Path | None:
+        """Return the path of one of the run's own recordings from their folder; None for another."""
+        assert self.root is not None
+        for place in (Path(os.path.abspath(path)), Path(os.path.realpath(path))):
+            if place.is_relative_to(self.root):
+                return place.relative_to(self.root)
+        return None
+
     def _of_folders(self, path: Path) -> str:
         """Return the longest known ID that the last folders make; else one that looks like a known one, or nothing."""
         folders = [n for n in path.parts[:-1] if not self.names.condition(n) and not self.names.split(n)]
-        joined = ["_".join(folders[-count:]) for count in range(min(self.depth, len(folders)), 0, -1)]
+        joined = [_joined(folders[-count:]) for count in range(min(self.depth, len(folders)), 0, -1)]
         known = next((name for name in joined if name in self.ids), None)
         return known or next((name for name in joined if _shape(name) in self.shapes), "")
 
@@ -111,6 +140,11 @@ class MachineIds:
             return labels[0]
         types = [label.split("/", 1)[0] for label in labels]
         return next((labels[types.index(part)] for part in reversed(parts) if part in types), name)
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Join the names of folders to a machine ID, composed as one types it."""
+    return unicodedata.normalize("NFC", "_".join(names))
 
 
 def _shape(name: str) -> str:

@@ -1,19 +1,22 @@
 """Accepted spellings of conditions, splits and columns, in any case."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 from mimii_pl.dataset._clip import Condition, Split
 
 WORDS: dict[str, Condition] = {  # in singular
     **dict.fromkeys(("normal", "ok", "okay", "good", "healthy", "intact", "undamaged", "passed", "pass"), "normal"),
-    **dict.fromkeys(("gut", "正常"), "normal"),
+    **dict.fromkeys(("gut", "io", "fehlerfrei", "nominal", "normale", "bon", "正常", "норма", "нормально"), "normal"),
     **dict.fromkeys(("anomaly", "anomalous", "abnormal", "faulty", "fault", "bad", "ng", "nok"), "anomaly"),
     **dict.fromkeys(("ko", "defect", "defective", "broken", "damage", "damaged", "unhealthy", "failure"), "anomaly"),
     **dict.fromkeys(("fail", "failed", "defekt", "kaputt", "fehler", "fehlerhaft", "异常"), "anomaly"),
+    **dict.fromkeys(("schlecht", "nio", "notok", "unnormal", "anormal", "anomalia", "mauvai", "故障"), "anomaly"),
+    **dict.fromkeys(("異常", "аномалия", "брак", "дефект"), "anomaly"),
 }
 OPPOSITE: dict[Condition, Condition] = {"normal": "anomaly", "anomaly": "normal"}
-NEGATIONS = ("not", "non", "no")
+NEGATIONS = ("not", "non", "no", "nicht")
 FILLERS = ("dir", "folder", "data", "sound", "audio", "recording", "sample", "clip", "file", "wav")
 ASKING = ("class", "clas", "target", "y", "label", "state", "status", "statu", "quality", "result", "verdict")
 UNTOLD = ("", "unknown", "nan", "-1")  # cells
@@ -51,8 +54,8 @@ class Conditions:
     """
 
     def __init__(self, normal: Iterable[str | int] = (), anomaly: Iterable[str | int] = ()) -> None:
-        self.given: dict[str, Condition] = {_folded(name): "normal" for name in normal}
-        self.given.update({_folded(name): "anomaly" for name in anomaly})
+        self.given: dict[str, Condition] = {folded(name): "normal" for name in normal}
+        self.given.update({folded(name): "anomaly" for name in anomaly})
 
     def of(self, name: str) -> Condition:
         """Return the condition that a name stands for; empty if none.
@@ -61,7 +64,7 @@ class Conditions:
         >>> [known.of(name) for name in ("OK", "NOT OK", "1.abnormal", "faults", "Crack", "press1")]
         ['normal', 'anomaly', 'anomaly', 'anomaly', 'anomaly', '']
         """
-        if given := self.given.get(_folded(name)):
+        if given := self.given.get(folded(name)):
             return given
         words = _words(name)
         negated = len(words) > 1 and words[0] in NEGATIONS
@@ -72,12 +75,12 @@ class Conditions:
 
     def may_be_told(self, column: str, cells: Iterable[str]) -> bool:
         """Return whether the cells of a column could be conditions: words for some, or what its name asks."""
-        cells = [cell for cell in cells if _folded(cell) not in UNTOLD]
-        truths = [cell for cell in cells if _folded(cell) in TRUTHS]
+        cells = [cell for cell in cells if folded(cell) not in UNTOLD]
+        truths = [cell for cell in cells if folded(cell) in TRUTHS]
         if truths and len(truths) == len(cells):
             return len(cells) > 1 and any(word in (*WORDS, *ASKING) for word in _words(column))
-        asks = any(word in WORDS for word in _words(column)) and not all(map(_is_number, cells))
-        return bool(cells) and (asks or all(self.of(cell) or cell in truths for cell in cells))
+        asks = any(word in (*WORDS, "label", "condition") for word in _words(column))
+        return bool(cells) and (any(map(self.of, cells)) or (asks and not all(map(_is_number, cells))))
 
     def is_mixed(self, name: str) -> bool:
         """Return whether a name holds a word for a condition beside other words: `pump_broken`."""
@@ -92,7 +95,7 @@ def cell_condition(conditions: Conditions, column: str, cell: str) -> Condition 
     >>> [cell_condition(Conditions(), "is_normal", cell) for cell in ("1", "no", "", "crack")]
     ['normal', 'anomaly', '', None]
     """
-    text = _folded(cell)
+    text = folded(cell)
     if text in UNTOLD and text not in conditions.given:
         return ""
     if text in TRUTHS and text not in conditions.given:
@@ -123,13 +126,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _folded(name: str | int) -> str:
-    return str(name).strip().casefold()
+def folded(name: str | int) -> str:
+    """Spell a name so that equal names are equal: composed, in lower case, without blanks at its ends."""
+    return unicodedata.normalize("NFC", str(name)).strip().casefold()
 
 
 def _words(name: str) -> list[str]:
     """Split a name into words in singular, without numbers and words such as `data`."""
-    words = re.findall(r"[^\W\d_]+", _folded(name))
+    words = re.findall(r"[^\W\d_]+", folded(name).replace("n.i.o", "nio").replace("i.o", "io"))
     singular = [word if word in WORDS or word in NEGATIONS else word.removesuffix("s") for word in words]
     singular = ["anomaly" if word == "anomalie" else word for word in singular]
     return [word for word in singular if word not in FILLERS]

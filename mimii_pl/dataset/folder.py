@@ -13,6 +13,7 @@ from mimii_pl.dataset._files import audio_files
 from mimii_pl.dataset._machine_id import NO_FOLDER, FolderNames, MachineIds
 from mimii_pl.dataset._spellings import Conditions
 
+Place = tuple[str, ...]  # names of folders below the root, without those of splits
 FOLDERS_SHOWN = 5  # folders in a message
 
 
@@ -77,11 +78,11 @@ class Folder(MachineSounds):
 
     def _check_names(self, folders: Collection[Sequence[str]]) -> None:
         """Raise InputError for a folder of recordings that may be a condition or a machine ID, or a name of none."""
-        beside: dict[tuple[str, ...], set[str]] = defaultdict(set)  # folder, without splits -> names of those in it
-        for parts in folders:
-            parts = [name for name in parts if not self.names.split(name)]
+        plain = {tuple(name for name in parts if not self.names.split(name)) for parts in folders}
+        beside: dict[Place, set[str]] = defaultdict(set)  # place -> names of the folders in it
+        for parts in plain:
             for depth, name in enumerate(parts):
-                beside[tuple(parts[:depth])].add(name)
+                beside[parts[:depth]].add(name)
         found = {name for names in beside.values() for name in names}
         for option, given in self.given.items():
             if missing := [name for name in given if not any(self.names.is_same(name, other) for other in found)]:
@@ -89,14 +90,38 @@ class Folder(MachineSounds):
                     f"dataset.{option}={missing}: no folder of recordings below {self.root.resolve()} has this name; "
                     f"they are {_listed(found)}"
                 )
+        self._check_ids(plain)
         for parents, names in sorted(beside.items()):
-            doubtful = self.names.doubtful(names)
-            if doubtful:
+            if doubtful := self._doubtful(parents, names, plain):
                 others = f" beside {_listed(names - set(doubtful))}" if names - set(doubtful) else ""
                 raise InputError(
                     f"{printable(self.root.joinpath(*parents))}: are its folders {_listed(doubtful)}{others} faults, "
                     f"normal, or machine IDs? Say so: dataset.anomaly={_option(doubtful)}, dataset.normal=[...] or "
                     "dataset.ids=[...]"
+                )
+
+    def _doubtful(self, parents: Place, names: Collection[str], folders: Collection[Place]) -> list[str]:
+        """Return those of the names in one place that may be faults, as normal recordings are beside or above them."""
+        unknown = [name for name in names if self.names.is_unknown(name)]
+        if parents in folders:  # recordings lie beside them
+            return unknown
+        if any(self.names.condition(name) == "anomaly" for name in parents):
+            read = [(parts, *self.names.read(parts)[:2]) for parts in folders]
+            healthy = {id_ for _, id_, condition in read if condition != "anomaly"}
+            faulty = {parts[len(parents)] for parts, id_, _ in read if id_ not in healthy and len(parts) > len(parents)}
+            return [name for name in unknown if name in faulty]
+        return self.names.doubtful(names)
+
+    def _check_ids(self, folders: Collection[Place]) -> None:
+        """Raise InputError for two machines of one ID: `a_b/c` and `a/b_c` are joined to the same text."""
+        seen: dict[str, Place] = {}
+        for parts in sorted(folders):
+            names = tuple(name for name in parts if self.names.is_unknown(name) or self.names.is_id(name))
+            id_ = self.names.read(parts)[0]
+            if seen.setdefault(id_, names) != names:
+                one, other = ("/".join(map(printable, each)) for each in (seen[id_], names))
+                raise InputError(
+                    f"{self.root.resolve()}: {one} and {other} make one machine ID, {id_}: rename one of them"
                 )
 
 

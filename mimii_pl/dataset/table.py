@@ -2,16 +2,17 @@
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.foreign import from_windows_1252, is_utf8, printable, read_rows
+from mimii_pl.core.foreign import printable
 from mimii_pl.dataset._clip import Clip, Condition, Split
 from mimii_pl.dataset._datamodule import MachineSounds
-from mimii_pl.dataset._files import listed_file
+from mimii_pl.dataset._files import listed_file, table_rows
+from mimii_pl.dataset._machine_id import MachineIds
 from mimii_pl.dataset._spellings import COLUMN_NAMES, SPLITS, Conditions, cell_condition, listed_fields
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ class Table(MachineSounds):
 
     Args:
         sounds: folder that relative paths start from; None: the folder of the CSV.
-        columns: field of a clip -> column, where the usual names do not match; None: found by name.
+        columns: field of a clip -> column, where the usual names do not match; None: found by name; condition `none`:
+            no column tells it, every recording is normal.
         normal: further cells of the condition column for normal recordings.
         anomaly: further cells of the condition column for anomalous ones, for example [crack].
         **options: root (the CSV, or the folder with `label.csv`), machine, protocol and the others of `MachineSounds`.
@@ -54,19 +56,26 @@ class Table(MachineSounds):
         self.table = self.root / "label.csv" if self.root.is_dir() else self.root
         self.sounds = Path(sounds) if sounds else self.table.parent
         self.columns = {field: column for field, column in (columns or {}).items() if column}
+        self.unlabelled = self.columns.get("condition") == "none"
+        if self.unlabelled:
+            del self.columns["condition"]
         if unknown := self.columns.keys() - COLUMN_NAMES:
             raise InputError(
                 f"dataset.columns.{unknown.pop()}: a clip has no such field. It has: {', '.join(COLUMN_NAMES)}"
             )
 
+    @classmethod
+    def machine_ids(cls, labels: Sequence[str], options: Mapping[str, Any]) -> MachineIds:
+        return MachineIds(labels, named=False)
+
     def discover(self) -> list[Clip]:
         if not self.table.is_file():
             raise InputError(f"{self.table.resolve()} is missing: set dataset.root=<a CSV with a header>")
-        rows = self._lines()
+        rows = table_rows(self.table, str(self.sounds))
         _, header = next(rows, (0, []))
         columns = self._find_columns(header)
         first = list(islice(rows, ROWS_READ))
-        if "condition" not in columns:
+        if "condition" not in columns and not self.unlabelled:
             self._refuse_conditions(header, first)
         clips = list(self._clips(chain(first, rows), header, columns))
         if not clips:
@@ -99,25 +108,6 @@ class Table(MachineSounds):
                 )
         return sorted(kept, key=lambda clip: str(clip.path))
 
-    def _lines(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the lines of the table; text that is not UTF-8 is read as Windows-1252, but for names of files."""
-        said = False
-        for line, cells in read_rows(self.table):
-            for place, cell in enumerate(cells):
-                if is_utf8(cell) or os.path.lexists(self.sounds / cell):
-                    continue
-                decoded = from_windows_1252(cell)
-                if decoded is None:
-                    raise InputError(
-                        f"{self.table}, line {line}: {printable(cell)!r} is neither UTF-8 nor Windows-1252: save the "
-                        "table as UTF-8"
-                    )
-                if not said:
-                    log.warning("%s is not UTF-8: read as Windows-1252", self.table)
-                    said = True
-                cells[place] = decoded
-            yield line, cells
-
     def _refuse_conditions(self, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> None:
         """Raise InputError for a column of conditions under a name that is not known as such."""
         for place, name in enumerate(header):
@@ -125,13 +115,15 @@ class Table(MachineSounds):
             if self.conditions.may_be_told(name, cells):
                 raise InputError(
                     f"{self.table}: does the column {printable(name)!r} ({_some(cells)}) tell the condition? Set "
-                    f"dataset.columns.condition={printable(name)}, or give it a name that does not sound like one"
+                    f"dataset.columns.condition={printable(name)}, or dataset.columns.condition=none if no column does"
                 )
 
     def _find_columns(self, header: Iterable[str]) -> dict[str, str]:
         """Find the column of each field of a clip."""
         names = {str(name).strip().lower(): name for name in header}
         columns = listed_fields(header)
+        if self.unlabelled:
+            columns.pop("condition", None)
         for field, column in self.columns.items():
             if column not in names.values():
                 raise InputError(f"{self.table} has no column {column!r}; it has: {', '.join(names.values())}")

@@ -55,12 +55,13 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
             )
         features = build(cfg.features)
     with damaged(run_dir / "run.json"):
+        root = facts.get("root", cfg.dataset.root)
         labels, samples, checkpoint = facts["labels"], facts["samples"], run_dir / facts["checkpoint"]
         if samples > LONGEST:
             raise ValueError(f"samples is {samples}")
     with damaged(run_dir / "config.yaml"):
         shape = features.shape(samples)
-        machine_ids = classes["dataset"].machine_ids(labels, cfg.dataset)  # type: ignore[attr-defined]  # MachineSounds
+        machine_ids = classes["dataset"].machine_ids(labels, {**cfg.dataset, "root": root})  # type: ignore[attr-defined]  # MachineSounds
     detector = _detector(classes["model"], checkpoint)
     _restore_statistics(features, run_dir)
     if tuple(detector.hparams.get("in_shape", ())) not in ((), shape):

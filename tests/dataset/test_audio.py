@@ -79,15 +79,20 @@ def test_a_recording_beyond_full_scale_is_not_clipped(tmp_path, wave, container,
 
 def test_a_few_overs_are_clipped_not_wrapped(tmp_path, wave):
     path, loud = tmp_path / "a.wav", wave.copy()
-    loud[:16] = 8 * [5, -5]
+    loud[:16] = 8 * [1.9, -1.9]
     path.write_bytes(encoded(loud, subtype="FLOAT"))
     samples = read(path)
     assert samples[:16].tolist() == 8 * [32767, -32768]
     path.write_bytes(encoded(wave, subtype="FLOAT"))
     np.testing.assert_array_equal(samples[16:], read(path)[16:])
-    loud[:17] = 5
+    loud[:17] = 1.9
     path.write_bytes(encoded(loud, subtype="FLOAT"))
-    with pytest.raises(_audio.OutOfScale, match=r"^0\.106 % of its samples lie beyond full scale \(peak 5,"):
+    with pytest.raises(_audio.OutOfScale, match=r"^0\.106 % of its samples lie beyond full scale \(peak 1.9,"):
+        read(path)
+    loud = wave.copy()
+    loud[100] = 40  # an impact
+    path.write_bytes(encoded(loud, subtype="FLOAT"))
+    with pytest.raises(_audio.OutOfScale, match=r"^0\.00625 % of .* \(peak 40, .* train with dataset\.full_scale=128$"):
         read(path)
 
 

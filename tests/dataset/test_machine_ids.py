@@ -1,5 +1,6 @@
 """The machine ID of a recording: one way for training and for every way of scoring."""
 
+import csv
 import itertools
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from support import imitation, world
 
 import mimii_pl
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.run_dir import read_facts
 from mimii_pl.dataset._machine_id import FolderNames, MachineIds
 from mimii_pl.dataset._spellings import Conditions
 from mimii_pl.run import run
 from mimii_pl.scoring.bulk.predictor import Predictor
 from mimii_pl.scoring.bulk.ray import ScoreRecordings
 from mimii_pl.scoring.bulk.recordings import recordings
+from mimii_pl.tracking.load import score as score_files
 
 KNOWN = MachineIds(["fan/id_00", "fan/id_02"])
 
@@ -65,6 +68,16 @@ def test_numbers_are_names_and_folders_far_above_do_not_count():
     ids = MachineIds(["m/1", "m/007"], FolderNames(Conditions()), "/own")
     found = [ids.of(Path(path)) for path in ("/new/1/a.wav", "/new/007/a.wav", "/home/1/data/a.wav", "/new/7/a.wav")]
     assert found == ["m/1", "m/007", None, "7"]
+
+
+def test_names_of_files_tell_only_known_ids_where_a_table_gave_them():
+    ids = MachineIds(["machine/id_00"], named=False)
+    assert [ids.of(Path(name)) for name in ("rec_id_17_0.wav", "normal_id_00_00000000.wav")] == [None, "machine/id_00"]
+
+
+def test_a_machine_type_alone_is_its_only_id():
+    ids = MachineIds(["fan/id_00", "pump/id_00", "pump/id_02"])
+    assert [ids.listed(name) for name in ("fan/", "pump/", "fan/id_00", "")] == ["fan/id_00", "", "fan/id_00", ""]
 
 
 def test_of_several_machines_the_folder_tells_which():
@@ -146,6 +159,34 @@ def test_columns_of_a_list_count_as_in_training(trees, tmp_path):
         item = predictor.decode(next(recordings(tmp_path / "list.csv")))
         assert item.machine_id == found
         assert ("was not seen in training" in item.skipped) == (found == "9")
+
+
+@pytest.mark.slow
+def test_a_list_is_read_by_the_columns_of_the_runs_own_table(tmp_path):
+    names = [f"{n}.wav" for n in range(12)]
+    imitation.unpacked({name: imitation.wav(name) for name in names}, tmp_path / "own")
+    presses = 6 * ["Nord", "S\u00fcd"]
+    rows = "".join(f"{name};{press}\n" for name, press in zip(names, presses, strict=True))
+    table = tmp_path / "own" / "label.csv"
+    table.write_bytes(f"Aufnahme;Presse\n{rows}".encode("cp1252"))
+    columns = ("dataset.columns.path=Aufnahme", "dataset.columns.id=Presse")
+    options = ("model=level", "dataset=table", "protocol=holdout", "protocol.validation=0.4", "logger=none", *columns)
+    run(world.configured(table, *options), tmp_path / "run")
+    output = score_files(run=str(tmp_path / "run"), input=str(table), output=str(tmp_path / "out.csv"), device="cpu")
+    with open(output, newline="") as file:
+        found = [row["machine_id"] for row in csv.DictReader(file)]
+    assert found == [f"machine/{press}" for press in presses]
+
+
+@pytest.mark.slow
+def test_the_runs_own_recordings_are_known_from_anywhere(trees, tmp_path, monkeypatch):
+    root, run_dir = trees["nested"]
+    (tmp_path / "link").symlink_to(root)
+    monkeypatch.chdir(tmp_path)
+    scorer = mimii_pl.load(run_dir, device="cpu")
+    for place in (root, tmp_path / "link", Path("link")):
+        assert scorer.machine_ids.of(place / "hall1" / "line1" / "a.wav") == "machine/hall1_line1"
+    assert read_facts(run_dir)["root"] == str(root)
 
 
 def test_ids_of_any_type_are_text(trees):

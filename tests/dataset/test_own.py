@@ -98,6 +98,9 @@ def test_columns_can_be_named(table):
         ("path,state\na.wav,ok\nb.wav,nok\n", (), r"column 'state' \(nok, ok\) .* dataset.columns.condition=state"),
         ("path,class\na.wav,0\nb.wav,1\n", (), r"column 'class' \(0, 1\)"),
         ("path,what\na.wav,good\nb.wav,broken\n", (), "column 'what'"),
+        ("path,state\na.wav,ok\nb.wav,crack\nc.wav,leak\n", (), r"column 'state' \(crack, leak, ok\)"),
+        ("path,labels\na.wav,x\nb.wav,crack\n", (), "column 'labels'"),
+        ("path,Ergebnis\na.wav,i.O.\nb.wav,n.i.O.\n", (), "column 'Ergebnis'"),
         ("path,defect_kind\na.wav,\nb.wav,crack\n", (), r"column 'defect_kind' \(, crack\)"),
         ("path,label,split\na.wav,0,dev\n", (), r"line 2: 'dev' is not a known split. Known: train"),
         ("path,label\na.wav,0\nb.wav,0\na.wav,1\n", (), r"line 4: .*a.wav is already in line 2"),
@@ -256,9 +259,10 @@ def test_folders_name_conditions_and_ids(tmp_path):
     }
 
 
-NORMAL = ("normal", "OK", "good", "Healthy", "0_normal", "normal_dir", "not faulty")
+NORMAL = ("IO", "i.O.", "gut", "normal", "OK", "good", "Healthy", "0_normal", "normal_dir", "not faulty")
 FAULTY = ("NOK", "NOT OK", "not_ok", "broken", "unhealthy", "anomalies", "abnormals", "anomaly1", "abnormal ", "fault")
-FAULTY += ("1.abnormal", "defects", "Failed", "non-normal", "\u5f02\u5e38")
+FAULTY += ("NIO", "n.i.O.", "schlecht", "nicht ok", "NotOK", "\u6545\u969c", "\u5f02\u5e38")
+FAULTY += ("1.abnormal", "defects", "Failed", "non-normal")
 
 
 @pytest.mark.parametrize("name", FAULTY)
@@ -288,15 +292,20 @@ def test_many_words_name_the_normal_condition(tmp_path, name):
         (("line1", "line2_broken"), "line2_broken"),
         (("normal", "outer_race_fault"), "outer_race_fault"),
         (("ok/a", "nok/a", "maybe/a"), "maybe"),
+        (("normal", "anomaly/crack", "anomaly/leak"), "crack, leak"),
+        (("normal/press1", "anomaly/press1", "anomaly/press9"), "press9"),
+        (("train", "test/crack", "test/leak"), "crack, leak"),
+        ((".", "crack"), "crack"),
+        (("press1/ok", "press1/ok/old"), "old"),
     ],
 )
 def test_a_folder_that_may_be_a_fault_is_asked_about(tmp_path, folders, doubtful):
     root = folder(tmp_path, *(f"{name}/{n}.wav" for name in folders for n in range(3)))
     with pytest.raises(InputError, match=rf"folders {doubtful}.*dataset\.anomaly=\[{doubtful.replace(', ', ',')}\]"):
         of_folder(root)
-    data = of_folder(root, f"dataset.ids=[{doubtful}]", *FEW)
-    asked = set(doubtful.split(", "))
-    assert {clip.condition for clip in data.clips if asked & set(clip.path.parts)} == {"normal"}
+    data = of_folder(root, f"dataset.ids=[{doubtful}]", "protocol.validation=0", "protocol.test=0.1")
+    for name in doubtful.split(", "):
+        assert any(name in clip.machine_id for clip in data.clips)
 
 
 @pytest.mark.parametrize(
@@ -312,6 +321,27 @@ def test_a_folder_that_may_be_a_fault_is_asked_about(tmp_path, folders, doubtful
 def test_folders_of_machines_are_machines(tmp_path, folders, ids):
     root = folder(tmp_path, *(f"{name}/{n}.wav" for name in folders for n in range(4)))
     assert of_folder(root, *FEW).labels == [f"machine/{id_}" for id_ in ids]
+
+
+def test_two_machines_do_not_become_one(tmp_path):
+    root = folder(tmp_path, *(f"{name}/{n}.wav" for name in ("a_b/c", "a/b_c") for n in range(3)))
+    with pytest.raises(InputError, match=r"a/b_c and a_b/c make one machine ID, a_b_c: rename one"):
+        of_folder(root)
+
+
+def test_names_are_composed_as_one_types_them(tmp_path):
+    names = [unicodedata.normalize("NFD", name) for name in ("normal", "Sch\u00e4den", "S\u00fcd")]
+    root = folder(tmp_path, *(f"{name}/{n}.wav" for name in names for n in range(4)))
+    data = of_folder(root, "dataset.anomaly=[Sch\u00e4den]", "dataset.ids=[S\u00fcd]", *FEW)
+    assert data.labels == ["machine/S\u00fcd", "machine/id_00"]
+
+
+def test_a_table_without_labels_says_so(table):
+    path = table("path,normal_force,lubrication_ok\n" + "".join(f"{n}.wav,{n}.5,{n % 2}\n" for n in range(6)))
+    with pytest.raises(InputError, match=r"'lubrication_ok' .*or dataset\.columns\.condition=none if no column does"):
+        of_table(path, "protocol=holdout")
+    data = of_table(path, "protocol=holdout", "dataset.columns.condition=none")
+    assert {clip.condition for clip in data.clips} == {"normal"}
 
 
 def test_names_that_were_given_count_and_must_be_there(tmp_path):
@@ -357,10 +387,16 @@ def test_copies_stay_on_one_side_of_a_split(tmp_path, caplog):
             sides[digest].add(clip.split)
         assert all(len(splits) == 1 for splits in sides.values())
         assert {split for splits in sides.values() for split in splits} == {"train", "validation", "test"}
+    assert "12 clips are copies of others, kept in one split: " in caplog.text
     names = [f"{split}/{n}.wav" for split in ("train", "test") for n in range(6)]
     root = folder(tmp_path / "split", *names)
     shutil.copy(root / "train" / "0.wav", root / "test" / "0.wav")
     of_folder(root, "protocol=official")
+    names = [f"{condition}/{n}.wav" for condition in ("normal", "anomaly") for n in range(6)]
+    wrong = folder(tmp_path / "wrong", *names)
+    shutil.copy(wrong / "normal" / "0.wav", wrong / "anomaly" / "0.wav")
+    of_folder(wrong)
+    assert "1 copies have another condition or machine ID than their originals: " in caplog.text
     assert "1 clips are in two splits with the same sound, as the data set has it" in caplog.text
 
 

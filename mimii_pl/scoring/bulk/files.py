@@ -8,6 +8,7 @@ from pathlib import Path
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import require_writable
 from mimii_pl.core.run_dir import RUN_TABLES, read_facts, run_fingerprint
+from mimii_pl.core.stored_config import read_config
 from mimii_pl.scoring.bulk.predictor import Prediction, Predictor
 from mimii_pl.scoring.bulk.progress import Summary, progress
 from mimii_pl.scoring.bulk.shards import Shards
@@ -67,7 +68,8 @@ def score_files(
         "working directory": os.getcwd(),
         "format": FORMAT,
     }
-    with Shards(target, shard_size, numbers).opened(Path(input), inputs, restart=restart) as shards:
+    listed = _listed_columns(run_dir)
+    with Shards(target, shard_size, numbers).opened(Path(input), inputs, columns=listed, restart=restart) as shards:
         from mimii_pl.scoring.load_run import load_run  # imports torch: only after the list has been read
 
         scorer = load_run(run_dir, device="cpu" if engine == "ray" else device, trust=trust)
@@ -98,6 +100,12 @@ def _validate(engine: str, shard_size: int, workers: int | None) -> None:
         from mimii_pl.scoring.bulk.ray import require_ray
 
         require_ray()
+
+
+def _listed_columns(run_dir: Path) -> dict[str, str]:
+    """Return the columns that the table of a run was read by: field of a clip -> column."""
+    columns = read_config(run_dir).dataset.get("columns") or {}
+    return {str(field): column for field, column in columns.items() if isinstance(column, str)}
 
 
 def _require_output(target: Path) -> None:

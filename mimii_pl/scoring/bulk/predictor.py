@@ -81,7 +81,7 @@ class Predictor:
         try:
             wave, heard = scorer.read(path)
             if scorer.classes is None:
-                name = self.machine_id or recording.machine_id or scorer.machine_ids.of(path)
+                name = self.machine_id or scorer.machine_ids.listed(recording.machine_id) or scorer.machine_ids.of(path)
                 number = scorer.id_numbers(name, 1)[0]
                 name = scorer.labels[number] if number >= 0 else ""
         except InputError as reason:

@@ -3,14 +3,14 @@
 import csv
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.foreign import file_cell, printable, read_rows, text_lines, write_rows
-from mimii_pl.dataset._files import audio_files, listed_file
+from mimii_pl.core.foreign import file_cell, printable, text_lines, write_rows
+from mimii_pl.dataset._files import audio_files, listed_file, table_rows
 from mimii_pl.dataset._spellings import listed_fields
 
 LISTS, TABLES = {".txt", ".lst", ".list"}, {".csv", ".tsv"}
@@ -26,12 +26,15 @@ class Recording(NamedTuple):
     machine_id: str = ""
 
 
-def recordings(source: Path) -> Iterator[Recording]:
+def recordings(source: Path, columns: Mapping[str, str] | None = None) -> Iterator[Recording]:
     """Yield the recordings of a file, of a folder (recursively, sorted by name) or of a list, in its order.
 
     A list is text with one path per line (.txt, .lst), or a CSV whose columns are named as for `dataset=table`: a path,
     and optionally machine ID and machine type. Relative paths start from the folder of the list. Folders that cannot be
     entered are named in a warning.
+
+    Args:
+        columns: field of a clip -> its column, as the run's own table had them; others are found by their usual names.
 
     Raises:
         InputError: the source does not exist, is not a list, or names no recording.
@@ -46,7 +49,7 @@ def recordings(source: Path) -> Iterator[Recording]:
     elif source.suffix.lower() in LISTS:
         items = _listed(source, _lines(source))
     elif source.suffix.lower() in TABLES:
-        items = _listed(source, _table(source))
+        items = _listed(source, _table(source, columns or {}))
     else:
         items = iter([Recording(str(source))])
     first = next(items, None)
@@ -56,11 +59,11 @@ def recordings(source: Path) -> Iterator[Recording]:
         yield recording._replace(path=file_cell(recording.path))
 
 
-def write_recordings(source: Path, target: Path) -> int:
+def write_recordings(source: Path, target: Path, columns: Mapping[str, str] | None = None) -> int:
     """Write the recordings of a source as a table without a header (path, machine_id); return their number."""
     count = 0
     with open(target, "w", newline="", **TEXT_OPTIONS) as file:
-        for recording in recordings(source):
+        for recording in recordings(source, columns):
             write_rows(file, [recording])
             count += 1
     return count
@@ -73,8 +76,8 @@ def read_recordings(path: Path) -> Iterator[Recording]:
 
 
 def full_id(machine_id: str, machine: str) -> str:
-    """Return a machine ID with its machine type, `fan/id_00`, where a list gives both."""
-    return f"{machine}/{machine_id}" if machine and machine_id and "/" not in machine_id else machine_id
+    """Return a machine ID with its machine type, `fan/id_00`, where a list gives both; of a type alone, `fan/`."""
+    return f"{machine}/{machine_id}" if machine and "/" not in machine_id else machine_id
 
 
 def _skip_folder(folder: str, reason: str) -> None:
@@ -95,11 +98,12 @@ def _lines(source: Path) -> Iterator[tuple[int, Recording]]:
             yield number, Recording(line.rstrip("\r\n"))
 
 
-def _table(source: Path) -> Iterator[tuple[int, Recording]]:
-    rows = read_rows(source)
+def _table(source: Path, given: Mapping[str, str]) -> Iterator[tuple[int, Recording]]:
+    rows = table_rows(source, str(source.parent))
     _, header = next(rows, (0, []))
     names = [name.strip().lower() for name in header]
-    fields = {field: names.index(column) for field, column in listed_fields(names).items()}
+    spelled = {field: column.strip().lower() for field, column in given.items()}
+    fields = {field: names.index(column) for field, column in listed_fields(names, spelled).items() if column in names}
     if "path" not in fields:
         columns = printable(", ".join(filter(None, names))[:200])
         raise InputError(

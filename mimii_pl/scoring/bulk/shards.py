@@ -14,7 +14,7 @@ import logging
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby, islice
 from pathlib import Path
@@ -45,12 +45,15 @@ class Shards:
         self._unfinished: dict[int, list[CsvRow]] = defaultdict(list)  # number of a shard -> its rows so far
 
     @contextmanager
-    def opened(self, source: Path, inputs: dict, *, restart: bool = False) -> Iterator["Shards"]:
+    def opened(
+        self, source: Path, inputs: dict, *, columns: Mapping[str, str] | None = None, restart: bool = False
+    ) -> Iterator["Shards"]:
         """List the recordings to score, keep existing shards, and lock the folder against other processes.
 
         Args:
             source: recording, folder or list.
             inputs: what the scores depend on besides the list: name -> JSON value.
+            columns: of a list, see `recordings`.
             restart: discard existing shards.
 
         Raises:
@@ -66,16 +69,16 @@ class Shards:
             raise InputError(f"{self.output}: another process is scoring into it. Choose another output=") from None
         try:
             with full_disk_says(_full(self.folder)):
-                self._open(source, inputs, restart)
+                self._open(source, inputs, columns, restart)
             yield self
         finally:
             if not self._manifest():
                 self._remove()
             lock.release()
 
-    def _open(self, source: Path, inputs: dict, restart: bool) -> None:
+    def _open(self, source: Path, inputs: dict, columns: Mapping[str, str] | None, restart: bool) -> None:
         new_list = self.folder / "list.fresh.csv"
-        count = write_recordings(source, new_list)
+        count = write_recordings(source, new_list, columns)
         with open(new_list, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         number, parts = self.part
