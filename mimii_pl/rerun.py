@@ -87,14 +87,16 @@ def decide(cfg: DictConfig) -> None:
         task = build_task(stored)
         with damaged(run_dir / "run.json"):
             criterion = facts[task.criterion]
+        scorer = load_run(run_dir, trust=cfg.trust)
         with replacing_folder(run_dir) as folder:  # a kill leaves all files as they were, or all new
             clips = read_scores(folder / "scores.csv")
             of_level = [metric.name for metric in metrics_of("level")]
             level = [result for result in read_results(folder / "results.csv") if result.metric in of_level]
             choose_thresholds(thresholds, rule, clips)
+            scorer.thresholds = thresholds
             results = apply_thresholds(clips, thresholds, folder, official=facts.get("official"), level=level)
             write_text(folder / "config.yaml", OmegaConf.to_yaml(stored))
-            write_run_page(stored, task, load_run(folder, trust=cfg.trust), folder)
+            write_run_page(stored, task, scorer, folder)
         if facts.keys() & {"mlflow_key", "mlflow_run_id"} and not is_copy(run_dir):
             recorder_of(stored, run_dir, trust=cfg.trust).finish(results, {task.criterion: criterion})
     show_results(stored, task, results, criterion, run_dir)

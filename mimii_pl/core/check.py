@@ -30,6 +30,7 @@ POSITIVE = (  # options of our classes that count or measure something: one name
     *("basis", "blocks", "bottleneck", "clusters", "components", "density_k", "depth", "excerpt", "frames", "heads"),
     *("hidden", "k", "kernel", "latent", "layers", "patch", "squeeze", "width"),
 )
+LARGEST = 2**31  # of an integer
 UNIT_RANGE = ("anomalies", "dropout", "nu", "p", "shrinkage", "test", "validation")  # from 0 to 1
 NOT_NEGATIVE = (
     *("seed", "training.patience", "efficiency.seconds", "report.clips", "report.seconds"),
@@ -71,6 +72,8 @@ def _check_range(key: str, name: str, value: Any) -> None:
         raise InputError(f"{key}={value}: should be a share, from 0 to 1")
     if name in NOT_NEGATIVE and not value >= 0:
         raise InputError(f"{key}={value}: should be a number from 0")
+    if isinstance(value, int) and value > LARGEST:
+        raise InputError(f"{key}={value}: should be at most {LARGEST}")
     if not math.isfinite(value):
         raise InputError(f"{key}={value}: should be a finite number")
 

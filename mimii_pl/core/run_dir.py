@@ -155,6 +155,8 @@ def _refuse_outside(run_dir: Path, name: str) -> None:
     parts = PurePosixPath(name).parts
     if ".." in parts or run_dir.resolve() not in (run_dir / name).resolve().parents:
         raise InputError(f"{run_dir / 'run.json'} names the checkpoint {name}, outside its directory: not loaded")
+    if (run_dir / name).is_dir():
+        raise ValueError(f"checkpoint is {name[:50]}, a folder")
 
 
 def parent_run_id(sweep_dir: Path) -> str | None:

@@ -66,8 +66,8 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
     _restore_statistics(features, run_dir)
     if tuple(detector.hparams.get("in_shape", ())) not in ((), shape):
         raise InputError(
-            f"{run_dir} is damaged: its detector takes {tuple(detector.hparams.in_shape)} (channels, bins, frames), "
-            f"but its features are {shape}"
+            f"{run_dir / 'config.yaml'} is damaged: its features are {shape} (channels, bins, frames), "
+            f"but its detector takes {tuple(detector.hparams.in_shape)}"
         )
     scorer = Scorer(
         detector,

@@ -56,7 +56,7 @@ def encoding(rng: np.random.Generator, rows: Rows, cells: tuple[str, ...]) -> Sp
     """Be of another encoding; one that says at its beginning which it is may be read."""
     name = str(rng.choice(["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp500", "utf-7"]))
     rows[_row(rng, rows)][-1] += "\u00e9" if name == "latin-1" else ""
-    readable = name in ("utf-8-sig", "utf-16", "latin-1", "utf-7")  # file names need not be UTF-8
+    readable = name in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "utf-7")
     readable = readable or (name == "cp500" and len(rows[0]) == 1)  # which has no line end: the name of one file
     return name, plain(rows).encode(name), Expected.EITHER if readable else Expected.REFUSED
 

@@ -132,7 +132,7 @@ def test_a_checkpoint_that_does_not_fit_is_named(change, run_dir):
     content = torch.load(best, weights_only=True)
     change(content)
     torch.save(content, best)
-    refused(run_dir, r"best\.ckpt is damaged|is damaged: its detector takes")
+    refused(run_dir, r"best\.ckpt is damaged|is damaged: its features are")
 
 
 def name_detector(run_dir, name):
@@ -276,7 +276,7 @@ def test_a_bit_that_flipped_is_found(name, run_dir):
         flipped = content.copy()
         flipped[position] ^= 1 << rng.integers(8)
         (run_dir / name).write_bytes(flipped)
-        refused(run_dir, rf"{(run_dir / name).name} is damaged|detector takes")
+        refused(run_dir, rf"{(run_dir / name).name} is damaged|its features are")
 
 
 def test_files_of_a_run_that_goes_on_may_change(run_dir):
