@@ -95,7 +95,7 @@ def listed_file(folder: str, name: str) -> str:
     return path
 
 
-def table_rows(path: Path, folder: str) -> Iterator[tuple[int, list[str]]]:
+def listed_rows(path: Path, folder: str) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, cells) of a table; text that is not UTF-8 is read as Windows-1252, but for names of files.
 
     Args:

@@ -13,7 +13,7 @@ from mimii_pl.dataset._files import audio_files
 from mimii_pl.dataset._machine_id import NO_FOLDER, FolderNames, MachineIds
 from mimii_pl.dataset._spellings import Conditions
 
-Place = tuple[str, ...]  # names of folders below the root, without those of splits
+FolderParts = tuple[str, ...]  # names of folders below the root, without those of splits
 FOLDERS_SHOWN = 5  # folders in a message
 
 
@@ -79,7 +79,7 @@ class Folder(MachineSounds):
     def _check_names(self, folders: Collection[Sequence[str]]) -> None:
         """Raise InputError for a folder of recordings that may be a condition or a machine ID, or a name of none."""
         plain = {tuple(name for name in parts if not self.names.split(name)) for parts in folders}
-        beside: dict[Place, set[str]] = defaultdict(set)  # place -> names of the folders in it
+        beside: dict[FolderParts, set[str]] = defaultdict(set)  # place -> names of the folders in it
         for parts in plain:
             for depth, name in enumerate(parts):
                 beside[parts[:depth]].add(name)
@@ -100,7 +100,7 @@ class Folder(MachineSounds):
                     "dataset.ids=[...]"
                 )
 
-    def _doubtful(self, parents: Place, names: Collection[str], folders: Collection[Place]) -> list[str]:
+    def _doubtful(self, parents: FolderParts, names: Collection[str], folders: Collection[FolderParts]) -> list[str]:
         """Return those of the names in one place that may be faults, as normal recordings are beside or above them."""
         unknown = [name for name in names if self.names.is_unknown(name)]
         if parents in folders:  # recordings lie beside them
@@ -112,9 +112,9 @@ class Folder(MachineSounds):
             return [name for name in unknown if name in faulty]
         return self.names.doubtful(names)
 
-    def _check_ids(self, folders: Collection[Place]) -> None:
+    def _check_ids(self, folders: Collection[FolderParts]) -> None:
         """Raise InputError for two machines of one ID: `a_b/c` and `a/b_c` are joined to the same text."""
-        seen: dict[str, Place] = {}
+        seen: dict[str, FolderParts] = {}
         for parts in sorted(folders):
             names = tuple(name for name in parts if self.names.is_unknown(name) or self.names.is_id(name))
             id_ = self.names.read(parts)[0]

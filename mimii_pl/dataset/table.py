@@ -11,7 +11,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
 from mimii_pl.dataset._clip import Clip, Condition, Split
 from mimii_pl.dataset._datamodule import MachineSounds
-from mimii_pl.dataset._files import listed_file, table_rows
+from mimii_pl.dataset._files import listed_file, listed_rows
 from mimii_pl.dataset._machine_id import MachineIds
 from mimii_pl.dataset._spellings import COLUMN_NAMES, SPLITS, Conditions, cell_condition, listed_fields
 
@@ -71,7 +71,7 @@ class Table(MachineSounds):
     def discover(self) -> list[Clip]:
         if not self.table.is_file():
             raise InputError(f"{self.table.resolve()} is missing: set dataset.root=<a CSV with a header>")
-        rows = table_rows(self.table, str(self.sounds))
+        rows = listed_rows(self.table, str(self.sounds))
         _, header = next(rows, (0, []))
         columns = self._find_columns(header)
         first = list(islice(rows, ROWS_READ))

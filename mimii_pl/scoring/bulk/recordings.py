@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import file_cell, printable, text_lines, write_rows
-from mimii_pl.dataset._files import audio_files, listed_file, table_rows
+from mimii_pl.dataset._files import audio_files, listed_file, listed_rows
 from mimii_pl.dataset._spellings import listed_fields
 
 LISTS, TABLES = {".txt", ".lst", ".list"}, {".csv", ".tsv"}
@@ -99,7 +99,7 @@ def _lines(source: Path) -> Iterator[tuple[int, Recording]]:
 
 
 def _table(source: Path, given: Mapping[str, str]) -> Iterator[tuple[int, Recording]]:
-    rows = table_rows(source, str(source.parent))
+    rows = listed_rows(source, str(source.parent))
     _, header = next(rows, (0, []))
     names = [name.strip().lower() for name in header]
     spelled = {field: column.strip().lower() for field, column in given.items()}
