@@ -20,17 +20,24 @@ from mimii_pl.core.run_dir import check_digests, find_run, is_copy, read_facts, 
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
 from mimii_pl.core.stored_config import keep_offline, relocated
-from mimii_pl.core.trusted_classes import packages, require_inside
+from mimii_pl.core.trusted_classes import require_inside
 from mimii_pl.report.published import published
-from mimii_pl.run import build_task, elsewhere, evaluate_again, show_results, write_run_page, written_by_us
+from mimii_pl.run import (
+    build_task,
+    elsewhere,
+    evaluate_again,
+    new_recorder,
+    show_results,
+    write_run_page,
+    written_by_us,
+)
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.load_run import load_run
 from mimii_pl.scoring.metrics import metrics_of
 from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scores import read_scores
 from mimii_pl.threshold import Thresholds
-from mimii_pl.tracking.description import describe_run
-from mimii_pl.tracking.logger import Recorder, recorder_of
+from mimii_pl.tracking.logger import recorder_of
 
 log = logging.getLogger(__name__)
 TRAINING_FACTS = (  # facts of run.json that a rescored run takes from its source
@@ -64,9 +71,7 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     with written_by_us(run_dir, elsewhere(sweep_dir)):
         cfg = freeze_config(cfg, run_dir)
         prepare_process(cfg)
-        recorder = Recorder(
-            build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg))
-        )
+        recorder = new_recorder(build(cfg.trainer.logger or None), cfg, run_dir, sweep_dir)
         _copy_training(source, run_dir)
         return evaluate_again(cfg, run_dir, recorder)
 

@@ -74,13 +74,12 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
             return facts.get("objective", math.nan)
         prepare_process(cfg)  # messages, threads, memory, random numbers
         if "rescored_from" in facts:
-            recorder = Recorder(
-                build(cfg.trainer.logger or None), run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg))
+            return evaluate_again(
+                cfg, run_dir, new_recorder(build(cfg.trainer.logger or None), cfg, run_dir, sweep_dir)
             )
-            return evaluate_again(cfg, run_dir, recorder)
         task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
         trainer = build(cfg.trainer)
-        recorder = Recorder(trainer.logger, run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg)))  # MLflow
+        recorder = new_recorder(trainer.logger, cfg, run_dir, sweep_dir)  # MLflow
         data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
         _require_same_clips(data, run_dir)
         detector = build_detector(cfg, data)  # [B, C, F, N] -> score [B], embedding [B, D]
@@ -111,14 +110,18 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
     write_run_page(cfg, task, scorer, run_dir)
     criteria = {task.criterion: criterion, "objective": objective}
     write_digests(run_dir)
-    write_facts(run_dir, root=str(data.root.resolve()))
-    write_facts(run_dir, status="finished", **criteria)
+    write_facts(run_dir, status="finished", root=str(data.root.resolve()), **criteria)
     recorder.finish(results, criteria)
     show_results(cfg, task, results, criterion, run_dir)  # last: a closed pipe on the screen costs nothing
     return objective
 
 
 # --- the steps of `run`, in order ------------------------------------------------------------------------------------
+def new_recorder(logger: Any, cfg: DictConfig, run_dir: Path, sweep_dir: Path | None) -> Recorder:
+    """Return the recorder of a run that begins; the classes of its configuration are trusted by now."""
+    return Recorder(logger, run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg)))
+
+
 def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
     """Open the configured data set, decode and split its clips, and write which recordings were skipped.
 

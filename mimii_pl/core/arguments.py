@@ -41,13 +41,13 @@ PLAIN_OPTIONS = (
     "sweep.storage",
     "dataset.columns.",  # and all below it
 )
-WORD_OPTIONS = (
+WORD_OPTIONS = (  # one name, or several by Hydra's rules
     "machine",
     "dataset.normal",
     "dataset.anomaly",
     "dataset.ids",
     "only.",
-)  # one name, or several by Hydra's rules
+)
 NULL_IS_NONE = (  # of these, those where `null` means that none is given
     "output",
     "resume",

@@ -38,11 +38,9 @@ def compose(overrides: Sequence[str] = (), name: str = "train", config_dir: str 
 
 def searched(config_dir: str | None) -> list[str]:
     """Return the overrides that let choices be found in one more folder, if there is one."""
-    return (
-        []
-        if config_dir is None
-        else [f"hydra.searchpath=[machine://any,{quoted(f'file://{Path(config_dir).resolve()}')}]"]
-    )
+    if config_dir is None:
+        return []
+    return [f"hydra.searchpath=[machine://any,{quoted(f'file://{Path(config_dir).resolve()}')}]"]
 
 
 def with_choices(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:

@@ -116,9 +116,10 @@ def to_clip(
     """
     used = wave if samples is None else wave[: math.ceil(samples * ratio_of(rate, sample_rate))]
     if full_scale is not None:
-        share, peak = float(np.mean(np.abs(used) > full_scale)), _peak(used)
-        if share > OVERS or peak > HIGHEST_OVER * full_scale:
-            raise OutOfScale(f"{100 * share:.3g} % of its samples lie beyond full scale", peak, full_scale)
+        if (peak := _peak(used)) > full_scale:
+            share = float(np.mean(np.abs(used) > full_scale))
+            if share > OVERS or peak > HIGHEST_OVER * full_scale:
+                raise OutOfScale(f"{100 * share:.3g} % of its samples lie beyond full scale", peak, full_scale)
         wave = wave / full_scale
     clip = to_int16(resample(wave, rate, sample_rate))[:samples]
     if clip.min() < clip.max() or used.min() == used.max():

@@ -15,13 +15,14 @@ UNREAD = (  # suffixes of recordings of kinds that are not read: each is skipped
     *(".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".amr", ".ac3", ".ape", ".wv", ".mka", ".caf", ".au"),
     *(".snd", ".voc", ".3gp"),
 )
+OF_AUDIO = frozenset((*SUFFIXES, *UNREAD))
 log = logging.getLogger(__name__)
 Skip = Callable[[str, str], None]  # takes a folder that is left out, and the reason
 
 
 def is_audio(name: str) -> bool:
     """Return True for the name of a recording, of any kind, that is not hidden."""
-    return os.path.splitext(name)[1].lower() in (*SUFFIXES, *UNREAD) and not name.startswith(".")
+    return os.path.splitext(name)[1].lower() in OF_AUDIO and not name.startswith(".")
 
 
 def entries(folder: str, skip: Skip) -> list[tuple[str, bool]]:

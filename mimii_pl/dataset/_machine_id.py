@@ -51,10 +51,6 @@ class FolderNames:
             return others
         return [name for name in others if self.conditions.is_mixed(name)]
 
-    def is_same(self, name: str | int, other: str) -> bool:
-        """Return whether two names are one but for case and blanks at their ends."""
-        return folded(name) == folded(other)
-
     def is_unknown(self, name: str) -> bool:
         """Return whether a name is neither a condition nor given as a machine ID."""
         return not self.condition(name) and not self.is_id(name)

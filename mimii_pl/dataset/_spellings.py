@@ -6,19 +6,19 @@ from collections.abc import Iterable, Mapping
 
 from mimii_pl.dataset._clip import Condition, Split
 
-WORDS: dict[str, Condition] = {  # in singular
+WORDS: dict[str, Condition] = {  # in singular, where that is without an s
     **dict.fromkeys(("normal", "ok", "okay", "good", "healthy", "intact", "undamaged", "passed", "pass"), "normal"),
     **dict.fromkeys(("gut", "io", "fehlerfrei", "nominal", "normale", "bon", "正常", "норма", "нормально"), "normal"),
     **dict.fromkeys(("anomaly", "anomalous", "abnormal", "faulty", "fault", "bad", "ng", "nok"), "anomaly"),
     **dict.fromkeys(("ko", "defect", "defective", "broken", "damage", "damaged", "unhealthy", "failure"), "anomaly"),
     **dict.fromkeys(("fail", "failed", "defekt", "kaputt", "fehler", "fehlerhaft", "异常"), "anomaly"),
-    **dict.fromkeys(("schlecht", "nio", "notok", "unnormal", "anormal", "anomalia", "mauvai", "故障"), "anomaly"),
-    **dict.fromkeys(("異常", "аномалия", "брак", "дефект"), "anomaly"),
+    **dict.fromkeys(("schlecht", "nio", "notok", "unnormal", "anormal", "anomalia", "mauvais", "故障"), "anomaly"),
+    **dict.fromkeys(("anomalie", "anomalies", "異常", "аномалия", "брак", "дефект"), "anomaly"),
 }
 OPPOSITE: dict[Condition, Condition] = {"normal": "anomaly", "anomaly": "normal"}
 NEGATIONS = ("not", "non", "no", "nicht")
 FILLERS = ("dir", "folder", "data", "sound", "audio", "recording", "sample", "clip", "file", "wav")
-ASKING = ("class", "clas", "target", "y", "label", "state", "status", "statu", "quality", "result", "verdict")
+ASKING = ("class", "target", "y", "label", "state", "status", "quality", "result", "verdict")  # columns of answers
 UNTOLD = ("", "unknown", "nan", "-1")  # cells
 TRUTHS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
 SPLITS: dict[str, Split] = {
@@ -68,7 +68,7 @@ class Conditions:
             return given
         words = _words(name)
         negated = len(words) > 1 and words[0] in NEGATIONS
-        found: set[Condition] = {WORDS.get(word, "") for word in words[negated:]}
+        found: set[Condition] = {WORDS.get(word, "") for word in (words[1:] if negated else words)}
         if len(found) != 1 or not (condition := found.pop()):
             return ""
         return OPPOSITE[condition] if negated else condition
@@ -134,6 +134,5 @@ def folded(name: str | int) -> str:
 def _words(name: str) -> list[str]:
     """Split a name into words in singular, without numbers and words such as `data`."""
     words = re.findall(r"[^\W\d_]+", folded(name).replace("n.i.o", "nio").replace("i.o", "io"))
-    singular = [word if word in WORDS or word in NEGATIONS else word.removesuffix("s") for word in words]
-    singular = ["anomaly" if word == "anomalie" else word for word in singular]
+    singular = [word if word in (*WORDS, *ASKING) else word.removesuffix("s") for word in words]
     return [word for word in singular if word not in FILLERS]

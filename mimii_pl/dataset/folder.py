@@ -11,7 +11,7 @@ from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.dataset._files import audio_files
 from mimii_pl.dataset._machine_id import NO_FOLDER, FolderNames, MachineIds
-from mimii_pl.dataset._spellings import Conditions
+from mimii_pl.dataset._spellings import Conditions, folded
 
 FolderParts = tuple[str, ...]  # names of folders below the root, without those of splits
 FOLDERS_SHOWN = 5  # folders in a message
@@ -84,8 +84,9 @@ class Folder(MachineSounds):
             for depth, name in enumerate(parts):
                 beside[parts[:depth]].add(name)
         found = {name for names in beside.values() for name in names}
+        present = set(map(folded, found))
         for option, given in self.given.items():
-            if missing := [name for name in given if not any(self.names.is_same(name, other) for other in found)]:
+            if missing := [name for name in given if folded(name) not in present]:
                 raise InputError(
                     f"dataset.{option}={missing}: no folder of recordings below {self.root.resolve()} has this name; "
                     f"they are {_listed(found)}"

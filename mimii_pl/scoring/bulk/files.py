@@ -43,9 +43,9 @@ def score_files(
 
     Args:
         find: finds the run directory; called after the other options have been validated.
-        input: a wav or flac file, a folder of them, or a list (see `recordings`).
+        input: a recording, a folder of them, or a list (see `recordings`).
         trust: packages, besides this one, whose classes the run may name.
-        machine_id: ID of all recordings; None: from the list, or from the file name.
+        machine_id: ID of all recordings; None: from the list, or from the path, as in training.
         output: the CSV; None: `scores.csv`, for a classifier `classes.csv`, in the current folder.
         device: `auto` takes a GPU if there is one.
         engine: `threads` of this process, or `ray`, see `mimii_pl.scoring.bulk.ray`.

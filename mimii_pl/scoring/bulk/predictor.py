@@ -37,7 +37,7 @@ class Predictor:
     """Predictor of scores or classes for decoded recordings, built on a scorer.
 
     Args:
-        machine_id: ID of all recordings; None: that of each recording, or else the one in its file name.
+        machine_id: ID of all recordings; None: that of each recording, or else the one that its path tells.
         folder: base of relative paths; empty: the current folder of the process.
 
     Attributes:
