@@ -1,7 +1,7 @@
 """The base of back ends that wrap a scikit-learn estimator, stored by skops: no pickle, known types only."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,6 +18,7 @@ class Estimator(BackEnd):
     """
 
     least = 2
+    positive = False
 
     def __init__(self, *, scale: bool = True, **fitting: Any) -> None:
         super().__init__(**fitting)
@@ -37,9 +38,14 @@ class Estimator(BackEnd):
         """Compute the anomaly scores [n] of embeddings [n, D]."""
         return -estimator.score_samples(x)
 
-    def fit(self, embeddings: np.ndarray, ids: np.ndarray) -> None:
+    def unfitted(self) -> Self:
+        other = super().unfitted()
+        other.loaded = {}
+        return other
+
+    def fit_parts(self, *clips: Any, **options: Any) -> None:
         self.loaded.clear()
-        super().fit(embeddings, ids)
+        super().fit_parts(*clips, **options)
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         self.loaded.clear()

@@ -47,7 +47,8 @@ def with_choices(cfg: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
     """Fill in `choices`, if the configuration has them: the file chosen in each group, without Hydra's own groups."""
     if "choices" not in cfg:
         return cfg
-    cfg.choices = {str(group).split("@")[0]: choices[group] for group in choices if "hydra" not in str(group)}
+    names = [str(group) for group in choices]  # one with @ is a part of another choice, such as a member of a committee
+    cfg.choices = {name: choices[name] for name in names if "hydra" not in name and "@" not in name}
     if cfg.choices.get("backend") == "none":  # an experiment may have set options of the back end it would have chosen
         cfg.backend = None
     return cfg

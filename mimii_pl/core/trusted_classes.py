@@ -21,6 +21,7 @@ PLACES = {  # where a configuration names a class -> base of what may be named t
     "augmentation.*": "torch.nn.Module",
     "model": "mimii_pl.model.Detector",
     "backend": "mimii_pl.backend.BackEnd",
+    "backend.members.*": "mimii_pl.backend.BackEnd",
     "threshold": "mimii_pl.threshold.Threshold",
     "task": "mimii_pl.task.Task",
     "trainer": "pytorch_lightning.Trainer",

@@ -40,11 +40,14 @@ class ClipBatches(Dataset):
         )
 
     def _cut(self, row: int, frame: int) -> np.ndarray:
-        """Cut the samples under the crop's frames; beyond the ends the clip is reflected, as by the features."""
+        """Cut the samples under the crop's frames; beyond the ends the clip is padded, as by the features."""
         assert self.crop is not None
         start, length = self.features.span(frame, self.crop.frames)
         wave = self.waves[row]
         if start >= 0 and start + length <= len(wave):
             return wave[start : start + length]
-        index = np.abs(np.arange(start, start + length))
+        index = np.arange(start, start + length)
+        if self.features.padding == "zeros":
+            return np.where((index >= 0) & (index < len(wave)), wave[index.clip(0, len(wave) - 1)], 0)
+        index = np.abs(index)
         return wave[np.minimum(index, 2 * (len(wave) - 1) - index)]

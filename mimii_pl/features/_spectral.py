@@ -24,8 +24,7 @@ class Statistics(NamedTuple):
 class Spectral(nn.Module):
     """Base of the spectral representations: framing, transform engine and normalization.
 
-    A clip of T samples has `T // hop + 1` frames, centred on multiples of the hop, with the clip reflected at its ends
-    (the default of librosa and torch).
+    A clip of T samples has `T // hop + 1` frames, centred on multiples of the hop; beyond its ends the clip is padded.
 
     Args:
         sample_rate: sampling frequency of the waveforms in Hz.
@@ -35,6 +34,7 @@ class Spectral(nn.Module):
         normalize: `none`; `clip`: zero mean and unit variance over each clip and channel; `train`: zero mean and unit
             variance of each bin over the training clips; `minmax`: to 0..1 by the lowest and highest value of the
             training clips (`train` and `minmax` are fitted by the data module).
+        padding: beyond the ends of a clip: `reflect` (the default of librosa and torch) or `zeros`.
         engine: `torch` (FFT), `nnaudio` (convolution, exportable), or `auto`: nnAudio on CUDA, torch elsewhere.
     """
 
@@ -49,11 +49,12 @@ class Spectral(nn.Module):
         hop: int = 512,
         window: str = "hann",
         normalize: Literal["none", "clip", "train", "minmax"] = "none",
+        padding: Literal["reflect", "zeros"] = "reflect",
         engine: Literal["auto", "torch", "nnaudio"] = "auto",
     ) -> None:
         super().__init__()
         self.sample_rate, self.n_fft, self.hop = sample_rate, n_fft, hop
-        self.window_name, self.normalize, self.engine = window, normalize, engine
+        self.window_name, self.normalize, self.padding, self.engine = window, normalize, padding, engine
         self.fitted: Statistics | None = None
         self.register_buffer("window", _window(window, n_fft), persistent=False)
         self._nnaudio: nn.Module | None = None
@@ -102,8 +103,10 @@ class Spectral(nn.Module):
         return self._normalized(self.transform(wave), statistics)
 
     def pad(self, wave: Tensor) -> Tensor:
-        """Reflect half a window at both ends: [B, T] -> [B, T + n_fft]."""
+        """Pad half a window at both ends: [B, T] -> [B, T + n_fft]."""
         half = self.n_fft // 2
+        if self.padding == "zeros":
+            return F.pad(wave, (half, half))
         if wave.shape[-1] <= half:
             raise InputError(
                 f"a clip of {wave.shape[-1]} samples is too short for a transform of features.n_fft={self.n_fft}: "

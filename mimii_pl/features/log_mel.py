@@ -1,7 +1,7 @@
 """Log-mel spectrum, as the DCASE baselines and librosa define it."""
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,17 +11,20 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.features._spectral import Spectral, magnitude
 
 log = logging.getLogger(__name__)
+MelScale = Literal["slaney", "htk"]
 
 
 class LogMel(Spectral):
     """Log-mel spectrum in dB, [B, 1, n_mels, N]: `(20 / power) log10(mel(|X|^power))`, floored at `eps`.
 
-    Mel scale and area normalization are Slaney's (librosa's default). Full scale is 1, so typical values are -60 to 30.
+    Full scale is 1, so typical values are -60 to 30.
 
     Args:
         n_mels: number of mel bands.
         f_min: lower edge of the lowest band in Hz.
         f_max: upper edge of the highest band in Hz; None: half the sampling frequency.
+        mel_scale: `slaney` (librosa's default) or `htk` (torchaudio's).
+        norm: `slaney`: bands of unit area in Hz (librosa's default); `none`: bands of unit height (torchaudio's).
         power: exponent of the magnitude: 1 amplitude, 2 power.
         eps: floor under the logarithm.
         **spectral: sample_rate, n_fft, hop, window, normalize, engine of `Spectral`.
@@ -35,6 +38,8 @@ class LogMel(Spectral):
         n_mels: int = 128,
         f_min: float = 0.0,
         f_max: float | None = None,
+        mel_scale: MelScale = "slaney",
+        norm: Literal["slaney", "none"] = "slaney",
         power: float = 2.0,
         eps: float = 2.220446049250313e-16,
         **spectral: Any,
@@ -42,8 +47,10 @@ class LogMel(Spectral):
         super().__init__(**spectral)
         self.n_mels, self.power, self.eps = n_mels, power, eps
         self.f_min, self.f_max = f_min, self.sample_rate / 2 if f_max is None else f_max
+        self.mel_scale = mel_scale
         self._require_bands(np.inf)
-        bank = slaney_bank(self.sample_rate, self.n_fft, n_mels, self.f_min, self.f_max)
+        edges = self.f_min, self.f_max
+        bank = mel_bank(self.sample_rate, self.n_fft, n_mels, *edges, scale=mel_scale, unit_area=norm == "slaney")
         self.register_buffer("bank", torch.from_numpy(bank.T).float().contiguous(), persistent=False)
 
     @property
@@ -52,8 +59,8 @@ class LogMel(Spectral):
 
     @property
     def edges(self) -> np.ndarray:
-        middle = np.linspace(_hz_to_mel(self.f_min), _hz_to_mel(self.f_max), 2 * self.n_mels + 3)[1:-1:2]
-        return _mel_to_hz(middle)  # half-way between the centres of neighbouring bands
+        edges = mel_points(self.f_min, self.f_max, 2 * self.n_mels + 3, self.mel_scale)
+        return edges[1:-1:2]  # half-way between the centres of neighbouring bands
 
     def validate(self) -> None:
         self._require_bands(self.sample_rate / 2)
@@ -80,25 +87,53 @@ class LogMel(Spectral):
         return mel.clamp(min=self.eps).log10().mul_(20 / self.power)[:, None]
 
 
-def slaney_bank(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float) -> np.ndarray:
-    """Compute triangular filters of unit area in Hz, [n_mels, n_fft/2+1] (Slaney, Auditory Toolbox, 1998).
+def mel_bank(
+    sample_rate: int,
+    n_fft: int,
+    n_mels: int,
+    f_min: float,
+    f_max: float,
+    *,
+    scale: MelScale = "slaney",
+    unit_area: bool = True,
+) -> np.ndarray:
+    """Compute triangular filters, [n_mels, n_fft/2+1], of unit area in Hz (Slaney, Auditory Toolbox, 1998) or height.
 
     In float64: with float32 (torchaudio's `melscale_fbanks`) narrow bands are off by more than 1e-4 dB.
     """
-    edges = _mel_to_hz(np.linspace(_hz_to_mel(f_min), _hz_to_mel(f_max), n_mels + 2))  # [n_mels + 2]
+    edges = mel_points(f_min, f_max, n_mels + 2, scale)
     bins = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
-    return np.maximum(0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    bank = np.maximum(0, np.minimum(rising, falling))
+    return bank * (2 / (edges[2:] - edges[:-2]))[:, None] if unit_area else bank
+
+
+def mel_points(f_min: float, f_max: float, count: int, scale: MelScale) -> np.ndarray:
+    """Compute frequencies in Hz that are evenly spaced on a mel scale, both ends included, [count]."""
+    to_mel, to_hz = SCALES[scale]
+    return to_hz(np.linspace(to_mel(f_min), to_mel(f_max), count))
 
 
 # Slaney's scale: linear below 1 kHz with 3 mel per 200 Hz, above it 27 mel per factor 6.4.
 _BREAK_HZ, _BREAK_MEL, _MEL_PER_HZ, _MEL_PER_LOG = 1000.0, 15.0, 3 / 200, 27 / np.log(6.4)
+_HTK_HZ, _HTK_MEL = 700.0, 2595 / np.log(10)
 
 
-def _hz_to_mel(hz: float) -> float:
+def _hz_to_slaney(hz: float) -> float:
     return hz * _MEL_PER_HZ if hz < _BREAK_HZ else _BREAK_MEL + np.log(hz / _BREAK_HZ) * _MEL_PER_LOG
 
 
-def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
+def _slaney_to_hz(mel: np.ndarray) -> np.ndarray:
     return np.where(mel < _BREAK_MEL, mel / _MEL_PER_HZ, _BREAK_HZ * np.exp((mel - _BREAK_MEL) / _MEL_PER_LOG))
+
+
+def _hz_to_htk(hz: float) -> float:
+    return _HTK_MEL * np.log1p(hz / _HTK_HZ)
+
+
+def _htk_to_hz(mel: np.ndarray) -> np.ndarray:
+    return _HTK_HZ * np.expm1(mel / _HTK_MEL)
+
+
+SCALES = {"slaney": (_hz_to_slaney, _slaney_to_hz), "htk": (_hz_to_htk, _htk_to_hz)}

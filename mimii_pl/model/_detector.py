@@ -1,8 +1,9 @@
 """The base class of all detectors: a LightningModule with a loss, a score per clip and, optionally, an embedding."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
@@ -35,6 +36,7 @@ class Detector(pl.LightningModule):
 
     crop: Crop | None = None  # the part of a clip it trains on at a time; None: whole clips
     uses_machine_id = False  # True if `score` depends on the machine ID
+    views: Mapping[str, slice] = MappingProxyType({})  # named parts of the embedding, which back ends may use alone
     hparams: "AttributeDict"  # a type only: Lightning also allows mappings without attribute access
 
     def need_one_channel(self, in_shape: tuple[int, int, int]) -> None:

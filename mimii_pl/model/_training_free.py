@@ -14,7 +14,8 @@ class TrainingFree(Detector):
     """Base class of the detectors that see the training clips exactly once.
 
     A subclass implements `observe`, which collects from a batch of training clips, `finish_fit`, which turns the
-    collected values into buffers after the pass, and `score`.
+    collected values into buffers after the pass, and `score`. Embeddings, if there are any, do not depend on what was
+    collected: a back end is fitted to those of all normal clips, also of the held-out ones.
     """
 
     def __init__(self) -> None:
@@ -51,3 +52,35 @@ class TrainingFree(Detector):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.0)
+
+
+class Deviation(TrainingFree):
+    """Base of the detectors whose own score is the mean squared deviation of embeddings from those of training clips.
+
+    It is counted in standard deviations of each value. A subclass implements `embed` and calls `build_deviation`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def build_deviation(self, width: int) -> None:
+        """Make the buffers for embeddings of `width` values."""
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+        self.sums = torch.zeros(3, width, dtype=torch.float64)  # count, sum, sum of squares
+
+    def observe(self, batch: Batch) -> None:
+        values = self.embed(batch).flatten(0, -2).double().cpu()
+        self.sums += torch.stack([torch.ones_like(values), values, values.square()]).sum(dim=1)
+
+    def finish_fit(self) -> None:
+        count, total, squares = self.sums
+        mean = total / count
+        self.mean.copy_(mean)
+        self.std.copy_((squares / count - mean.square()).clamp(min=0).sqrt())
+        self.sums.zero_()
+
+    def score(self, batch: Batch) -> Tensor:
+        floor = 1e-3 * self.std.max() + 1e-9  # so that a value that never varied does not dominate
+        deviation = (self.embed(batch) - self.mean) / self.std.clamp(min=floor)
+        return deviation.square().flatten(1).mean(dim=1)

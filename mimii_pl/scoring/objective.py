@@ -7,6 +7,7 @@ import numpy as np
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.model import Detector
+from mimii_pl.scoring.held_out import HeldOutScores
 from mimii_pl.scoring.metrics import arithmetic_mean, auc
 from mimii_pl.scoring.scorer import Clips, Scorer
 
@@ -54,7 +55,7 @@ def objective_value(
     return other_ids() if name == "other_ids" else criterion()
 
 
-def other_ids_auc(scorer: Scorer, clips: Clips, ids: np.ndarray) -> float:
+def other_ids_auc(scorer: Scorer | HeldOutScores, clips: Clips, ids: np.ndarray) -> float:
     """Return the mean over machine IDs of the AUC of its held-out clips against those of all other IDs.
 
     All clips are scored as if they were of that machine ID.

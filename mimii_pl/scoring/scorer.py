@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mimii_pl.backend._backend import BackEnd, pool
+from mimii_pl.backend._backend import BackEnd, cross_scores, pool
 from mimii_pl.core.bars import with_bar
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _audio
@@ -166,12 +166,35 @@ class Scorer:
         """Return anomaly scores [N]."""
         if self.classes is not None:
             raise InputError("this run is a classifier: use classify(). Anomaly scores need a run of task=anomaly")
-        score = self.detector.score if self.backend is None else self._backend_score
+        score = self._detector_score if self.backend is None else self._backend_score
         return self._predict(score, waves, ids, description).astype(np.float64)
+
+    def score_held_out(
+        self,
+        waves: Clips,
+        ids: np.ndarray,
+        folds: np.ndarray,
+        copies: Sequence[BackEnd],
+        description: str | None = None,
+    ) -> np.ndarray:
+        """Return anomaly scores [N] of clips that a back end was fitted to, or that were made from them.
+
+        Args:
+            folds: number of each clip's fold [N].
+            copies: for each fold, a back end fitted to the clips outside of it (see `BackEnd.cross_fit`).
+        """
+
+        def score(batch: Batch, rows: slice) -> Tensor:
+            return torch.from_numpy(cross_scores(copies, *self._judged(batch), folds[rows]))
+
+        return self._predict(score, waves, ids, description)
+
+    def _detector_score(self, batch: Batch, rows: slice) -> Tensor:
+        return self.detector.score(batch)
 
     def classify_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
         """Return the probability of each class, [N, K]."""
-        return self._predict(self.detector.classify, waves, ids, description).astype(np.float64)
+        return self._predict(lambda batch, _: self.detector.classify(batch), waves, ids, description).astype(np.float64)
 
     def predict_waves(self, waves: Clips, ids: np.ndarray) -> np.ndarray:
         """Return the predictions of the run: scores [N], or class probabilities [N, K]."""
@@ -189,7 +212,7 @@ class Scorer:
             [N, D], or [N, W, D] if the back end scores every window.
         """
 
-        def embed(batch: Batch) -> Tensor:
+        def embed(batch: Batch, _: slice) -> Tensor:
             embeddings = self._pooled(batch)
             if embeddings.ndim < 3 or not windows:
                 return embeddings
@@ -201,27 +224,34 @@ class Scorer:
         """Score with a back end, fitted already or later; None: with the detector."""
         self.backend = backend
         if backend is not None:
-            backend.device = self.device
+            backend.prepare(self.detector.views, self.device)
 
     def _pooled(self, batch: Batch) -> Tensor:
-        return pool(self.detector.embed(batch), self.backend.pool if self.backend else "mean")
+        back = self.backend
+        embeddings = self.detector.embed(batch)
+        if back is None:
+            return pool(embeddings, "mean")
+        return pool(embeddings, back.pool, gem_power=back.gem_power, rdp_gamma=back.rdp_gamma)
 
-    def _backend_score(self, batch: Batch) -> Tensor:
+    def _backend_score(self, batch: Batch, rows: slice) -> Tensor:
         assert self.backend is not None
-        scores = self.backend.score(self._pooled(batch).cpu().numpy(), batch.machine_id.cpu().numpy())
-        return torch.from_numpy(scores)
+        return torch.from_numpy(self.backend.score(*self._judged(batch)))
+
+    def _judged(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Return what a back end scores: pooled embeddings, and machine ID numbers [B]."""
+        return self._pooled(batch).cpu().numpy(), batch.machine_id.cpu().numpy()
 
     def _predict(
-        self, function: Callable[[Batch], Tensor], waves: Clips, ids: np.ndarray, description: str | None
+        self, function: Callable[[Batch, slice], Tensor], waves: Clips, ids: np.ndarray, description: str | None
     ) -> np.ndarray:
-        """Apply a function of the detector to every batch; the values of all clips, [N, ...]."""
+        """Apply a function of the detector to every batch and its rows; the values of all clips, [N, ...]."""
         batches = range(0, len(waves), self.batch_size)
         starts = with_bar(batches, description) if description else batches
         values: np.ndarray | None = None  # allocated once: small arrays kept from every batch would fragment the heap
         with torch.inference_mode():
             for start in starts:
                 rows = slice(start, start + self.batch_size)
-                part = function(self.batch(waves[rows], ids[rows])).cpu().numpy()
+                part = function(self.batch(waves[rows], ids[rows]), rows).cpu().numpy()
                 if values is None:
                     values = np.empty((len(waves), *part.shape[1:]), part.dtype)
                 values[start : start + len(part)] = part

@@ -12,6 +12,7 @@ from mimii_pl.backend import BackEnd
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.dataset import ClipRows, MachineSounds
 from mimii_pl.model import Detector
+from mimii_pl.scoring.held_out import HeldOutScores
 from mimii_pl.scoring.objective import Objective, objective_value, other_ids_auc, validate_objective
 from mimii_pl.scoring.results import Result
 from mimii_pl.scoring.scorer import Scorer
@@ -51,6 +52,7 @@ class Task:
     ) -> None:
         self.backend, self.threshold, self.target, self.objective = backend, threshold, target, objective
         self.names = dict(names or {})
+        self.held_out: HeldOutScores | None = None  # set by `fit` of some tasks
 
     def validate(self, detector: Detector, data: MachineSounds) -> None:
         """Raise InputError if the detector, the data or an option does not fit this task."""
@@ -74,7 +76,7 @@ class Task:
         return objective_value(
             self.objective,
             loss=lambda: read_facts(run_dir)["validation_loss"],
-            other_ids=lambda: other_ids_auc(scorer, *data.of("validation")),
+            other_ids=lambda: other_ids_auc(self.held_out or scorer, *data.of("validation")),
             criterion=lambda: criterion,
         )
 

@@ -1,7 +1,6 @@
 """Anomaly scores: fit the back end and thresholds, score the test clips, and only then read their labels."""
 
 import logging
-import math
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_arrays, write_csv
 from mimii_pl.core.foreign import file_cell
 from mimii_pl.dataset import ClipRows, MachineSounds
-from mimii_pl.model import Detector
+from mimii_pl.model import Detector, TrainingFree
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
+from mimii_pl.scoring.held_out import CrossFitted, HeldOutScores, backend_embeddings, domain_names, recording_names
 from mimii_pl.scoring.level import level_scores
 from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS, PseudoAnomalies, pseudo_auc
 from mimii_pl.scoring.results import Result
@@ -48,35 +48,38 @@ class Anomaly(Task):
             InputError: there is a back end, and the detector has no embedding.
         """
         self._require_embedding(scorer.detector)  # a run that is rescored has not been validated
-        embeddings = write_embeddings(scorer, data, run_dir) if scorer.detector.has_embedding else None
-        if self.backend is not None and embeddings is not None:
-            self._fit_backend(scorer, data, embeddings)
+        means = write_embeddings(scorer, data, run_dir) if scorer.detector.has_embedding else np.empty((0, 0))
+        self.held_out = self._fit_backend(scorer, data, means)
+        if self.backend is not None:
             write_arrays(run_dir / "backend.npz", self.backend.state_dict())
-        clips, ids = data.of("validation")
-        normal = scorer.score_waves(clips, ids)
         if scorer.detector.supports("classify"):
             write_identified(scorer, data, run_dir)
+        normal, ids = self.held_out.normal_scores()
         scorer.thresholds = Thresholds.hold(normal, ids, data.labels)
         self._choose_thresholds(scorer, scorer.thresholds, data, normal, ids)
-        return faults_auc(scorer, clips, ids, normal)
+        validation = self.held_out.ids
+        return faults_auc(self.held_out, self.held_out.clips, validation, normal[len(normal) - len(validation) :])
 
     def _require_embedding(self, detector: Detector) -> None:
         if self.backend is not None and not detector.has_embedding:
             names = {"model": detector.name, "backend": self.backend.name} | self.names
             raise InputError(f"model={names['model']} has no embedding for backend={names['backend']}")
 
-    def _fit_backend(self, scorer: Scorer, data: MachineSounds, means: np.ndarray) -> None:
-        """Fit the back end on embeddings of the training clips; `means` [N, D] are their means over windows."""
-        assert self.backend is not None
+    def _fit_backend(self, scorer: Scorer, data: MachineSounds, means: np.ndarray) -> HeldOutScores:
+        """Fit the back end, if there is one, and return how held-out clips are scored.
+
+        Args:
+            means: embeddings of the training and then the validation clips, averaged over windows, [N, D].
+        """
+        if self.backend is None:
+            return HeldOutScores(scorer, data)
         scorer.use(self.backend)
-        clips, ids = data.of("train")
-        if self.backend.pool == "mean":  # the embeddings of embeddings.npz
-            embeddings = means
-        else:
-            fewest = np.unique(ids, return_counts=True)[1].min()
-            windows = math.ceil(self.backend.limit / fewest)  # as many as the smallest machine ID needs
-            embeddings = scorer.embed_waves(clips, ids, "embedding training clips", windows)
-        self.backend.fit(embeddings, ids)
+        if isinstance(scorer.detector, TrainingFree):
+            return CrossFitted(scorer, data, self.backend, backend_embeddings(scorer, self.backend, data, means))
+        rows = data.rows("train")
+        embeddings = backend_embeddings(scorer, self.backend, data, means[: len(rows)])
+        self.backend.fit(embeddings, data.machine_id[rows], domain_names(data, rows), recording_names(data, rows))
+        return HeldOutScores(scorer, data)
 
     def _choose_thresholds(
         self, scorer: Scorer, thresholds: Thresholds, data: MachineSounds, normal: np.ndarray, ids: np.ndarray
@@ -114,7 +117,7 @@ def write_embeddings(scorer: Scorer, data: MachineSounds, run_dir: Path) -> np.n
     """Write the embedding of every clip, averaged over its windows, with its metadata but without its label.
 
     Returns:
-        The embeddings of the training clips, [N, D].
+        The embeddings of the training and then the validation clips, [N, D].
     """
     rows = np.concatenate([data.rows(split) for split in ("train", "validation", "test")])
     clips = [data.clips[row] for row in rows]
@@ -122,10 +125,10 @@ def write_embeddings(scorer: Scorer, data: MachineSounds, run_dir: Path) -> np.n
     names = ("split", "machine", "machine_id", "path")
     columns = {name: np.array([str(getattr(clip, name)) for clip in clips]) for name in names}
     write_arrays(run_dir / "embeddings.npz", {"embedding": embeddings, **columns})
-    return embeddings[: len(data.rows("train"))]
+    return embeddings[: len(data.rows("train")) + len(data.rows("validation"))]
 
 
-def faults_auc(scorer: Scorer, clips: ClipRows, ids: np.ndarray, normal: np.ndarray) -> float:
+def faults_auc(scorer: Scorer | HeldOutScores, clips: ClipRows, ids: np.ndarray, normal: np.ndarray) -> float:
     """Compute the AUC of held-out normal clips, with scores `normal` [N], against pseudo-anomalies made from them."""
     faulty = [PseudoAnomalies(clips, fault, scorer.sample_rate) for fault in range(len(PSEUDO_FAULTS))]
     scores = [scorer.score_waves(waves, ids, "scoring pseudo-anomalies") for waves in faulty]

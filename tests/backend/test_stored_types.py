@@ -22,7 +22,8 @@ def clips(n=80, dimensions=6):
 
 def stored(backend):
     """The bytes of every estimator of a fitted back end."""
-    return [part["skops"] for part in backend.parts.values() if "skops" in part]
+    members = getattr(backend, "members", {"": backend}).values()
+    return [part["skops"] for member in members for part in member.parts.values() if "skops" in part]
 
 
 def types_of(data):

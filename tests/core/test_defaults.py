@@ -24,7 +24,7 @@ CHOICES = {  # without presets: a yaml with a name of its own differs from the c
     ]
     for group in GROUPS
 }
-TABLES = ("archives", "ground_truth")  # files of a data set, no defaults of a class
+TABLES = ("archives", "ground_truth", "members")  # of a data set, or tested elsewhere
 GIVEN = {  # options that a run passes, and those that are only for code
     "dataset": {"machine", "protocol", "features", "target", "augmentation"},
     "model": {"in_shape", "n_ids", "n_classes"},

@@ -59,10 +59,32 @@ def test_log_mel_of_either_power_is_librosas(wave, power):
 
 @pytest.mark.parametrize(("f_min", "f_max", "rate"), [(0, 8000, 16000), (300, 7000, 16000), (20, 20000, 44100)])
 def test_mel_filters_are_librosas(f_min, f_max, rate):
-    from mimii_pl.features.log_mel import slaney_bank
+    from mimii_pl.features.log_mel import mel_bank
 
     expected = librosa.filters.mel(sr=rate, n_fft=2048, n_mels=96, fmin=f_min, fmax=f_max)
-    np.testing.assert_allclose(slaney_bank(rate, 2048, 96, f_min, f_max), expected, atol=1e-7)
+    np.testing.assert_allclose(mel_bank(rate, 2048, 96, f_min, f_max), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
+@pytest.mark.parametrize("norm", ["slaney", "none"])
+def test_mel_filters_of_every_kind_are_librosas_and_torchaudios(scale, norm):
+    from torchaudio.functional import melscale_fbanks
+
+    from mimii_pl.features.log_mel import mel_bank
+
+    bank = mel_bank(16000, 1024, 64, 50, 7500, scale=scale, unit_area=norm == "slaney")
+    kinds = {"htk": scale == "htk", "norm": norm if norm == "slaney" else None}
+    expected = librosa.filters.mel(sr=16000, n_fft=1024, n_mels=64, fmin=50, fmax=7500, dtype=np.float64, **kinds)
+    np.testing.assert_allclose(bank, expected, atol=1e-9)
+    second = melscale_fbanks(513, 50, 7500, 64, 16000, norm=kinds["norm"], mel_scale=scale).T.numpy()
+    np.testing.assert_allclose(bank, second, atol=1e-4 * bank.max())
+
+
+def test_zeros_or_a_reflection_stand_beyond_the_ends(wave):
+    for padding, mode in (("reflect", "reflect"), ("zeros", "constant")):
+        expected = librosa.stft(wave, n_fft=1024, hop_length=512, pad_mode=mode)
+        spec = make("complex_stft", padding=padding)(torch.from_numpy(wave)[None])[0]
+        np.testing.assert_allclose(torch.complex(*spec).numpy(), expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_spectra_are_librosas(wave):
