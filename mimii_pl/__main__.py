@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from mimii_pl.core import config
 from mimii_pl.core.addresses import without_password
@@ -35,7 +36,7 @@ from mimii_pl.core.errors import InputError, explain_fault
 from mimii_pl.core.files import write_text
 from mimii_pl.core.help import config_name, show_help, summary
 from mimii_pl.core.hydra_hooks import missing_extra
-from mimii_pl.core.mistakes import explain_option, refuse_choices
+from mimii_pl.core.mistakes import explain_option, refuse_choices, unresolved
 from mimii_pl.core.run_dir import find_run, read_facts
 from mimii_pl.core.run_lock import BusyError
 from mimii_pl.core.trusted_classes import trusted_by
@@ -182,7 +183,6 @@ def _is_place(item: str) -> bool:
 def _run_hydra(command: str) -> None:
     import hydra
     from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, so that we can explain them
@@ -219,7 +219,7 @@ def _call(cfg: DictConfig) -> float | None:
     if "run_dir" in cfg:
         return _run(name, cfg, hydra)
     function = get_method(name)
-    with _one_line_errors():
+    with _one_line_errors(cfg):
         if "cfg" in inspect.signature(function).parameters:
             function(cfg)
         else:
@@ -234,8 +234,8 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
 
     run_dir = Path(hydra.runtime.output_dir)
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
-    args = name, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
     try:
+        args = name, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
         with _hint_to_continue(run_dir, sweep_dir, searches=bool(cfg.get("sweep"))):
             if not process.needs_process(cfg, hydra):
                 return call_named_run(*args)
@@ -243,14 +243,16 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         print(f"{run_dir.name} {'was pruned' if math.isnan(value) else f'has finished: {value:.4g}'}", flush=True)
         return value
     except BaseException as error:
+        if isinstance(error, OmegaConfBaseException) and (fault := unresolved(cfg)):
+            error = InputError(fault)
         if not isinstance(error, BusyError):  # the run is another process's
-            with suppress(InputError):  # damaged: named by the error itself
+            with suppress(InputError, OmegaConfBaseException):  # damaged: named by the error itself
                 _end_failed(run_dir, trusted_by(cfg))
         explained = isinstance(error, InputError | process.KilledError)
         reason = str(error) if explained else f"{traceback.format_exc()}\n{explain_fault(error) or ''}".strip()
         reason = without_password(reason)
         if sweep_dir is None or not isinstance(error, Exception):
-            with _one_line_errors():
+            with _one_line_errors(cfg):
                 raise
         if not isinstance(error, BusyError):
             with suppress(InputError):  # a failed run must not stop the sweep; the leaderboard lists it
@@ -305,8 +307,12 @@ def _end_failed(run_dir: Path, trust: Collection[str]) -> None:
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Exit with one line on what a user can mend; Hydra would print a heading of its own."""
+def _one_line_errors(cfg: DictConfig | None = None) -> Iterator[None]:
+    """Exit with one line on what a user can mend; Hydra would print a heading of its own.
+
+    Args:
+        cfg: the user's configuration, whose interpolations may stand for nothing.
+    """
     try:
         yield
     except InputError as error:
@@ -315,6 +321,8 @@ def _one_line_errors() -> Iterator[None]:
         if type(error).__name__ == "InstantiationException":  # Hydra is imported by what raised it
             log.debug("%s", error, exc_info=True)
             _fail(config.explain(error))
+        if isinstance(error, OmegaConfBaseException) and cfg is not None and (fault := unresolved(cfg)):
+            _fail(fault)
         if fault := explain_fault(error):
             log.debug("%s", fault, exc_info=True)
             _fail(fault)
@@ -339,7 +347,6 @@ def _closed_pipe() -> Iterator[None]:
 def _help(command: str, arguments: Sequence[str]) -> None:
     """Print the help of a command; overrides beside --help change the values that it shows."""
     from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     try:
         _, arguments, _ = translate(command, arguments)

@@ -6,6 +6,7 @@
 import logging
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -70,7 +71,8 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         if (facts := read_facts(run_dir)).get("status") == "finished":
             log.info("%s is already finished", run_dir)
             if "mlflow_key" in facts and not Spool(run_dir).ended("FINISHED"):
-                log.warning("MLflow does not have all of it: `mimii record run=%s` sends the rest", run_dir)
+                hint = shlex.quote(f"run={run_dir}")
+                log.warning("MLflow does not have all of it: `mimii record %s` sends the rest", hint)
             return facts.get("objective", math.nan)
         prepare_process(cfg)  # messages, threads, memory, random numbers
         if "rescored_from" in facts:

@@ -68,6 +68,7 @@ ONE_VALUE = ("resume", "best", "hydra.")  # options that no sweep varies
 BEFORE_VALUE = re.compile(r"(?:\+\+?)?([^@=]*)(?:@[^=]*)?=")
 SWEEP_FUNCTION = re.compile(r"(?:choice|range|interval|shuffle|sort|glob|tag)\(.*\)", re.DOTALL)
 PIECE = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\[[^][]*\]|[^,]*?)\s*,""", re.DOTALL)
+INTERPOLATION = re.compile(r"(\\*)\$\{")
 UNREADABLE = object()
 ALONE = ("run", "multirun", "cfg", "info", "shell_completion")  # flags of which Hydra takes one
 
@@ -147,8 +148,24 @@ def spell_text(text: str) -> str:
     return text if _read(text) == text else quoted(text)
 
 
+def spell_literally(text: str) -> str:
+    """Spell a text in which `${x}` is no interpolation.
+
+    >>> spell_literally("data/fan"), spell_literally("data/${x}")
+    ('data/fan', "'data/\\\\${x}'")
+    """
+    return quoted(escaped(text)) if "${" in text else spell_text(text)
+
+
+def escaped(text: str) -> str:
+    """Escape what OmegaConf would take for the begin of an interpolation."""
+    return INTERPOLATION.sub(lambda match: 2 * match[1] + "\\${", text)
+
+
 def spell_path(key: str, text: str) -> str:
     """Spell a path for Hydra: as it stands, `~` expanded; in quotes of Hydra's, as these say.
+
+    `${` begins an interpolation, unless the path exists, or the folder with it in its name.
 
     Raises:
         InputError: it is empty; the message names the option, `key`.
@@ -162,7 +179,9 @@ def read_text(spelling: str) -> str:
     >>> read_text("'data/fan (1)'"), read_text("data/fan (1)")
     ('data/fan (1)', 'data/fan (1)')
     """
-    return _read(spelling).text if _is_quoted(spelling) else spelling
+    if not _is_quoted(spelling):
+        return spelling
+    return re.sub(r"(\\*)\\\$\{", lambda match: match[1][: len(match[1]) // 2] + "${", _read(spelling).text)
 
 
 def spell_overrides(overrides: Iterable[str], *, sweeps: bool = False) -> list[str]:
@@ -213,14 +232,20 @@ def _literal(key: str, text: str, *, is_path: bool, sweeps: bool = False) -> str
     if is_path and not text:
         raise InputError(f"{key}=: the path is empty")
     whole = os.path.expanduser(text) if is_path else text
-    if is_path and os.path.lexists(whole):
-        return spell_text(whole)
+    if is_path and _is_there(whole):
+        return spell_text(whole) if key.startswith("hydra.") else spell_literally(whole)  # Hydra resolves its own twice
     if _is_quoted(text) or _is_none(key, text) or (sweeps and SWEEP_FUNCTION.fullmatch(text)):
         return text
     pieces = PIECE.findall(f"{text},")
     if sweeps and len(pieces) > 1:
         return ",".join(_literal(key, piece, is_path=is_path) for piece in pieces)
     return spell_text(whole)
+
+
+def _is_there(path: str) -> bool:
+    """Return whether a path exists, or a new file's folder, the name of which has a `${`."""
+    folder = os.path.dirname(path)
+    return os.path.lexists(path) or ("${" in folder and os.path.isdir(folder))
 
 
 def _words(key: str, text: str, is_name: bool) -> str:

@@ -28,7 +28,7 @@ POSITIVE = (  # options of our classes that count or measure something: one name
     *("alpha", "batch_size", "clip_seconds", "folds", "full_scale", "hop", "limit", "lr", "max_bands", "n_fft"),
     *("n_mels", "nu", "parts", "power", "sample_rate", "search_lr", "seconds", "steps", "tile", "trees", "window_hop"),
     *("basis", "blocks", "bottleneck", "clusters", "components", "density_k", "depth", "excerpt", "frames", "heads"),
-    *("hidden", "k", "kernel", "latent", "layers", "patch", "squeeze", "width"),
+    *("channels", "hidden", "k", "kernel", "kernels", "latent", "layers", "patch", "squeeze", "width"),
 )
 LARGEST = 2**31  # of an integer
 UNIT_RANGE = ("anomalies", "dropout", "nu", "p", "shrinkage", "test", "validation")  # from 0 to 1
@@ -58,6 +58,8 @@ def check(cfg: DictConfig) -> None:
             plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else node[name]
             _check_value(f"{key}.{name}", plain, accepted[name])
             if node["_target_"].startswith("mimii_pl."):
+                if plain == [] and name in POSITIVE:
+                    raise InputError(f"{key}.{name}=[]: should have at least one number")
                 for item in plain if isinstance(plain, list) else [plain]:
                     _check_range(f"{key}.{name}", name, item)
 

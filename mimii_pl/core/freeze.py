@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core.addresses import hide_passwords
+from mimii_pl.core.arguments import escaped
 from mimii_pl.core.check import check
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
@@ -25,13 +26,13 @@ def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
         InputError: a wrong option, or the directory holds a finished run of another configuration.
     """
     cfg = cfg.copy()
-    cfg.run_dir = str(run_dir)
+    cfg.run_dir = escaped(str(run_dir))
     check(cfg)
     run_dir.mkdir(parents=True, exist_ok=True)
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    require_plain(plain)  # what is read back must be, so that it cannot execute code
     OmegaConf.resolve(cfg)
     hide_passwords(cfg)
-    plain: Any = OmegaConf.to_container(cfg)
-    require_plain(plain)  # what is read back must be, so that it cannot execute code
     _keep_finished(cfg, run_dir)
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
     return cfg
@@ -60,6 +61,8 @@ def open_stored(run_dir: Path, trust: Collection[str]) -> DictConfig:
     Raises:
         InputError: it is damaged, names a class that is not trusted, or has a wrong option.
     """
+    if "${" in str(run_dir.resolve()):  # stored, it would be an interpolation
+        raise InputError(f"{run_dir}: with ${{ in its name, a run can score recordings only: rename the folder")
     cfg = read_config(run_dir)
     trust_classes(cfg, trust)
     try:

@@ -1,7 +1,10 @@
 """Explain mistakes on the command line in one line: the fault, and the way out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, Node
 
 from mimii_pl.core import config
 from mimii_pl.core.errors import InputError
@@ -29,6 +32,29 @@ def refuse_choices(words: Sequence[str]) -> None:
         for name in choices.strip("[]").split(","):
             if name.startswith("_") and (config.CONF / group / f"{name}.yaml").is_file():
                 raise InputError(config.no_such_choice(group, name, choices_of(group)))
+
+
+def unresolved(cfg: DictConfig) -> str | None:
+    """Explain in one line the first `${...}` of a configuration that stands for nothing; None if there is none."""
+    from omegaconf.errors import GrammarParseError, InterpolationResolutionError
+
+    for key, node in _leaves(cfg, ""):
+        try:
+            node._maybe_dereference_node(throw_on_resolution_failure=True)
+        except (GrammarParseError, InterpolationResolutionError) as error:
+            reason = str(error).splitlines()[0]
+            return f"{key}={node._value()}: {reason}. A path with ${{...}} in its name has to exist"
+    return None
+
+
+def _leaves(node: Any, above: str) -> Iterator[tuple[str, Node]]:
+    names: Iterable[Any] = node if isinstance(node, DictConfig) else range(len(node))
+    for name in names:
+        child, key = node._get_node(name), f"{above}{name}"
+        if isinstance(child, DictConfig | ListConfig) and not child._is_none() and not child._is_interpolation():
+            yield from _leaves(child, f"{key}.")
+        elif isinstance(child, Node):
+            yield key, child
 
 
 def explain_option(error: Exception, command: str) -> str:

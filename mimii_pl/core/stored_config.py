@@ -3,13 +3,16 @@
 Before anything is built from one, `core.trusted_classes` resolves the classes.
 """
 
+import copy
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from mimii_pl.core.arguments import escaped
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.trusted_classes import PLACES, dotted, named_nodes, place_of, plain_leaves
 
@@ -41,18 +44,24 @@ def read_config(run_dir: Path) -> DictConfig:
     with damaged(path):
         if path.stat().st_size > SIZE_LIMIT:
             raise ValueError(f"it is larger than {SIZE_LIMIT} bytes")
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(token, yaml.AliasToken | yaml.TagToken) for token in yaml.scan(text, SCANNER)):
-            raise ValueError("it has aliases or tags")
-        plain: Any = OmegaConf.to_container(OmegaConf.create(text))
-        if not isinstance(plain, dict):
-            raise ValueError("it is not a mapping")
+        plain = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     require_plain(plain, f"{path}: ")
     for _, node in named_nodes(plain):
         node["_target_"] = MOVED.get(node["_target_"], node["_target_"])
     if "task" not in plain and isinstance(plain.get("choices"), dict):
         plain["task"] = {"_target_": TASKS.get(plain["choices"].setdefault("task", "anomaly"), "")}
     return relocated(plain, run_dir.resolve())
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> dict[str, Any]:
+    """Parse a configuration, which takes 20 ms; a command reads that of its run several times."""
+    if any(isinstance(token, yaml.AliasToken | yaml.TagToken) for token in yaml.scan(text, SCANNER)):
+        raise ValueError("it has aliases or tags")
+    plain: Any = OmegaConf.to_container(OmegaConf.create(text))
+    if not isinstance(plain, dict):
+        raise ValueError("it is not a mapping")
+    return plain
 
 
 def require_plain(plain: dict[str, Any], whose: str = "") -> None:
@@ -76,7 +85,8 @@ def require_plain(plain: dict[str, Any], whose: str = "") -> None:
                 f"{', '.join(PLACES)}"
             )
         if isinstance(value, str) and ("${" in value or value == "???"):
-            raise InputError(f"{whose}{key}={shown}: not loaded: an interpolation is no plain value")
+            reason = "an interpolation is no plain value: rename a file or folder with ${ in its name"
+            raise InputError(f"{whose}{key}={shown}: not loaded: {reason}")
         if isinstance(value, str) and not _is_writable(value):
             raise InputError(f"{whose}{key}={shown!a}: not loaded: not valid Unicode text")
         if not isinstance(value, str | int | float | dict | list | None):
@@ -94,7 +104,7 @@ def _is_writable(text: str) -> bool:
 
 def relocated(plain: dict[str, Any], run_dir: Path) -> DictConfig:
     """Return a configuration whose files of the run are in `run_dir`, where a copied or moved run has its own."""
-    old, new = str(plain.get("run_dir") or run_dir), str(run_dir)
+    old, new = str(plain.get("run_dir") or run_dir), escaped(str(run_dir))
 
     def follow(value: Any) -> Any:
         if isinstance(value, dict):

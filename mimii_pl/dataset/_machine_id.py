@@ -3,12 +3,20 @@
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mimii_pl.dataset._clip import Condition, Split
 from mimii_pl.dataset._dcase_names import named_id
-from mimii_pl.dataset._spellings import SPLITS, Conditions, folded
+from mimii_pl.dataset._spellings import (
+    SPLITS,
+    Conditions,
+    Names,
+    folded,
+    listed_names,
+    numbers_of_classes,
+    opposed,
+)
 
 NO_FOLDER = "id_00"  # machine ID of recordings in no folder that names one
 
@@ -18,11 +26,11 @@ class FolderNames:
 
     Args:
         conditions: names of conditions.
-        ids: names that are machine IDs, whatever they look like.
+        ids: names that are machine IDs, whatever they look like, or one.
     """
 
-    def __init__(self, conditions: Conditions, ids: Iterable[str | int] = ()) -> None:
-        self.conditions, self.ids = conditions, set(map(folded, ids))
+    def __init__(self, conditions: Conditions, ids: Names = ()) -> None:
+        self.conditions, self.ids = conditions, set(map(folded, listed_names(ids)))
 
     def condition(self, name: str) -> Condition:
         """Return the condition that a folder's name stands for; empty if none."""
@@ -42,14 +50,13 @@ class FolderNames:
     def doubtful(self, names: Collection[str]) -> list[str]:
         """Return those of the folders in one place that are no condition, though others are, or hold a word for one.
 
-        `0` and `1` alone may be conditions too.
+        `0` and `1`, `0` to `2`, `class1` and `class2` may be conditions too, and so may `dicht` and `undicht`.
         """
-        if {name.strip() for name in names} == {"0", "1"}:
-            return [name for name in names if self.is_unknown(name)]
         others = [name for name in names if self.is_unknown(name)]
-        if any(self.condition(name) for name in names):
+        if any(self.condition(name) for name in names) or numbers_of_classes(names):
             return others
-        return [name for name in others if self.conditions.is_mixed(name)]
+        denied = opposed(names)
+        return [name for name in others if name in denied or self.conditions.is_mixed(name)]
 
     def is_unknown(self, name: str) -> bool:
         """Return whether a name is neither a condition nor given as a machine ID."""
@@ -81,6 +88,7 @@ class MachineIds:
         self.labels, self.names, self.named = list(labels), names or FolderNames(Conditions()), named
         self.root = Path(os.path.realpath(root)) if root is not None else None
         self.ids = {label.split("/", 1)[1] for label in labels}
+        self._spelled = {folded(name): name for name in sorted(self.ids)}
         unnamed = self.root is not None and self.ids == {NO_FOLDER}
         self.shapes = set() if unnamed else {_shape(name) for name in self.ids}
         self.depth = max((name.count("_") + 1 for name in self.ids), default=1)
@@ -90,7 +98,8 @@ class MachineIds:
 
         A whole word of the file name comes first (`normal_id_00_00000000.wav`), then the folders next to the file,
         whole and joined by `_`, without those that name a condition or a split. For a run that learned from folders
-        it is the other way round, and its own recordings have the ID that they were learned with.
+        it is the other way round, and its own recordings have the ID that they were learned with. Upper and lower case
+        count only among IDs that differ in nothing else.
 
         >>> ids = MachineIds(["fan/id_00", "fan/id_02"])
         >>> [ids.of(Path(p)) for p in ("normal_id_02_00000000.wav", "id_00/valid_02.wav", "id_021/a.wav", "a.wav")]
@@ -102,7 +111,8 @@ class MachineIds:
         elif self.named and self.root is None:
             found = [name, folders]
         else:
-            found = [folders, name if name in self.ids else ""]
+            found = [folders, name if self._as_known(name) in self.ids else ""]
+        found = [self._as_known(text) for text in found]
         known = [text for text in found if text in self.ids]
         chosen = next((text for text in (*known, *found) if text), None)
         return self._label(chosen, path.parts) if chosen in self.ids else chosen
@@ -126,16 +136,20 @@ class MachineIds:
         """Return the longest known ID that the last folders make; else one that looks like a known one, or nothing."""
         folders = [n for n in path.parts[:-1] if not self.names.condition(n) and not self.names.split(n)]
         joined = [_joined(folders[-count:]) for count in range(min(self.depth, len(folders)), 0, -1)]
-        known = next((name for name in joined if name in self.ids), None)
+        known = next((known for name in joined if (known := self._as_known(name)) in self.ids), None)
         return known or next((name for name in joined if _shape(name) in self.shapes), "")
+
+    def _as_known(self, name: str) -> str:
+        """Spell a name as the known ID that differs from it in case at most; any other stays."""
+        return name if name in self.ids else self._spelled.get(folded(name), name)
 
     def _label(self, name: str, parts: Sequence[str]) -> str:
         """Return the label of a known ID: of several machines with it, the one whose type is a folder of the path."""
         labels = [label for label in self.labels if label.split("/", 1)[1] == name]
         if len(labels) == 1:
             return labels[0]
-        types = [label.split("/", 1)[0] for label in labels]
-        return next((labels[types.index(part)] for part in reversed(parts) if part in types), name)
+        types = [folded(label.split("/", 1)[0]) for label in labels]
+        return next((labels[types.index(part)] for part in map(folded, reversed(parts)) if part in types), name)
 
 
 def _joined(names: Sequence[str]) -> str:
@@ -144,5 +158,5 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def _shape(name: str) -> str:
-    """Replace the numbers in a name: `id_00` and `id_021` look alike."""
-    return re.sub(r"\d+", "0", name)
+    """Replace the numbers in a name: `id_00` and `ID_021` look alike."""
+    return re.sub(r"\d+", "0", folded(name))

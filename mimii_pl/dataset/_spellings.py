@@ -1,10 +1,14 @@
 """Accepted spellings of conditions, splits and columns, in any case."""
 
+import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from mimii_pl.dataset._clip import Condition, Split
+
+Names = Iterable[str | int] | str | int | None
+LONG = 5  # letters of words for conditions that begin others, such as `faulttype`
 
 WORDS: dict[str, Condition] = {  # in singular, where that is without an s
     **dict.fromkeys(("normal", "ok", "okay", "good", "healthy", "intact", "undamaged", "passed", "pass"), "normal"),
@@ -16,11 +20,23 @@ WORDS: dict[str, Condition] = {  # in singular, where that is without an s
     **dict.fromkeys(("anomalie", "anomalies", "異常", "аномалия", "брак", "дефект"), "anomaly"),
 }
 OPPOSITE: dict[Condition, Condition] = {"normal": "anomaly", "anomaly": "normal"}
-NEGATIONS = ("not", "non", "no", "nicht")
+NEGATIONS = ("not", "non", "no", "nicht", "kein", "keine", "ohne", "without", "sans")
+WITH = ("with", "mit", "avec")
+FREE = ("free", "frei")  # behind a word: without it
+PREFIXES = ("un", "in", "im", "dis", "non", "not", "nicht")  # of a word that another denies
 FILLERS = ("dir", "folder", "data", "sound", "audio", "recording", "sample", "clip", "file", "wav")
-ASKING = ("class", "target", "y", "label", "state", "status", "quality", "result", "verdict")  # columns of answers
+ASKING = (  # words in the names of columns of answers
+    *("class", "target", "y", "label", "condition", "state", "status", "quality", "result", "verdict", "diagnosis"),
+    *("health", "damage", "schaden", "zustand", "ergebnis", "befund", "bewertung", "klasse"),
+)
+EITHER = ("quality", "health", "result", "verdict", "zustand", "ergebnis", "befund", "bewertung")  # yes: good, or bad
+MANY = 20  # classes
 UNTOLD = ("", "unknown", "nan", "-1")  # cells
-TRUTHS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
+TRUTHS = {
+    **dict.fromkeys(("true", "yes", "y", "t", "ja", "j", "wahr", "oui", "vrai", "si", "sí", "да", "是"), True),
+    **dict.fromkeys(("false", "no", "n", "f", "nein", "falsch", "non", "faux", "нет", "否"), False),
+}
+NO_FAULT = ("none", "kein", "keine", "keiner", "nothing", "aucun", "nessuno")  # cells of a column of faults
 SPLITS: dict[str, Split] = {
     "train": "train",
     "training": "train",
@@ -49,18 +65,18 @@ class Conditions:
     """Conditions by the names of folders and the cells of tables.
 
     Args:
-        normal: further names for the condition of normal recordings.
-        anomaly: further names for that of anomalous ones.
+        normal: further names for the condition of normal recordings, or one.
+        anomaly: further names for that of anomalous ones, or one.
     """
 
-    def __init__(self, normal: Iterable[str | int] = (), anomaly: Iterable[str | int] = ()) -> None:
-        self.given: dict[str, Condition] = {folded(name): "normal" for name in normal}
-        self.given.update({folded(name): "anomaly" for name in anomaly})
+    def __init__(self, normal: Names = (), anomaly: Names = ()) -> None:
+        self.given: dict[str, Condition] = {folded(name): "normal" for name in listed_names(normal)}
+        self.given.update({folded(name): "anomaly" for name in listed_names(anomaly)})
 
     def of(self, name: str) -> Condition:
         """Return the condition that a name stands for; empty if none.
 
-        >>> known = Conditions(anomaly=["crack"])
+        >>> known = Conditions(anomaly="crack")
         >>> [known.of(name) for name in ("OK", "NOT OK", "1.abnormal", "faults", "Crack", "press1")]
         ['normal', 'anomaly', 'anomaly', 'anomaly', 'anomaly', '']
         """
@@ -73,14 +89,22 @@ class Conditions:
             return ""
         return OPPOSITE[condition] if negated else condition
 
-    def may_be_told(self, column: str, cells: Iterable[str]) -> bool:
+    def may_be_told(self, column: str, cells: Collection[str]) -> bool:
         """Return whether the cells of a column could be conditions: words for some, or what its name asks."""
-        cells = [cell for cell in cells if folded(cell) not in UNTOLD]
-        truths = [cell for cell in cells if folded(cell) in TRUTHS]
-        if truths and len(truths) == len(cells):
-            return len(cells) > 1 and any(word in (*WORDS, *ASKING) for word in _words(column))
-        asks = any(word in (*WORDS, "label", "condition") for word in _words(column))
-        return bool(cells) and (any(map(self.of, cells)) or (asks and not all(map(_is_number, cells))))
+        told = [cell for cell in cells if folded(cell) not in UNTOLD]
+        several = len(told) > 1 or len(told) < len(cells)
+        words = _words(column)
+        about = any(word.startswith(known) for word in words for known in WORDS if word == known or len(known) >= LONG)
+        answers = about or any(word in ASKING for word in words)
+        if not told:
+            return False
+        if all(_truth(cell) is not None for cell in told):
+            return answers and (several or (about and cell_condition(self, column, told[0]) != "normal"))
+        if all(map(_is_number, told)):
+            return answers and several and _are_numbers_of_classes(told, about)
+        if any(map(self.of, told)) or opposed(told) or about or "label" in words:
+            return True
+        return answers and several and len(told) <= MANY and not any(map(_is_number, told))
 
     def is_mixed(self, name: str) -> bool:
         """Return whether a name holds a word for a condition beside other words: `pump_broken`."""
@@ -90,49 +114,146 @@ class Conditions:
 def cell_condition(conditions: Conditions, column: str, cell: str) -> Condition | None:
     """Return the condition that a cell tells, empty if it is unknown; None if the cell is not understood.
 
-    A yes or no answers what the column asks: `is_normal`, `fault`.
+    A yes or no answers what the column asks: `is_normal`, `fault`, `not_ok`.
 
     >>> [cell_condition(Conditions(), "is_normal", cell) for cell in ("1", "no", "", "crack")]
     ['normal', 'anomaly', '', None]
+    >>> [cell_condition(Conditions(), "fault", cell) for cell in ("ja", "0.00", "none", "n/a")]
+    ['anomaly', 'normal', 'normal', None]
     """
     text = folded(cell)
     if text in UNTOLD and text not in conditions.given:
         return ""
-    if text in TRUTHS and text not in conditions.given:
-        asked: Condition = next((WORDS[word] for word in _words(column) if word in WORDS), "anomaly")
-        return asked if TRUTHS[text] else OPPOSITE[asked]
+    asked, truth = _asked(column), _truth(text)
+    if text in NO_FAULT and asked == "anomaly" and any(word in WORDS for word in _words(column)):
+        truth = False
+    if truth is not None and text not in conditions.given:
+        if not asked:
+            return None
+        return asked if truth else OPPOSITE[asked]
     return conditions.of(cell) or None
+
+
+def _asked(column: str) -> Condition:
+    """Return the condition that a column has if its answer is yes; empty if its name does not say."""
+    words = _words(column)
+    found: set[Condition] = set()
+    for place, word in enumerate(words):
+        if condition := WORDS.get(word):
+            before, after = words[place - 1] if place else "", [*words, ""][place + 1]
+            denied = before in NEGATIONS or after in FREE
+            found.add(OPPOSITE[condition] if denied else condition)
+    if not found:
+        return "" if any(word in EITHER for word in words) else "anomaly"
+    return found.pop() if len(found) == 1 else ""
+
+
+def _truth(cell: str) -> bool | None:
+    """Return the answer of a cell, yes or no, in words or as 1 and 0; None: neither."""
+    text = folded(cell)
+    if text in TRUTHS:
+        return TRUTHS[text]
+    return {1.0: True, 0.0: False}.get(float(_point(text))) if _is_number(text) else None
+
+
+def _are_numbers_of_classes(cells: Collection[str], about: bool) -> bool:
+    """Return whether numbers could be those of classes.
+
+    Args:
+        about: whether they belong to a column of faults, where 0 or an empty cell stands for none.
+    """
+    numbers = {float(_point(cell)) for cell in cells}
+    if len(numbers) > MANY or not all(number.is_integer() and number >= 0 for number in numbers):
+        return False
+    return numbers <= set(range(MANY)) or (about and 0 in numbers)
+
+
+def numbers_of_classes(names: Collection[str]) -> bool:
+    """Return whether names are those of classes by number, not of machines: 0, 1, 2, or class1, class2.
+
+    >>> [numbers_of_classes(names) for names in (["0", "1"], ["2", "0", "1"], ["label_1", "label_2"], ["1", "2"])]
+    [True, True, True, False]
+    """
+    matches = [re.fullmatch(r"([^\d]*?)[\W_]*(0|[1-9]\d*)", folded(name)) for name in names]
+    words = {match[1] if match else None for match in matches}
+    if len(matches) < 2 or len(words) > 1 or None in words:
+        return set(map(folded, names)) == {"-1", "1"}
+    numbers = sorted(int(match[2]) for match in matches if match)
+    return numbers == list(range(len(names))) if words == {""} else words <= set(ASKING)
+
+
+def opposed(names: Iterable[str]) -> set[str]:
+    """Return those of some names that deny one another.
+
+    >>> sorted(opposed(["leak", "no_leak", "press1", "dicht", "undicht"]))
+    ['dicht', 'leak', 'no_leak', 'undicht']
+    """
+    found: set[str] = set()
+    stems: dict[str, str] = {}
+    tokens = {name: re.findall(r"[^\W_]+", folded(name)) for name in names}
+    for name, parts in tokens.items():
+        said = len(parts) > 1 and parts[0] in (*NEGATIONS, *WITH, *PREFIXES)
+        stem = "".join(parts[1:] if said else parts)
+        other = stems.setdefault(stem, name)
+        if stem and other != name and folded(other) != folded(name):
+            found |= {name, other}
+    for name, parts in tokens.items():
+        whole = "".join(parts)
+        for prefix in PREFIXES:
+            if whole.startswith(prefix) and (other := stems.get(whole.removeprefix(prefix), name)) != name:
+                found |= {name, other}
+    return found
 
 
 def listed_fields(header: Iterable[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
     """Find the columns of a table by their usual names: field of a clip -> column.
 
     Args:
-        given: fields whose columns are named otherwise.
+        given: fields whose columns are named otherwise; a column that is not there does not count.
     """
-    names = {str(name).strip().lower(): name for name in header}
+    names = {folded(name): name for name in header}
     columns = {}
     for field, aliases in COLUMN_NAMES.items():
         if found := [names[alias] for alias in aliases if alias in names]:
             columns[field] = found[0]
-    return {**columns, **(given or {})}
+    return {**columns, **{field: names[folded(name)] for field, name in (given or {}).items() if folded(name) in names}}
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(_point(text)))
     except ValueError:
         return False
-    return True
+
+
+def _point(text: str) -> str:
+    return text.replace(",", ".")
+
+
+def listed_names(given: Names) -> list[str | int]:
+    """Return names that an option gives: a list of them, or one.
+
+    >>> listed_names("crack"), listed_names(["crack", 7]), listed_names(None)
+    (['crack'], ['crack', 7], [])
+    """
+    if given is None or given == "":
+        return []
+    return [given] if isinstance(given, str | int) else list(given)
 
 
 def folded(name: str | int) -> str:
     """Spell a name so that equal names are equal: composed, in lower case, without blanks at its ends."""
-    return unicodedata.normalize("NFC", str(name)).strip().casefold()
+    return composed(str(name)).strip().casefold()
+
+
+def composed(name: str) -> str:
+    """Compose the letters of a name as one types them (NFC)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _words(name: str) -> list[str]:
-    """Split a name into words in singular, without numbers and words such as `data`."""
-    words = re.findall(r"[^\W\d_]+", folded(name).replace("n.i.o", "nio").replace("i.o", "io"))
+    """Split a name into words in singular, without numbers and words such as `data`: `isFaulty` has two."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name))
+    words = re.findall(r"[^\W\d_]+", folded(apart).replace("n.i.o", "nio").replace("i.o", "io"))
     singular = [word if word in (*WORDS, *ASKING) else word.removesuffix("s") for word in words]
     return [word for word in singular if word not in FILLERS]

@@ -11,7 +11,7 @@ from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.dataset._files import audio_files
 from mimii_pl.dataset._machine_id import NO_FOLDER, FolderNames, MachineIds
-from mimii_pl.dataset._spellings import Conditions, folded
+from mimii_pl.dataset._spellings import Conditions, folded, listed_names
 
 FolderParts = tuple[str, ...]  # names of folders below the root, without those of splits
 FOLDERS_SHOWN = 5  # folders in a message
@@ -28,23 +28,23 @@ class Folder(MachineSounds):
     A name that is neither beside `normal` or `anomaly`, such as `crack`, is refused: it could be a fault.
 
     Args:
-        normal: further names of folders with normal recordings.
-        anomaly: further names of folders with anomalous ones, for example [propeller, unbalance].
-        ids: names of folders that are machine IDs, whatever stands beside them or is part of them.
+        normal: further names of folders with normal recordings, or one.
+        anomaly: further names of folders with anomalous ones, or one, for example [propeller, unbalance].
+        ids: names of folders that are machine IDs, or one, whatever stands beside them or is part of them.
         **options: root, machine, protocol, features and the other options of `MachineSounds`.
     """
 
     def __init__(
         self,
         *,
-        normal: list[str | int] | None = None,
-        anomaly: list[str | int] | None = None,
-        ids: list[str | int] | None = None,
+        normal: list[str | int] | str | int | None = None,
+        anomaly: list[str | int] | str | int | None = None,
+        ids: list[str | int] | str | int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.given = {"normal": normal or [], "anomaly": anomaly or [], "ids": ids or []}
-        self.names = FolderNames(Conditions(self.given["normal"], self.given["anomaly"]), self.given["ids"])
+        self.given = {"normal": listed_names(normal), "anomaly": listed_names(anomaly), "ids": listed_names(ids)}
+        self.names = FolderNames(Conditions(normal, anomaly), ids)
 
     @classmethod
     def machine_ids(cls, labels: Sequence[str], options: Mapping[str, Any]) -> MachineIds:
@@ -91,9 +91,17 @@ class Folder(MachineSounds):
                     f"dataset.{option}={missing}: no folder of recordings below {self.root.resolve()} has this name; "
                     f"they are {_listed(found)}"
                 )
+        self._check_conditions(plain)
         self._check_ids(plain)
+        unhealthy = self._only_below_anomalies(plain)
         for parents, names in sorted(beside.items()):
-            if doubtful := self._doubtful(parents, names, plain):
+            if parents in plain:  # recordings lie beside them
+                doubtful = [name for name in names if self.names.is_unknown(name)]
+            elif any(self.names.condition(name) == "anomaly" for name in parents):
+                doubtful = [name for name in names if name in unhealthy[parents] and self.names.is_unknown(name)]
+            else:
+                doubtful = self.names.doubtful(names)
+            if doubtful:
                 others = f" beside {_listed(names - set(doubtful))}" if names - set(doubtful) else ""
                 raise InputError(
                     f"{printable(self.root.joinpath(*parents))}: are its folders {_listed(doubtful)}{others} faults, "
@@ -101,17 +109,33 @@ class Folder(MachineSounds):
                     "dataset.ids=[...]"
                 )
 
-    def _doubtful(self, parents: FolderParts, names: Collection[str], folders: Collection[FolderParts]) -> list[str]:
-        """Return those of the names in one place that may be faults, as normal recordings are beside or above them."""
-        unknown = [name for name in names if self.names.is_unknown(name)]
-        if parents in folders:  # recordings lie beside them
-            return unknown
-        if any(self.names.condition(name) == "anomaly" for name in parents):
-            read = [(parts, *self.names.read(parts)[:2]) for parts in folders]
-            healthy = {id_ for _, id_, condition in read if condition != "anomaly"}
-            faulty = {parts[len(parents)] for parts, id_, _ in read if id_ not in healthy and len(parts) > len(parents)}
-            return [name for name in unknown if name in faulty]
-        return self.names.doubtful(names)
+    def _only_below_anomalies(self, folders: Collection[FolderParts]) -> dict[FolderParts, set[str]]:
+        """Return the folders, by their place, that begin no machine ID of which normal recordings are there."""
+        healthy: set[FolderParts] = set()
+        anomalous: list[tuple[FolderParts, FolderParts]] = []
+        for parts in folders:
+            names = tuple(name for name in parts if not self.names.condition(name))
+            if self.names.read(parts)[1] == "anomaly":
+                anomalous.append((parts, names))
+            else:
+                healthy.update(names[:depth] for depth in range(len(names) + 1))
+        found: dict[FolderParts, set[str]] = defaultdict(set)
+        for parts, names in anomalous:
+            for depth, name in enumerate(parts):
+                if names[: len([n for n in parts[: depth + 1] if not self.names.condition(n)])] not in healthy:
+                    found[parts[:depth]].add(name)
+        return found
+
+    def _check_conditions(self, folders: Collection[FolderParts]) -> None:
+        """Raise InputError for recordings that folders call both normal and anomalous: `anomaly/ok`."""
+        for parts in sorted(folders):
+            told = {condition: name for name in parts if (condition := self.names.condition(name))}
+            if len(told) > 1:
+                raise InputError(
+                    f"{printable(self.root.joinpath(*parts))} is below {printable(told['normal'])} (normal) and "
+                    f"{printable(told['anomaly'])} (anomaly): rename one of them, or say dataset.ids=[...] if one is a "
+                    "machine ID"
+                )
 
     def _check_ids(self, folders: Collection[FolderParts]) -> None:
         """Raise InputError for two machines of one ID: `a_b/c` and `a/b_c` are joined to the same text."""

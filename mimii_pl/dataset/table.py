@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,19 @@ from mimii_pl.dataset._clip import Clip, Condition, Split
 from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.dataset._files import listed_file, listed_rows
 from mimii_pl.dataset._machine_id import MachineIds
-from mimii_pl.dataset._spellings import COLUMN_NAMES, SPLITS, Conditions, cell_condition, listed_fields
+from mimii_pl.dataset._spellings import (
+    COLUMN_NAMES,
+    SPLITS,
+    Conditions,
+    cell_condition,
+    composed,
+    folded,
+    listed_fields,
+)
 
 log = logging.getLogger(__name__)
 MISSING_NAMED = 10  # missing files in the log
 CELLS_NAMED = 5  # cells in a message
-ROWS_READ = 1000  # rows of a column that tell whether it holds conditions
 
 
 class Table(MachineSounds):
@@ -37,8 +44,8 @@ class Table(MachineSounds):
         sounds: folder that relative paths start from; None: the folder of the CSV.
         columns: field of a clip -> column, where the usual names do not match; None: found by name; condition `none`:
             no column tells it, every recording is normal.
-        normal: further cells of the condition column for normal recordings.
-        anomaly: further cells of the condition column for anomalous ones, for example [crack].
+        normal: further cells of the condition column for normal recordings, or one.
+        anomaly: further cells of the condition column for anomalous ones, or one, for example [crack].
         **options: root (the CSV, or the folder with `label.csv`), machine, protocol and the others of `MachineSounds`.
     """
 
@@ -47,12 +54,12 @@ class Table(MachineSounds):
         *,
         sounds: str | None = None,
         columns: dict | None = None,
-        normal: list[str | int] | None = None,
-        anomaly: list[str | int] | None = None,
+        normal: list[str | int] | str | int | None = None,
+        anomaly: list[str | int] | str | int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.conditions = Conditions(normal or (), anomaly or ())
+        self.conditions = Conditions(normal, anomaly)
         self.table = self.root / "label.csv" if self.root.is_dir() else self.root
         self.sounds = Path(sounds) if sounds else self.table.parent
         self.columns = {field: column for field, column in (columns or {}).items() if column}
@@ -74,10 +81,20 @@ class Table(MachineSounds):
         rows = listed_rows(self.table, str(self.sounds))
         _, header = next(rows, (0, []))
         columns = self._find_columns(header)
-        first = list(islice(rows, ROWS_READ))
-        if "condition" not in columns and not self.unlabelled:
-            self._refuse_conditions(header, first)
-        clips = list(self._clips(chain(first, rows), header, columns))
+        listed = list(rows)
+        cells = {
+            name: {row[place].strip() for _, row in listed if len(row) > place} for place, name in enumerate(header)
+        }
+        if "condition" in columns:
+            self._refuse_signs(columns["condition"], cells[columns["condition"]])
+            if "condition" not in self.columns:
+                self._refuse_contradictions(header, listed, columns["condition"], cells)
+        elif not self.unlabelled:
+            self._refuse_conditions(cells)
+        clips = list(self._clips(listed, header, columns))
+        unknown = sum(not clip.condition and clip.split in ("train", "validation") for clip in clips)
+        if unknown:
+            log.warning("%s: %d training recordings are of unknown condition: taken for normal", self.table, unknown)
         if not clips:
             raise InputError(f"{self.table} lists no recordings: add one line for each below the header")
         if "id" in columns and len(clips) > 2 and len({clip.label for clip in clips}) == len(clips):
@@ -108,30 +125,59 @@ class Table(MachineSounds):
                 )
         return sorted(kept, key=lambda clip: str(clip.path))
 
-    def _refuse_conditions(self, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> None:
-        """Raise InputError for a column of conditions under a name that is not known as such."""
-        for place, name in enumerate(header):
-            cells = {cells[place].strip() for _, cells in rows if len(cells) > place}
+    def _refuse_conditions(self, columns: Mapping[str, set[str]]) -> None:
+        """Raise InputError for a column of conditions under a name that is not known as such.
+
+        Args:
+            columns: name -> cells.
+        """
+        for name, cells in columns.items():
             if self.conditions.may_be_told(name, cells):
                 raise InputError(
                     f"{self.table}: does the column {printable(name)!r} ({_some(cells)}) tell the condition? Set "
                     f"dataset.columns.condition={printable(name)}, or dataset.columns.condition=none if no column does"
                 )
 
-    def _find_columns(self, header: Iterable[str]) -> dict[str, str]:
+    def _refuse_signs(self, column: str, cells: set[str]) -> None:
+        """Raise InputError for 1 and -1, where 1 may be normal (as scikit-learn has it) or -1 unknown."""
+        if cells - {""} == {"1", "-1"} and not {"1", "-1"} & self.conditions.given.keys():
+            raise InputError(
+                f"{self.table}: the column {printable(column)!r} holds 1 and -1: which are anomalies? Say so: "
+                "dataset.anomaly=[-1] dataset.normal=[1], or the other way round"
+            )
+
+    def _refuse_contradictions(
+        self, header: Sequence[str], rows: Sequence[tuple[int, list[str]]], chosen: str, columns: Mapping[str, set[str]]
+    ) -> None:
+        """Raise InputError if another column tells the opposite of the one that was found by its name.
+
+        Args:
+            chosen: that column.
+            columns: name -> cells.
+        """
+        for other in [name for name in header if name != chosen and self.conditions.may_be_told(name, columns[name])]:
+            for line, values in rows:
+                row = dict(zip(header, chain(values, repeat("")), strict=False))
+                told = {cell_condition(self.conditions, name, row[name]) for name in (chosen, other)}
+                if told == {"normal", "anomaly"}:
+                    raise InputError(
+                        f"{self.table}, line {line}: the columns {printable(chosen)!r} ({printable(row[chosen])}) and "
+                        f"{printable(other)!r} ({printable(row[other])}) tell different conditions: set "
+                        "dataset.columns.condition=<the one that counts>"
+                    )
+
+    def _find_columns(self, header: Sequence[str]) -> dict[str, str]:
         """Find the column of each field of a clip."""
-        names = {str(name).strip().lower(): name for name in header}
-        columns = listed_fields(header)
+        present = set(map(folded, header))
+        if missing := [column for column in self.columns.values() if folded(column) not in present]:
+            raise InputError(f"{self.table} has no column {missing[0]!r}; it has: {', '.join(header)}")
+        columns = listed_fields(header, self.columns)
         if self.unlabelled:
             columns.pop("condition", None)
-        for field, column in self.columns.items():
-            if column not in names.values():
-                raise InputError(f"{self.table} has no column {column!r}; it has: {', '.join(names.values())}")
-            columns[field] = column
         if "path" not in columns:
             raise InputError(
                 f"{self.table} has no column of file paths: none of {', '.join(COLUMN_NAMES['path'])} is among "
-                f"{', '.join(names.values()) or 'nothing'}. Set dataset.columns.path=<column>"
+                f"{', '.join(header) or 'nothing'}. Set dataset.columns.path=<column>"
             )
         return columns
 
@@ -157,8 +203,8 @@ class Table(MachineSounds):
                 attributes["recording"] = cells["recording"]
             yield Clip(
                 path,
-                cells.get("machine") or only_machine,
-                cells.get("id") or "id_00",
+                composed(cells.get("machine", "")) or only_machine,
+                composed(cells.get("id", "")) or "id_00",
                 cells.get("domain", "").lower(),
                 condition,
                 split,

@@ -1,10 +1,13 @@
 """Convolutional encoder and decoder for images of any size, with or without skip connections."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mimii_pl.core.errors import InputError
 
 
 class ConvEncoder(nn.Module):
@@ -77,6 +80,18 @@ class ConvDecoder(nn.Module):
                 x = torch.cat([x, before[depth]], dim=1)
             x = level(x)
         return x
+
+
+def require_small(option: str, kernels: Sequence[int], size: tuple[int, int]) -> None:
+    """Raise InputError for a square kernel that is larger than twice the image: it would see nothing but padding more.
+
+    Args:
+        option: that sets it.
+        kernels: size of each.
+        size: height and width of the image.
+    """
+    if max(kernels) > 2 * max(size):
+        raise InputError(f"{option}: {max(kernels)} is more than twice the image of {size[0]} x {size[1]}")
 
 
 def same_conv(channels_in: int, channels_out: int, kernel: int) -> nn.Sequential:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimii_pl.core.errors import InputError
+
 
 class SpectralShape:
     """Mixin with the encoder of the MIMII framework's spectral shape models, which shares weights to stay small.
@@ -64,11 +66,18 @@ def attention_encoder(frames: int, bins: int, hidden: int, heads: int, squeeze: 
     )
 
 
+def require_multiple(hidden: int, heads: int) -> None:
+    """Raise InputError if tokens of `hidden` values cannot be shared among `heads`."""
+    if hidden % heads:
+        raise InputError(f"model.hidden={hidden} should be a multiple of model.heads={heads}")
+
+
 class FrameAttention(nn.Module):
     """Self-attention with a residual connection and layer norm, [M, frames, hidden] -> same shape."""
 
     def __init__(self, frames: int, hidden: int, heads: int) -> None:
         super().__init__()
+        require_multiple(hidden, heads)
         self.position = nn.Parameter(0.02 * torch.randn(frames, hidden))
         self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)
         self.norm = nn.LayerNorm(hidden)

@@ -31,6 +31,13 @@ class FrameWindows:
             raise InputError(
                 f"clips of {clip_frames} frames are shorter than one window of model.frames={frames}: {MORE_FRAMES}"
             )
+        if frame_range:
+            first, stop = frame_range if len(frame_range) == 2 else (0, 0)
+            if first < 0 or min(stop, clip_frames) - first < frames:
+                raise InputError(
+                    f"model.frame_range={frame_range}: give the first and the last + 1 frame, at least "
+                    f"model.frames={frames} apart, of clips of {clip_frames} frames"
+                )
         self.frames, self.width, self.frame_range = frames, frames * self.bins, frame_range
         within = (frame_range[0], frame_range[1]) if frame_range else None
         self.crop = Crop(tile + frames - 1, True, frames - 1, within)

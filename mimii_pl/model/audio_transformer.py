@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.model._detector import MORE_FRAMES
+from mimii_pl.model._encoders import require_multiple
 from mimii_pl.model._image_classifier import ImageClassifier
 
 
@@ -42,6 +43,7 @@ class AudioTransformer(ImageClassifier):
         **window: Any,
     ) -> None:
         super().__init__(in_shape, n_classes, lr=lr, **window)
+        require_multiple(hidden, heads)
         patches = (self.bins // patch) * (self.frames // patch)
         if not patches:
             raise InputError(

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mimii_pl.model._conv import ConvDecoder, ConvEncoder
+from mimii_pl.model._conv import ConvDecoder, ConvEncoder, require_small
 from mimii_pl.model._detector import Integers
 from mimii_pl.model._window_ae import WindowAE
 
@@ -36,6 +36,7 @@ class ConvAE(WindowAE):
         **window: Any,
     ) -> None:
         super().__init__(in_shape, n_ids, **window)
+        require_small(f"model.kernel={kernel}", [kernel], (self.frames, self.bins))
         stack = [1, *channels], [kernel] * len(channels)
         self.convolve, self.mirror = ConvEncoder(*stack, pools=len(channels) - 1), ConvDecoder(*stack)
         *self.sizes, size = self.convolve.sizes((self.frames, self.bins))

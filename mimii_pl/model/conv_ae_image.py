@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.model._conv import ConvDecoder, ConvEncoder
+from mimii_pl.model._conv import ConvDecoder, ConvEncoder, require_small
 from mimii_pl.model._detector import Detector, Integers, spec_of
 from mimii_pl.model._variational import divergence, sample
 
@@ -45,6 +45,7 @@ class ConvAEImage(Detector):
                 f"model.channels={channels} and model.kernels={kernels} differ in length: give one kernel per level"
             )
         self.save_hyperparameters()
+        require_small(f"model.kernels={list(kernels)}", kernels, in_shape[1:])
         stack = [1, *channels], list(kernels)
         self.encoder, self.decoder = ConvEncoder(*stack), ConvDecoder(*stack)
         *self.sizes, size = self.encoder.sizes(in_shape[1:])

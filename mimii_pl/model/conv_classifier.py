@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mimii_pl.model._conv import ConvEncoder
+from mimii_pl.model._conv import ConvEncoder, require_small
 from mimii_pl.model._detector import Integers
 from mimii_pl.model._window_classifier import WindowClassifier
 
@@ -35,6 +35,7 @@ class ConvClassifier(WindowClassifier):
         **window: Any,
     ) -> None:
         super().__init__(in_shape, n_classes, **window)
+        require_small(f"model.kernel={kernel}", [kernel], (self.frames, self.bins))
         self.convolve = ConvEncoder([1, *channels], [kernel] * len(channels), pools=len(channels) - 1)
         height, width = self.convolve.sizes((self.frames, self.bins))[-1]
         flat = channels[-1] * height * width

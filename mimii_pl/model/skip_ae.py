@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.model._conv import ConvDecoder, ConvEncoder
+from mimii_pl.model._conv import ConvDecoder, ConvEncoder, require_small
 from mimii_pl.model._detector import Detector, Integers, overlap_mean, sliding_windows, spec_of
 
 
@@ -46,6 +46,7 @@ class SkipAE(Detector):
         self.need_one_channel(in_shape)
         self.save_hyperparameters()
         self.crop = Crop(frames)
+        require_small(f"model.kernel={kernel}", [kernel], in_shape[1:])
         stack = [1, *channels], [kernel] * len(channels), dropout
         self.encoder, self.decoder = ConvEncoder(*stack), ConvDecoder(*stack, skip=skip)
         *self.sizes, size = self.encoder.sizes((in_shape[1], min(frames, in_shape[2])))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _audio
+from mimii_pl.dataset._spellings import folded
 
 Audio = str | Path | Sequence[str | Path] | np.ndarray | Tensor
 
@@ -67,7 +68,8 @@ def machine_id_numbers(
     """Return the positions in `labels` of machine IDs given by name, [clips]; -1 where none is needed.
 
     Args:
-        machine_id: one for all clips, or one each: `id_00`, or `fan/id_00`; None: not given.
+        machine_id: one for all clips, or one each: `id_00`, or `fan/id_00`, in any case where that is enough; None: not
+            given.
         labels: machine IDs seen in training, as `<machine>/<id>`.
         needed: whether the detector uses the machine ID.
 
@@ -88,7 +90,10 @@ def _number(name: str | None, labels: Sequence[str], needed: bool) -> int:
         return 0
     if name is None and not needed:
         return -1
-    found = [number for number, label in enumerate(labels) if name in (label, label.split("/", 1)[1])]
+    spelled = [(label, label.split("/", 1)[1]) for label in labels]
+    found = [number for number, names in enumerate(spelled) if name in names]
+    if not found and name is not None:  # in other case
+        found = [number for number, names in enumerate(spelled) if folded(name) in map(folded, names)]
     if len(found) == 1:
         return found[0]
     if found:

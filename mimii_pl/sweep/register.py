@@ -1,5 +1,6 @@
 """Register finished runs as versions of models: by hand, or the best seed of a retrained winner."""
 
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,4 +112,4 @@ def _show(done: Registered, alias: str | None) -> None:
     state = f"is now {alias}" if done.moved else "registered"
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{done.name} version {done.number} {state}: {done.reason}")
-    console.print(f"  score with it: mimii score run={use} input=recordings/")
+    console.print(f"  score with it: mimii score {shlex.quote(f'run={use}')} input=recordings/")

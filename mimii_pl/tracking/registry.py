@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -99,8 +100,8 @@ def _artifacts(client: "MlflowClient", run_id: str, run_dir: Path, tracking_uri:
     if info is None or info.lifecycle_stage != "active":
         state = "is not (or no longer)" if info is None else "was deleted"
         raise InputError(
-            f"run={run_dir}: its MLflow run {run_id} {state} in {tracking_uri}: `mimii record run={run_dir}` records "
-            "it anew"
+            f"run={run_dir}: its MLflow run {run_id} {state} in {tracking_uri}: "
+            f"`mimii record {shlex.quote(f'run={run_dir}')}` records it anew"
         )
     return info.artifact_uri.rstrip("/")
 

@@ -1,6 +1,7 @@
 """An MLflow run with its spool: what a run and a sweep have in common."""
 
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ class RunRecord:
 
     def end(self, status: str, files: Iterable[Attachment] = ()) -> None:
         """Send the rest, store files, and end the run as `FINISHED`, `FAILED` or `KILLED`."""
-        with self.trying(f"`mimii record run={self.folder}` sends later what it lacks"):
+        with self.trying(f"`mimii record {shlex.quote(f'run={self.folder}')}` sends later what it lacks"):
             self.remote.close()  # a server that does not answer is noticed sooner on opening than in the middle
             run_id = self._open()
             self.sent = self.remote.send(self.spool)

@@ -7,6 +7,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from support.cli import mimii
 
 from mimii_pl.__main__ import main, translate
 from mimii_pl.core import arguments
@@ -180,6 +181,42 @@ def test_interpolations_are_resolved(composed, monkeypatch):
     for text in ("${oc.env:PLACE}/x", "${oc.env:PLACE}/x (1)", "'${oc.env:PLACE}/x'"):
         (cfg,) = composed("train", f"dataset.root={text}")
         assert cfg.dataset.root == "/Ö (1)" + text.strip("'").removeprefix("${oc.env:PLACE}")
+
+
+@pytest.mark.parametrize("name", ["a${x}b", "${x}", "a\\\\${x", "${oc.env:HOME}"])
+def test_a_path_that_exists_is_no_interpolation(composed, tmp_path, name):
+    Path(name).mkdir(parents=True)
+    (cfg,) = composed("score", f"input={name}", f"run={tmp_path / name}", f"output={name}/new.csv")
+    assert (cfg.input, cfg.run, cfg.output) == (name, str(tmp_path / name), f"{name}/new.csv")
+    for item in spell_overrides([f"input={name}", f"resume={name}"]):
+        assert spell_overrides([item]) == [item]
+        assert read_text(item.partition("=")[2]) == name
+
+
+@pytest.mark.parametrize(
+    "command", ["score input=a", "decide", "record", "train dataset=folder model=level logger=none"]
+)
+def test_an_interpolation_of_nothing_is_named_in_one_line(command, tmp_path):
+    key = "dataset.root" if command.startswith("train") else "run"
+    done = mimii(*command.split(), f"{key}=b${{y}}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        f"error: {key}=b${{y}}: Interpolation key 'y' not found. A path with ${{...}} in its name has to exist"
+    ]
+
+
+def test_what_cannot_be_stored_is_named_in_one_line(tmp_path):
+    (tmp_path / "b${y}").mkdir()
+    (tmp_path / "b${y}" / "0.wav").touch()
+    words = ["train", "dataset=folder", "model=level", "logger=none"]
+    for item, message in (
+        ("dataset.root=b${y}", "dataset.root=b${y}: not loaded: an interpolation is no plain value: rename a file"),
+        ("hydra.run.dir=b${y}/run", "hydra.run.dir: Interpolation key 'y' not found"),
+    ):
+        done = mimii(*words, item, cwd=tmp_path)
+        assert done.returncode == 1
+        (line,) = done.stderr.strip().splitlines()
+        assert message in line
 
 
 def test_an_interpolation_of_nothing_gets_one_line(composed, capsys):

@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 from support import old_run, world
 
 import mimii_pl
+from mimii_pl.core import stored_config
+from mimii_pl.core.arguments import escaped
 from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.freeze import freeze_config
@@ -352,3 +354,27 @@ def test_files_of_the_run_are_where_its_directory_is_now(run_dir):
     assert [path for path in paths if path] == [f"{moved}/history.csv", f"{moved}/checkpoints"]
     assert cfg.run_dir == cfg.trainer.default_root_dir == str(moved)
     assert cfg.dataset.root == str(run_dir.parent / "world")
+
+
+def test_a_configuration_is_parsed_once_and_stays_what_is_stored(run_dir):
+    first = read_config(run_dir)
+    first.dataset.root = "changed"
+    with (run_dir / "config.yaml").open("a") as file:
+        file.write("added: 1\n")
+    again = read_config(run_dir)
+    assert again.dataset.root != "changed"
+    assert again.added == 1
+    parsed = stored_config._parsed.cache_info().misses
+    assert read_config(run_dir) == again
+    assert stored_config._parsed.cache_info().misses == parsed
+
+
+def test_a_run_whose_folder_looks_like_an_interpolation_scores_and_is_not_changed(run_dir):
+    place = run_dir.rename(run_dir.parent / "a${x}b")
+    stored = (place / "config.yaml").read_text()
+    assert mimii_pl.load(place, device="cpu").labels
+    assert read_config(place).run_dir == str(place)
+    for begin in (lambda: decide(world_of("decide", escaped(str(place)))), lambda: resumed(str(place), [])):
+        with pytest.raises(InputError, match=r"a\$\{x\}b: with \$\{ in its name, a run can score recordings only"):
+            begin()
+    assert (place / "config.yaml").read_text() == stored

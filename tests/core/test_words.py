@@ -25,3 +25,9 @@ def test_no_docstring_begins_like_a_question(path: Path):
 def test_the_formatter_breaks_the_lines(folder):
     marker = "# fmt: " + "skip"
     assert [str(path) for path in (ROOT / folder).rglob("*.py") if marker in path.read_text()] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_messages_are_quoted_for_the_shell(path: Path):
+    named = re.compile(r"mimii [a-z]+ [a-z.]+=(?:%s|\{(?!shlex))")  # a key before the value, and no quotes around both
+    assert [line for line in path.read_text().splitlines() if named.search(line)] == []

@@ -17,6 +17,7 @@ from mimii_pl.run import run
 from mimii_pl.scoring.bulk.predictor import Predictor
 from mimii_pl.scoring.bulk.ray import ScoreRecordings
 from mimii_pl.scoring.bulk.recordings import recordings
+from mimii_pl.scoring.inputs import machine_id_numbers
 from mimii_pl.tracking.load import score as score_files
 
 KNOWN = MachineIds(["fan/id_00", "fan/id_02"])
@@ -68,6 +69,18 @@ def test_numbers_are_names_and_folders_far_above_do_not_count():
     ids = MachineIds(["m/1", "m/007"], FolderNames(Conditions()), "/own")
     found = [ids.of(Path(path)) for path in ("/new/1/a.wav", "/new/007/a.wav", "/home/1/data/a.wav", "/new/7/a.wav")]
     assert found == ["m/1", "m/007", None, "7"]
+
+
+def test_case_counts_only_among_ids_that_differ_in_nothing_else():
+    ids = MachineIds(["m/Nord", "m/S\u00fcd", "m/a", "m/A"], FolderNames(Conditions()), "/own")
+    found = [ids.of(Path(f"/new/{name}/x.wav")) for name in ("NORD", "nord", "s\u00dcd", "a", "A", "west")]
+    assert found == ["m/Nord", "m/Nord", "m/S\u00fcd", "m/a", "m/A", None]
+    assert ids.of(Path("/own/NORD/x.wav")) == "m/Nord"
+    assert KNOWN.of(Path("FAN/ID_00/x.wav")) == "fan/id_00"
+    assert MachineIds(["fan/id_00", "pump/id_00"]).of(Path("PUMP/id_00/x.wav")) == "pump/id_00"
+    assert MachineIds(["m/press1"], FolderNames(Conditions()), "/own").of(Path("/new/PRESS9/x.wav")) == "PRESS9"
+    for names, number in ((["NORD", "M/nord"], 0), (["a"], 2), (["m/A"], 3)):
+        assert set(machine_id_numbers(names, len(names), ids.labels, needed=True)) == {number}
 
 
 def test_names_of_files_tell_only_known_ids_where_a_table_gave_them():
@@ -176,6 +189,10 @@ def test_a_list_is_read_by_the_columns_of_the_runs_own_table(tmp_path):
     with open(output, newline="") as file:
         found = [row["machine_id"] for row in csv.DictReader(file)]
     assert found == [f"machine/{press}" for press in presses]
+    usual = tmp_path / "own" / "usual.csv"
+    usual.write_text("path,id\n" + "".join(f"{name},{press}\n" for name, press in zip(names, presses, strict=True)))
+    given = {"path": "Aufnahme", "id": "Presse"}
+    assert list(recordings(usual, given)) == list(recordings(usual)) == list(recordings(table, given))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import unicodedata
 from collections import Counter, defaultdict
@@ -12,8 +13,10 @@ import pytest
 import soundfile
 from support import imitation, world
 
+from mimii_pl.core.arguments import spell_overrides
 from mimii_pl.core.check import check
 from mimii_pl.core.errors import InputError
+from mimii_pl.dataset.folder import Folder
 from mimii_pl.scoring.bulk.recordings import recordings
 from mimii_pl.scoring.scores import read_scores, write_scores
 from mimii_pl.task.anomaly import clip_scores
@@ -115,6 +118,129 @@ def test_columns_can_be_named(table):
 def test_what_is_wrong_with_a_table_is_said(table, text, overrides, message):
     with pytest.raises(InputError, match=message):
         of_table(table(text), *overrides)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "condition"),
+    [
+        *(("fault", cell, "normal") for cell in ("none", "None", "no", "nein", "0.00", "0,0", "n", "keine", "ok")),
+        *(("fault", cell, "anomaly") for cell in ("y", "ja", "1.00", "1,0", "J", "oui", "wahr", "defekt", "T")),
+        *(("is_normal", cell, "normal") for cell in ("y", "ja", "1.00", "ok")),
+        *(("is_normal", cell, "anomaly") for cell in ("n", "nein", "0.000", "nok")),
+        *((column, "1", "normal") for column in ("no_fault", "fault_free", "isNotFaulty", "fehlerfrei")),
+        *((column, "1", "anomaly") for column in ("not_ok", "isNotNormal", "isFaulty", "label", "y")),
+    ],
+)
+def test_words_of_a_fault_column(table, column, cell, condition):
+    rows = "".join(f"{n}.wav;ok\n" for n in range(6)) + f"x.wav;{cell}\n"
+    data = of_table(table(f"path;{column}\n{rows}"), "protocol=holdout", f"dataset.columns.condition={column}")
+    assert {clip.path.name: clip.condition for clip in data.clips}["x.wav"] == condition
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        *(("fault", cell) for cell in ("n/a", "na", "-", "null", "x", "2", "crack", "0.5", "?", "worn")),
+        *(("label", cell) for cell in ("none", "n/a", "2", "0.5")),
+        ("is_normal", "none"),
+        ("quality", "1"),
+        ("ok_or_faulty", "1"),
+    ],
+)
+def test_words_that_are_not_understood_are_asked_about(table, column, cell):
+    path = table(f"path;{column}\na.wav;ok\nb.wav;ok\nc.wav;{cell}\n")
+    with pytest.raises(InputError, match=f"line 4: '{re.escape(cell)}' is not a known condition"):
+        of_table(path, f"dataset.columns.condition={column}")
+    for option in ("anomaly", "normal"):
+        given = ("dataset.columns.condition=" + column, f"dataset.{option}='{cell}'", "protocol=holdout")
+        assert Counter(clip.condition for clip in of_table(path, *given).clips)[option] >= 1
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("is_broken", "1,0,0"),
+        ("fault_flag", "1.00,0.00,0.00"),
+        ("fault_present", "1,1,1"),
+        ("broken", "1,,"),
+        ("defekt", "ja,nein,nein"),
+        ("isFaulty", "y,n,n"),
+        ("faulttype", "none,outer,inner"),
+        ("fault_type", "0,1,2"),
+        ("fault_size", "0,7,14"),
+        ("class", "0,1,2"),
+        ("class", "A,B,B"),
+        ("Zustand", "gut,riss,riss"),
+        ("Zustand", "neu,alt,alt"),
+        ("seal", "dicht,undicht,dicht"),
+        ("verdict", "pass,x,x"),
+        ("quality", "1,0,1"),
+        ("note", ",,n.i.O."),
+    ],
+)
+def test_a_column_that_may_tell_the_condition_is_asked_about(table, column, cells):
+    many = "".join(f"m{n};{cells.split(',')[0]}\n" for n in range(1200))  # the others come late
+    rows = "".join(f"{n}.wav;{cell}\n" for n, cell in enumerate(cells.split(",")))
+    path = table(f"path;{column}\n{rows}")
+    path.write_text(f"path;{column}\n{many}{rows}")
+    with pytest.raises(InputError, match=rf"does the column '{column}' \(.*dataset\.columns\.condition={column}, or"):
+        of_table(path, "protocol=holdout")
+    data = of_table(path, "protocol=holdout", "dataset.columns.condition=none")
+    assert {clip.condition for clip in data.clips} == {"normal"}
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("rpm", "900,1200,900"),
+        ("load", "0,1,2"),
+        ("normal_force", "0.5,1.5,2.5"),
+        ("lubricated", "yes,no,yes"),
+        ("state", "7.5,8.5,9.5"),
+        ("speed", "slow,fast,slow"),
+        ("verdict", ",,"),
+        ("is_ok", "1,1,1"),
+        ("class", "fan,fan,fan"),
+    ],
+)
+def test_other_columns_are_attributes(table, column, cells):
+    rows = "".join(f"{n}.wav;{cell}\n" for n, cell in enumerate(cells.split(",")))
+    assert len(of_table(table(f"path;{column}\n{rows}"), "protocol=holdout").clips) == 3
+
+
+def test_columns_and_ids_are_composed_as_one_types_them(table):
+    names = [unicodedata.normalize(form, "S\u00fcd") for form in ("NFC", "NFD")]
+    rows = "".join(f"{n}.wav;{names[n % 2]}\n" for n in range(6))
+    sound, device = (unicodedata.normalize("NFD", name) for name in ("Ger\u00e4usch", "Ger\u00e4t"))
+    path = table(f"{sound};{device}\n{rows}")
+    columns = ("dataset.columns.path=Ger\u00e4usch", "dataset.columns.id=ger\u00e4t")
+    assert of_table(path, "protocol=holdout", *columns).labels == ["machine/S\u00fcd"]
+
+
+def test_one_and_minus_one_are_asked_about(table):
+    path = table("path,label\n" + "".join(f"{n}.wav,{1 if n < 6 else -1}\n" for n in range(8)))
+    with pytest.raises(InputError, match=r"'label' holds 1 and -1: which are anomalies\? .*dataset.anomaly=\[-1\]"):
+        of_table(path, "protocol=holdout")
+    data = of_table(path, "protocol=holdout", "dataset.anomaly=[-1]", "dataset.normal=[1]")
+    assert Counter(clip.condition for clip in data.clips) == {"normal": 6, "anomaly": 2}
+
+
+def test_columns_that_contradict_one_another_are_asked_about(table):
+    rows = "".join(f"{n}.wav,ok,{int(n > 5)}\n" for n in range(8))
+    path = table(f"path,label,is_faulty\n{rows}")
+    with pytest.raises(InputError, match=r"line 8: the columns 'label' \(ok\) and 'is_faulty' \(1\) tell different"):
+        of_table(path, "protocol=holdout")
+    data = of_table(path, "protocol=holdout", "dataset.columns.condition=is_faulty")
+    assert Counter(clip.condition for clip in data.clips) == {"normal": 6, "anomaly": 2}
+    agreeing = path.read_text().replace("ok,1", "nok,1")
+    path.write_text(agreeing)
+    assert Counter(clip.condition for clip in of_table(path, "protocol=holdout").clips) == {"normal": 6, "anomaly": 2}
+
+
+def test_training_recordings_of_unknown_condition_are_counted(table, caplog):
+    path = table("path,label,split\na.wav,,train\nb.wav,unknown,train\nc.wav,0,train\nd.wav,,test\n")
+    of_table(path, *FEW)
+    assert f"{path}: 2 training recordings are of unknown condition: taken for normal" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -297,6 +423,18 @@ def test_many_words_name_the_normal_condition(tmp_path, name):
         (("train", "test/crack", "test/leak"), "crack, leak"),
         ((".", "crack"), "crack"),
         (("press1/ok", "press1/ok/old"), "old"),
+        (("0", "1", "2"), "0, 1, 2"),
+        (("train/0", "test/0", "test/1", "test/2"), "0, 1, 2"),
+        (("class1", "class2"), "class1, class2"),
+        (("label_0", "label_1", "label_2"), "label_0, label_1, label_2"),
+        (("-1", "1"), "-1, 1"),
+        (("dicht", "undicht"), "dicht, undicht"),
+        (("leak", "no_leak", "press1"), "leak, no_leak"),
+        (("Last", "ohne Last"), "Last, ohne Last"),
+        (("with_load", "without_load"), "with_load, without_load"),
+        (("press1/un-geschmiert", "press1/geschmiert"), "geschmiert, un-geschmiert"),
+        (("pumpOK", "pumpNOK"), "pumpNOK, pumpOK"),
+        (("normal/press1", "anomaly/press1/crack", "anomaly/press1/leak"), "crack, leak"),
     ],
 )
 def test_a_folder_that_may_be_a_fault_is_asked_about(tmp_path, folders, doubtful):
@@ -316,11 +454,45 @@ def test_a_folder_that_may_be_a_fault_is_asked_about(tmp_path, folders, doubtful
         (("1", "2"), ["1", "2"]),
         (("press1", "press2/normal", "press2/anomaly"), ["press1", "press2"]),
         (("normal/press1", "anomaly/press1", "normal/press2"), ["press1", "press2"]),
+        (("normal/hall1/line1", "anomaly/hall1/line1", "normal/hall1/line2"), ["hall1_line1", "hall1_line2"]),
+        (("1", "2", "3"), ["1", "2", "3"]),
+        (("00", "01"), ["00", "01"]),
+        (("No 1", "No 2"), ["No 1", "No 2"]),
+        (("Nord", "Innen", "indoor"), ["Innen", "Nord", "indoor"]),
     ],
 )
 def test_folders_of_machines_are_machines(tmp_path, folders, ids):
     root = folder(tmp_path, *(f"{name}/{n}.wav" for name in folders for n in range(4)))
     assert of_folder(root, *FEW).labels == [f"machine/{id_}" for id_ in ids]
+
+
+@pytest.mark.parametrize(
+    "folders", [("normal", "anomaly/ok"), ("normal/broken", "normal/press1"), ("faults/good", "x")]
+)
+def test_folders_that_contradict_one_another_are_named(tmp_path, folders):
+    root = folder(tmp_path, *(f"{name}/{n}.wav" for name in folders for n in range(3)))
+    with pytest.raises(
+        InputError, match=r"is below (ok|normal|good) \(normal\) and (anomaly|broken|faults) \(anomaly\)"
+    ):
+        of_folder(root)
+
+
+@pytest.mark.parametrize("word", ["crack", "[crack]", "Crack", "'crack'", "7", "true"])
+def test_one_word_is_a_list_of_one(tmp_path, word):
+    name = "crack" if "rack" in word else word
+    root = folder(tmp_path, *(f"{part}/{n}.wav" for part in ("good", name) for n in range(6)))
+    for option, labels, anomalies in (("anomaly", 1, 6), ("normal", 1, 0), ("ids", 2, 0)):
+        (item,) = spell_overrides([f"dataset.{option}={word}"])
+        check(world.configured(root, "model=dense_ae", "dataset=folder", item))
+        data = of_folder(root, item, *FEW)
+        assert len(data.labels) == labels
+        assert sum(clip.condition == "anomaly" for clip in data.clips) == anomalies
+        options = {"normal": None, "anomaly": None, "root": root, option: name}
+        labels = {clip.path: clip.label for clip in data.clips}
+        path = root / name / "0.wav"
+        assert Folder.machine_ids(data.labels, options).of(path) == labels[path]
+    with pytest.raises(InputError, match=r"no folder of recordings .* has this name"):
+        of_folder(root, "dataset.anomaly=ack")
 
 
 def test_two_machines_do_not_become_one(tmp_path):

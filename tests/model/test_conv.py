@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from support import world
 
+from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.model._conv import ConvDecoder, ConvEncoder, same_conv
@@ -88,3 +90,20 @@ def test_the_layers_of_wave_ae_are_those_of_the_document():
     assert [conv.out_channels for conv in model.encoder] == [16, 32, 64, 128, 256]
     assert [conv.dilation[0] for conv in model.encoder] == [1, 2, 4, 8, 16]
     assert model.latent(torch.randn(1, 1, 4096)).shape == (1, 256, 1024)  # two poolings
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("conv_ae", "kernel=129", "model.kernel=129: 129 is more than twice the image of 5 x 64"),
+        ("conv_classifier", "kernel=1001", "model.kernel=1001: 1001 is more than twice the image of 5 x 64"),
+        ("skip_ae", "kernel=1001", "model.kernel=1001: 1001 is more than twice the image of 64 x 40"),
+        ("conv_ae_image", "kernels=[8,1001,4,2]", r"model.kernels=\[8, 1001, 4, 2\]: 1001 is more than twice"),
+        ("attention_ae", "hidden=63", "model.hidden=63 should be a multiple of model.heads="),
+        ("audio_transformer", "hidden=95", "model.hidden=95 should be a multiple of model.heads="),
+    ],
+)
+def test_layers_that_cannot_be_are_named_by_their_option(name, option, message):
+    cfg = world.composed(f"model={name}", f"model.{option}")
+    with pytest.raises(InputError, match=message):
+        build(cfg.model, (1, 64, 40), 2)

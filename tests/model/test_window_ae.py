@@ -139,3 +139,11 @@ def test_beta_weighs_the_divergence():
         losses.append(VAE(SHAPE, 2, beta=beta).eval().loss(batch(spec)).item())
     assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-3)
     assert losses[1] > losses[0]
+
+
+@pytest.mark.parametrize("name", ["dense_ae", "simple_classifier"])
+@pytest.mark.parametrize("frame_range", ["[5,3]", "[5]", "[1,2,9]", "[-9,9]", "[0,3]", "[38,90]", "[90,99]"])
+def test_a_range_without_a_window_is_named(name, frame_range):
+    with pytest.raises(InputError, match=r"model\.frame_range=\[.*model\.frames=5 apart, of clips of 40 frames"):
+        make(name, f"frame_range={frame_range}")
+    assert make(name, "frame_range=[35,90]").cut.crop.within == (35, 90)

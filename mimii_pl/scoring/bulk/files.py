@@ -78,7 +78,7 @@ def score_files(
             from mimii_pl.scoring.bulk.ray import score_shards
 
             missing, columns = shards.missing(), predictor.columns
-            options = {"machine_id": machine_id, "trust": list(trust)}
+            options = {"machine_id": machine_id, "trust": [trust] if isinstance(trust, str) else list(trust)}
             stream = score_shards(missing, run_dir, columns, options, device=device, workers=workers)
         else:
             stream = predictor.stream(shards.missing(), workers)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import file_cell, printable, text_lines, write_rows
 from mimii_pl.dataset._files import audio_files, listed_file, listed_rows
-from mimii_pl.dataset._spellings import listed_fields
+from mimii_pl.dataset._spellings import folded, listed_fields
 
 LISTS, TABLES = {".txt", ".lst", ".list"}, {".csv", ".tsv"}
 TEXT_OPTIONS: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names need not be UTF-8
@@ -101,9 +101,8 @@ def _lines(source: Path) -> Iterator[tuple[int, Recording]]:
 def _table(source: Path, given: Mapping[str, str]) -> Iterator[tuple[int, Recording]]:
     rows = listed_rows(source, str(source.parent))
     _, header = next(rows, (0, []))
-    names = [name.strip().lower() for name in header]
-    spelled = {field: column.strip().lower() for field, column in given.items()}
-    fields = {field: names.index(column) for field, column in listed_fields(names, spelled).items() if column in names}
+    names = [folded(name) for name in header]
+    fields = {field: names.index(column) for field, column in listed_fields(names, given).items()}
     if "path" not in fields:
         columns = printable(", ".join(filter(None, names))[:200])
         raise InputError(
