@@ -36,6 +36,7 @@ class Grid(NamedTuple):
         apart: rows that are not part of the order; `apart_note` explains their numbers.
         ranked: whether the best row comes first.
         alert: what must not be overlooked, shown before the rows; its first line is a head.
+        trust: how far the order of the rows can be trusted.
         pointed: numbers of the rows, from 0, that are pointed at.
         kept: heads of columns that a narrow screen does not omit, besides the first.
     """
@@ -48,6 +49,7 @@ class Grid(NamedTuple):
     apart_note: str = ""
     ranked: bool = True
     alert: str = ""
+    trust: str = ""
     pointed: Collection[int] = ()
     kept: Collection[str] = ()
 
@@ -63,7 +65,7 @@ def to_rich(grid: Grid, widths: Mapping[int, int] | None = None) -> Table:
     Args:
         widths: position -> characters of the columns that are shown; None: all of them.
     """
-    caption = " ".join(part for part in (grid.note, grid.apart_note) if part)
+    caption = " ".join(part for part in (grid.trust, grid.note, grid.apart_note) if part)
     table = Table(title=grid.title, caption=caption, box=SIMPLE_HEAD, caption_justify="left", padding=(0, 1, 0, 0))
     shown = range(len(grid.heads)) if widths is None else list(widths)
     for position in shown:
@@ -82,7 +84,7 @@ def to_rich(grid: Grid, widths: Mapping[int, int] | None = None) -> Table:
 def to_markdown(grid: Grid) -> str:
     """Format as markdown: a heading, the table, the note; rows set apart are a table of their own."""
     alert = "\n".join(f"> {line}  " for line in grid.alert.splitlines())
-    parts = [f"## {grid.title}", alert, _markdown(grid.heads, grid.rows), grid.note]
+    parts = [f"## {grid.title}", alert, grid.trust, _markdown(grid.heads, grid.rows), grid.note]
     if grid.apart:
         parts += ["### Published", _markdown(grid.heads, grid.apart), grid.apart_note]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -97,7 +99,7 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def to_latex(grid: Grid, label: str) -> str:
     """Format as a `table*` of LaTeX (`\\usepackage{booktabs}`); rows set apart follow below a rule."""
     alert = " ".join(grid.alert.splitlines())
-    caption = latex(" ".join(filter(None, (f"{grid.title}.", alert, grid.note, grid.apart_note))))
+    caption = latex(" ".join(filter(None, (f"{grid.title}.", alert, grid.trust, grid.note, grid.apart_note))))
     lines = [
         r"\begin{table*}",
         r"\centering",

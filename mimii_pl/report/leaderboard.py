@@ -1,7 +1,7 @@
 """The leaderboard of a sweep: a row per finished run, best first, and the runs that failed or were pruned."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mimii_pl.core.console import Console
     from mimii_pl.task import Task
 
-COST_HEADS = {"rank": "#", **{name: figure.head for name, figure in cost.COSTS.items()}}
+COST_HEADS = {"rank": "#", "name": "detector", **{name: figure.head for name, figure in cost.COSTS.items()}}
 TO_FIRST = tuple(f"to_first_{name}" for name in Interval._fields)  # AUC minus that of the first row, with its interval
 RESAMPLES = 1000  # of the bootstrap over clips
 Other = tuple[str, str, str]  # run, `failed` or `pruned`, reason
@@ -96,9 +96,9 @@ def show_leaderboard(rows: list[dict], others: Sequence[Other], sweep_dir: Path,
     for board, listed in by_board(rows):
         _print_board(console, board, listed)
     measured = [row for row in rows if math.isfinite(row["ms_per_clip"])]
-    _print_rows(console, "Cost of training", "", ("run", "name", "epochs", *cost.TRAINING_FIGURES), rows, COST_HEADS)
+    _print_costs(console, "Cost of training", "", ("run", "name", "epochs", *cost.TRAINING_FIGURES), rows)
     columns = ("run", "name", *cost.SCORING_FIGURES)
-    _print_rows(console, "Cost of scoring", cost.COST_NOTE, columns, measured, COST_HEADS)
+    _print_costs(console, "Cost of scoring", cost.COST_NOTE, columns, measured)
     for board, lines in by_board(repeated):
         note = "Mean ± standard deviation over seeds, folds or left-out IDs."
         _print_cells(console, "Over repeated runs", note, summary_cells(board, lines), where="summary.csv")
@@ -121,40 +121,41 @@ def _print_board(console: "Console", board: Board, rows: Sequence[dict]) -> None
     from mimii_pl.scoring.objective import RANKED_BY
 
     objectives = sorted({row["asked"] for row in rows} - {"criterion"})
-    notes = [board.note(", ".join(RANKED_BY[name] for name in objectives))]
     columns = (*board.labels, "rank", "name", *(["objective"] if objectives else []), *board.heads, "run")
+    notes = [board.note(", ".join(RANKED_BY[name] for name in objectives))]
+    notes += [f"All rows: {shared}." for shared in {row["shared"] for row in rows} - {""}]
     for group, listed in group_by(rows, group_of).items():
         better = clearly_better({place: _interval(row) for place, row in enumerate(listed)})
-        place = ", ".join(filter(None, group))
-        print_alert(console, beaten_alert({listed[place]["name"]: found for place, found in better.items()}, place))
+        name = ", ".join(filter(None, group))
+        print_alert(console, beaten_alert({listed[place]["name"]: found for place, found in better.items()}, name))
         values, goals = [row["objective"] for row in listed], [board.goal(row) for row in listed]
-        trust = trust_note(listed[0]["asked"], _ranked_head(board, listed), values, goals, board.goal_head)
-        notes.append(f"{place}: {trust}" if trust else "")
-    notes += [f"All rows: {shared}." for shared in {row["shared"] for row in rows} - {""}]
-    if any(_is_better(row) for row in rows):
-        notes.append(f"{POINTER} better than the first row on the test clips, by the 95 % interval (paired bootstrap).")
-    _print_rows(console, "Leaderboard", " ".join(filter(None, notes)), columns, rows, COST_HEADS | board.heads)
+        if trust := trust_note(listed[0]["asked"], _ranked_head(board, listed), values, goals, board.goal_head):
+            console.print(f"{name}: {trust}", highlight=False)
+    pointed = [row for row in rows if row["to_first_low"] > 0]
+    if pointed:
+        notes.append(
+            f"{POINTER}: better than the first row on the test clips, by the 95 % interval (paired bootstrap)."
+        )
+    cells = _cells(columns, rows, COST_HEADS | board.heads)
+    cells["name"] = [
+        f"{POINTER} {cell}" if row in pointed else cell for row, cell in zip([None, *rows], cells["name"], strict=True)
+    ]
+    styles = [POINTED_STYLE if row in pointed else "bold" if row["rank"] == 1 else None for row in rows]
+    _print_cells(console, "Leaderboard", " ".join(notes), cells, styles)
 
 
 def _ranked_head(board: Board, rows: Sequence[dict]) -> str:
     return board.heads[board.criterion] if rows[0]["asked"] == "criterion" else "objective"
 
 
-def _print_rows(
-    console: "Console",
-    title: str,
-    caption: str,
-    columns: Sequence[str],
-    rows: Iterable[dict],
-    heads: Mapping[str, str],
-) -> None:
-    rows = list(rows)
-    cells = {name: [heads.get(name, name), *(_cell(name, row[name]) for row in rows)] for name in columns}
-    if "name" in cells:
-        pointed = (f"{POINTER} {row['name']}" if _is_better(row) else row["name"] for row in rows)
-        cells["name"] = ["detector", *pointed]
-    styles = [POINTED_STYLE if _is_better(row) else "bold" if row["rank"] == 1 else None for row in rows]
-    _print_cells(console, title, caption, cells, styles)
+def _print_costs(console: "Console", title: str, note: str, columns: Sequence[str], rows: Sequence[dict]) -> None:
+    styles = ["bold" if row["rank"] == 1 else None for row in rows]
+    _print_cells(console, title, note, _cells(columns, rows, COST_HEADS), styles)
+
+
+def _cells(columns: Sequence[str], rows: Sequence[dict], heads: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return rows as text: column -> its head and cells."""
+    return {name: [heads.get(name, name), *(_cell(name, row[name]) for row in rows)] for name in columns}
 
 
 def _print_cells(
@@ -262,10 +263,6 @@ def _compare_with_first(ranked: Sequence[dict], sweep_dir: Path) -> None:
 
 def _interval(row: Mapping[str, Any]) -> Interval:
     return Interval(*(row[name] for name in TO_FIRST))
-
-
-def _is_better(row: Mapping[str, Any]) -> bool:
-    return row["to_first_low"] > 0
 
 
 def _own_options(cfg: DictConfig) -> dict[str, str]:

@@ -32,7 +32,9 @@ def drawn(grid: Grid) -> Figure:
     width = max(sum(widths), 5.0)
     alert = [line for text in grid.alert.splitlines() for line in textwrap.wrap(text, int(width / CHARACTER))]
     notes = [
-        line for text in (grid.note, grid.apart_note) for line in textwrap.wrap(text, int(width / CHARACTER * 1.2))
+        line
+        for text in (grid.trust, grid.note, grid.apart_note)
+        for line in textwrap.wrap(text, int(width / CHARACTER * 1.2))
     ]
     height = LINE * (len(rows) + len(alert) + len(notes) + 4)
     figure = Figure(figsize=(width + 0.4, height + 0.3))

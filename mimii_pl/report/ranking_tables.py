@@ -26,15 +26,15 @@ PUBLISHED_NOTE = "Published figures hold for the data and the protocol of their 
 class Tables(NamedTuple):
     """All tables of a comparison; `rankings`, `costs` and `pairs` have one per ranking.
 
-    `remarks` tell how far the order of each ranking can be trusted, and what its rows share; `note` explains the
-    numbers of all tables, `sources` names the papers of the published figures.
+    `shared` tells what all detectors of a ranking have changed alike, `note` explains the numbers of all tables,
+    `sources` names the papers of the published figures.
     """
 
     overviews: list[Grid]
     rankings: list[Grid]
     costs: list[Grid]
     pairs: list[Grid]
-    remarks: list[str]
+    shared: list[str]
     note: str
     sources: str
 
@@ -48,7 +48,7 @@ def tables_of(rankings: Sequence[Ranking], published: Sequence[PublishedFigure],
         [ranking_grid(ranking, figures, resamples) for ranking in rankings],
         [cost_grid(ranking) for ranking in rankings],
         [pairs_grid(ranking) for ranking in rankings],
-        list(map(_remarks, rankings)),
+        list(map(_shared, rankings)),
         caption(rankings, resamples),
         sources(figures),
     )
@@ -70,20 +70,32 @@ def ranking_grid(ranking: Ranking, published: Sequence[PublishedFigure], resampl
         cells = [number(value[place]) if place in value else NO_VALUE for place in places]
         apart.append((paper, NO_VALUE, NO_VALUE, *cells, NO_VALUE))
     heads = ("detector", "runs", *measures.values(), TO_FIRST_HEAD)
-    note = f"{_remarks(ranking)} {caption([ranking], resamples)}".strip()
+    note = f"{_shared(ranking)} {caption([ranking], resamples)}".strip()
     kept = (PSEUDO_AUC.head, "AUC", TO_FIRST_HEAD)
     alert = beaten_alert({ranking.entries[place].detector: found for place, found in better.items()})
     title = f"{ranking.machine} ({ranking.data})"
-    return Grid(title, heads, rows, note, apart, sources(figures), alert=alert, pointed=list(better), kept=kept)
+    return Grid(
+        title,
+        heads,
+        rows,
+        note,
+        apart,
+        sources(figures),
+        alert=alert,
+        trust=_trust(ranking),
+        pointed=list(better),
+        kept=kept,
+    )
 
 
-def _remarks(ranking: Ranking) -> str:
-    alike = f"All detectors here: {ranking.shared}." if ranking.shared else ""
+def _trust(ranking: Ranking) -> str:
     means = [entry.means for entry in ranking.entries]
     values = [of_entry[PSEUDO_AUC.name] for of_entry in means]
-    goals = list(map(goal_of, means))
-    trust = trust_note("criterion", PSEUDO_AUC.head, values, goals, GOAL_HEAD)
-    return " ".join(filter(None, (trust, alike)))
+    return trust_note("criterion", PSEUDO_AUC.head, values, list(map(goal_of, means)), GOAL_HEAD)
+
+
+def _shared(ranking: Ranking) -> str:
+    return f"All detectors here: {ranking.shared}." if ranking.shared else ""
 
 
 def cost_grid(ranking: Ranking) -> Grid:

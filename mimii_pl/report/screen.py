@@ -68,7 +68,9 @@ def print_grid(console: "Console", grid: Grid, where: str = "") -> None:
     print_alert(console, grid.alert)
     if omitted := omitted_words([head for place, head in enumerate(grid.heads) if place not in widths], where):
         grid = grid._replace(note=f"{grid.note} {omitted}".strip())
-    console.print(to_rich(grid, widths))
+    if grid.trust:
+        console.print(grid.trust, highlight=False)
+    console.print(to_rich(grid._replace(trust=""), widths))
 
 
 def print_alert(console: "Console", text: str) -> None:

@@ -97,7 +97,7 @@ def _show(tables: Tables, skipped: Sequence[tuple[str, str]], folder: Path) -> N
     """Print the tables, one shared note, the runs that were skipped and why, and the paths of the files."""
     console = Console()
     console = console if console.is_terminal or "COLUMNS" in os.environ else Console(width=PAGE_WIDTH)
-    rankings = [grid._replace(note=note) for grid, note in zip(tables.rankings, tables.remarks, strict=True)]
+    rankings = [grid._replace(note=note) for grid, note in zip(tables.rankings, tables.shared, strict=True)]
     costs = [grid._replace(note="") for grid in tables.costs]
     pairs = [grid for both in zip(rankings, costs, strict=True) for grid in both]
     for grid in [*pairs, *(grid._replace(note="") for grid in tables.overviews)]:

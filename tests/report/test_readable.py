@@ -106,7 +106,7 @@ def test_a_first_row_that_is_beaten_cannot_be_overlooked(tmp_path, monkeypatch, 
     assert files["tex"].count(r"$\triangle$ ") == 6  # in the caption and in the rows
     assert all("Trust in this order" in " ".join(words.split()) for words in (text, *files.values()))
     page = files["html"]
-    assert page.index("On 1 of 1 rankings the test clips contradict the first row") < page.index("<nav")
+    assert page.index("In 1 of 1 rankings the test clips contradict the first row") < page.index("<nav")
 
 
 def test_a_first_row_that_is_the_best_is_left_alone():
