@@ -13,7 +13,8 @@ def interval_text(interval: Interval | str) -> str:
     """Return a difference with its interval, `.052 [.021, .083] *`, marked if 0 lies outside; or why there is none."""
     if isinstance(interval, str):
         return interval
-    difference, low, high = (number(abs(value)) if value >= 0 else f"-{number(-value)}" for value in interval)
+    rounded = (round(value, 3) for value in interval)  # no -.000
+    difference, low, high = (number(abs(value)) if value >= 0 else f"-{number(-value)}" for value in rounded)
     return f"{difference} [{low}, {high}]{' *' if interval.is_clear else ''}"
 
 

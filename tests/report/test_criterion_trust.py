@@ -65,4 +65,5 @@ def test_an_alert_names_the_rows_and_their_intervals():
     assert last == "and 2 more"
     assert beaten_alert({"a": better["detector 0"]}).startswith("The first row is not the best: 1 row beats it")
     assert interval_text(Interval(-0.05, -0.08, -0.02)) == "-.050 [-.080, -.020] *"
+    assert interval_text(Interval(-0.0003, -0.03, 0.0004)) == ".000 [-.030, .000]"
     assert interval_text("other clips") == "other clips"
