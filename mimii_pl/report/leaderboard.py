@@ -145,7 +145,7 @@ def _print_board(console: "Console", board: Board, rows: Sequence[dict]) -> None
 
 
 def _ranked_head(board: Board, rows: Sequence[dict]) -> str:
-    return board.heads[board.criterion] if rows[0]["asked"] == "criterion" else "objective"
+    return board.heads[board.criterion] if rows[0]["asked"] in ("criterion", board.criterion) else "objective"
 
 
 def _print_costs(console: "Console", title: str, note: str, columns: Sequence[str], rows: Sequence[dict]) -> None:
@@ -252,8 +252,10 @@ def _compare_with_first(ranked: Sequence[dict], sweep_dir: Path) -> None:
     """Write into rows, best first, their difference in AUC to the first row; NaN where there is none."""
     scored = []
     for row in ranked:
-        path = sweep_dir / row["run"] / "scores.csv"
-        scored.append([read_scores(path)] if path.is_file() else [])
+        try:
+            scored.append([read_scores(sweep_dir / row["run"] / "scores.csv")])
+        except InputError:  # a classifier, or damaged: it has its row
+            scored.append([])
     pairs = paired_differences(scored, RESAMPLES, seed=0, to_first=True) if scored[0] else {}
     for place, row in enumerate(ranked):
         found = pairs.get((place, 0))

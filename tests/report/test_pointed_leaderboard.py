@@ -73,8 +73,8 @@ def test_rows_that_beat_the_first_are_pointed_at(sweep, monkeypatch, capsys, wid
 
 
 def test_without_scores_nothing_is_pointed_at(sweep, capsys):
-    for path in sweep.glob("*/scores.csv"):
-        path.unlink()
+    (sweep / "0-x-ToyCar" / "scores.csv").write_text("damaged")
+    (sweep / "1-x-ToyCar" / "scores.csv").unlink()
     rows, others = collect(sweep)
     show_leaderboard(rows, others, sweep)
     assert "▲" not in capsys.readouterr().out
