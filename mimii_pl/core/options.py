@@ -87,7 +87,7 @@ def differences(configs: Sequence[Mapping[str, str]]) -> list[str]:
     """
     keys = dict.fromkeys(key for config in configs for key in config)
     varied = [key for key in keys if len({config.get(key) for config in configs}) > 1]
-    return [" ".join(f"{key}={_short(config[key])}" for key in varied if key in config) for config in configs]
+    return [" ".join(f"{key}={shortened(config[key])}" for key in varied if key in config) for config in configs]
 
 
 def _is_incidental(key: str) -> bool:
@@ -95,7 +95,12 @@ def _is_incidental(key: str) -> bool:
     return key.startswith(NOT_IDENTITY) and not (group == "trainer" and name in TRAINER_IDENTITY)
 
 
-def _short(value: str) -> str:
+def shortened(value: str) -> str:
+    """Return a long number with four significant digits; other texts as they are.
+
+    >>> shortened("0.00012345678"), shortened("[1, 2, 3, 4]")
+    ('0.0001235', '[1, 2, 3, 4]')
+    """
     try:
         return f"{float(value):.4g}" if len(value) > 8 else value
     except ValueError:

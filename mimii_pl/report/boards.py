@@ -17,6 +17,7 @@ from mimii_pl.scoring.metrics import Measure, measures_of, metrics_of
 from mimii_pl.scoring.results import Result, read_results
 
 PSEUDO_AUC = Measure("pseudo_auc", "pseudo AUC", "pseudo_auc", "")  # the criterion, not a metric of the test clips
+GOAL_HEAD = "(AUC + pAUC)/2"
 SHORT_HEADS = {"min_auc": "min"}  # a leaderboard is wide
 
 
@@ -32,6 +33,8 @@ class Board(NamedTuple):
         legend: explains the other columns.
         read: (run directory, its configuration, run.json) -> the values of `labels` and `heads`.
         show: (results, title) -> table of the best run.
+        goal: (row) -> what users come for, of the test clips, which the criterion stands for.
+        goal_head: its name.
         grids: (rows) -> the leaderboard as tables for papers; none for anomaly scores, which `mimii compare` compares.
     """
 
@@ -43,6 +46,8 @@ class Board(NamedTuple):
     legend: str
     read: Callable[[Path, DictConfig, Mapping[str, Any]], dict[str, Any]]
     show: Callable[[Iterable[Result], str], Table]
+    goal: Callable[[Mapping[str, Any]], float]
+    goal_head: str
     grids: Callable[[Sequence[dict]], list[Grid]]
 
     def note(self, ranked_by: str = "") -> str:
@@ -74,8 +79,15 @@ def anomaly_board() -> Board:
         legend=_legend(measures[1:]),
         read=_read_measures,
         show=lambda results, title: results_table(results, title=title),
+        goal=goal_of,
+        goal_head=GOAL_HEAD,
         grids=lambda rows: [],
     )
+
+
+def goal_of(measures: Mapping[str, Any]) -> float:
+    """Return (AUC + pAUC)/2 of the test clips, the mean over machine IDs."""
+    return (measures["auc"] + measures["pauc"]) / 2
 
 
 def _legend(measures: Iterable[Measure]) -> str:
@@ -108,5 +120,7 @@ def class_board() -> Board:
         legend=class_leaderboard.CLASS_LEGEND,
         read=class_leaderboard.read_class_measures,
         show=lambda results, title: to_rich(each_class(results, title)),
+        goal=lambda row: row["balanced_accuracy"],
+        goal_head="balanced accuracy",
         grids=class_leaderboard.grids,
     )

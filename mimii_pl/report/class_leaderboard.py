@@ -52,7 +52,7 @@ def grids(rows: Sequence[dict]) -> list[Grid]:
     """Return the leaderboard as tables for papers, costs included: one per machine and target, best first."""
     groups = group_by(rows, lambda row: (row["machine"], row["target"]))
     note = f"{ranking_note(CLASS_LABELS, CLASS_RANKED_BY)} {CLASS_LEGEND}"
-    heads = ("model", *CLASS_HEADS.values(), *(cost.COSTS[name].head for name in CLASS_COSTS))
+    heads = ("detector", *CLASS_HEADS.values(), *(cost.COSTS[name].head for name in CLASS_COSTS))
     return [
         Grid(f"Classifiers by {target} on {machine}", heads, [_cells(row) for row in group], note)
         for (machine, target), group in groups.items()
@@ -60,6 +60,5 @@ def grids(rows: Sequence[dict]) -> list[Grid]:
 
 
 def _cells(row: dict) -> tuple[str, ...]:
-    name = " ".join(filter(None, (row["model"], row["overrides"])))
     costs = (cost.cost_cell(name, row[name]) for name in CLASS_COSTS)
-    return (name, *(number(row[column]) for column in CLASS_HEADS), *costs)
+    return (row["name"], *(number(row[column]) for column in CLASS_HEADS), *costs)

@@ -1,12 +1,15 @@
 """A table of text, formatted for the terminal, as markdown and as LaTeX."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
 from rich.table import Table
 
+POINTER = "▲"  # before the name of a row that is pointed at
+POINTED_STYLE = "bold red"
 LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -19,6 +22,7 @@ LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "▲": r"$\triangle$",
     "<": "$<$",
     ">": "$>$",
 }
@@ -31,6 +35,10 @@ class Grid(NamedTuple):
         note: explains the numbers.
         apart: rows that are not part of the order; `apart_note` explains their numbers.
         ranked: whether the best row comes first.
+        alert: what must not be overlooked, shown before the rows; its first line is a head.
+        trust: how far the order of the rows can be trusted.
+        pointed: numbers of the rows, from 0, that are pointed at.
+        kept: heads of columns that a narrow screen does not omit, besides the first.
     """
 
     title: str
@@ -40,6 +48,10 @@ class Grid(NamedTuple):
     apart: Sequence[tuple[str, ...]] = ()
     apart_note: str = ""
     ranked: bool = True
+    alert: str = ""
+    trust: str = ""
+    pointed: Collection[int] = ()
+    kept: Collection[str] = ()
 
 
 def ranking_note(labels: Sequence[str], ranked_by: str) -> str:
@@ -47,23 +59,32 @@ def ranking_note(labels: Sequence[str], ranked_by: str) -> str:
     return f"Ranked within each {' and '.join(labels)} by {ranked_by}: no test label is read to rank."
 
 
-def to_rich(grid: Grid) -> Table:
-    """Format for the terminal: the best row in bold, rows set apart in italics below a line."""
-    caption = " ".join(part for part in (grid.note, grid.apart_note) if part)
-    table = Table(title=grid.title, caption=caption, box=SIMPLE_HEAD, caption_justify="left", padding=(0, 1))
-    for position, head in enumerate(grid.heads):
-        table.add_column(head, justify="right" if position else "left", overflow="fold", no_wrap=position > 0)
-    for number, row in enumerate(grid.rows, start=1):
-        bold = "bold" if grid.ranked and number == 1 else None
-        table.add_row(*row, style=bold, end_section=number == len(grid.rows))
+def to_rich(grid: Grid, widths: Mapping[int, int] | None = None) -> Table:
+    """Format for the terminal: the best row in bold, rows pointed at in colour, rows set apart in italics below a line.
+
+    Args:
+        widths: position -> characters of the columns that are shown; None: all of them.
+    """
+    caption = " ".join(part for part in (grid.trust, grid.note, grid.apart_note) if part)
+    table = Table(title=grid.title, caption=caption, box=SIMPLE_HEAD, caption_justify="left", padding=(0, 1, 0, 0))
+    shown = range(len(grid.heads)) if widths is None else list(widths)
+    for position in shown:
+        justify: JustifyMethod = "right" if position else "left"
+        wraps = not position or widths is not None
+        width = None if widths is None else widths[position]
+        table.add_column(grid.heads[position], justify=justify, overflow="fold", no_wrap=not wraps, width=width)
+    for number, row in enumerate(grid.rows):
+        style = POINTED_STYLE if number in grid.pointed else "bold" if grid.ranked and number == 0 else None
+        table.add_row(*(row[position] for position in shown), style=style, end_section=number == len(grid.rows) - 1)
     for row in grid.apart:
-        table.add_row(*row, style="italic")
+        table.add_row(*(row[position] for position in shown), style="italic")
     return table
 
 
 def to_markdown(grid: Grid) -> str:
     """Format as markdown: a heading, the table, the note; rows set apart are a table of their own."""
-    parts = [f"## {grid.title}", _markdown(grid.heads, grid.rows), grid.note]
+    alert = "\n".join(f"> {line}  " for line in grid.alert.splitlines())
+    parts = [f"## {grid.title}", alert, grid.trust, _markdown(grid.heads, grid.rows), grid.note]
     if grid.apart:
         parts += ["### Published", _markdown(grid.heads, grid.apart), grid.apart_note]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -77,7 +98,8 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def to_latex(grid: Grid, label: str) -> str:
     """Format as a `table*` of LaTeX (`\\usepackage{booktabs}`); rows set apart follow below a rule."""
-    caption = latex(f"{grid.title}. {grid.note} {grid.apart_note}".strip())
+    alert = " ".join(grid.alert.splitlines())
+    caption = latex(" ".join(filter(None, (f"{grid.title}.", alert, grid.trust, grid.note, grid.apart_note))))
     lines = [
         r"\begin{table*}",
         r"\centering",

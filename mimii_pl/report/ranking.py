@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from mimii_pl.core.bars import with_bar
 from mimii_pl.core.grouping import group_by
-from mimii_pl.core.options import differences, split_options
+from mimii_pl.core.options import split_options
 from mimii_pl.report.boards import PSEUDO_AUC
 from mimii_pl.report.repeats import AVERAGED_COSTS, averages
+from mimii_pl.report.row_names import data_names, detector_names
 from mimii_pl.scoring.bootstrap import Interval, interval, resampled_auc
 from mimii_pl.scoring.metrics import SUMMARIES, UNDEFINED, measures_of
 from mimii_pl.scoring.results import Result
@@ -64,15 +65,23 @@ class Ranking(NamedTuple):
     """Detectors evaluated on one machine type of one data set under one protocol, best first.
 
     Attributes:
-        data: name of the data set and protocol.
+        data: name of the data set, and of the protocol unless it is the data set's own.
+        shared: options that all its detectors have changed alike, which are not in their names; empty: none.
         pairs: (row, column) -> AUC of the row's detector minus that of the column's, or the reason why there is none.
     """
 
     machine: str
     dataset: str
     data: str
+    shared: str
     entries: list[Entry]
     pairs: dict[tuple[int, int], Interval | str]
+
+    @property
+    def better(self) -> dict[int, Interval]:
+        """Rows that are better than the first on the test clips beyond chance: place -> difference, largest first."""
+        to_first = {place: self.pairs.get((place, 0)) for place in range(1, len(self.entries))}
+        return clearly_better(to_first)
 
 
 def ranking_heads() -> dict[str, str]:
@@ -99,27 +108,28 @@ def rankings(runs: Sequence[RecordedRun], resamples: int, seed: int) -> list[Ran
         runs: finished runs; those that differ only in seed, fold or left-out ID are one entry.
         resamples, seed: of the bootstrap.
     """
-    parts = [_split_by_role(run.options) for run in runs]
-    data = _names([on_data for on_data, _ in parts], ("dataset", "protocol"), "official")
-    detectors = [""] * len(runs)
+    parts = [split_by_role(run.options) for run in runs]
+    data = data_names([on_data for on_data, _ in parts])
+    detectors, shared = [""] * len(runs), {}
     for data_name in set(data):  # a name tells a detector from those on the same data
         rows = [row for row, other in enumerate(data) if other == data_name]
-        names = _names([parts[row][1] for row in rows], ("model", "backend"), "none")
-        for row, name in zip(rows, names, strict=True):
+        named, shared[data_name] = detector_names([parts[row][1] for row in rows], [parts[row][0] for row in rows])
+        for row, name in zip(rows, named, strict=True):
             detectors[row] = name
-    named = sorted(zip(data, detectors, runs, strict=True), key=lambda entry: entry[:2])
-    groups = group_by(named, lambda entry: (entry[0], entry[2].options["machine"]))
+    listed = sorted(zip(data, detectors, runs, strict=True), key=lambda entry: entry[:2])
+    groups = group_by(listed, lambda entry: (entry[0], entry[2].options["machine"]))
     ranked = []
     for (data_name, machine), group in with_bar(sorted(groups.items()), "comparing"):
         by_detector = group_by(group, lambda entry: entry[1])
         entries = [_entry(name, [run for *_, run in repeats]) for name, repeats in by_detector.items()]
         entries.sort(key=_by_criterion)
         dataset = entries[0].runs[0].options["dataset"]
-        ranked.append(Ranking(machine, dataset, data_name, entries, _pairs(entries, resamples, seed)))
+        pairs = paired_differences([[run.clips for run in entry.runs] for entry in entries], resamples, seed)
+        ranked.append(Ranking(machine, dataset, data_name, shared[data_name], entries, pairs))
     return ranked
 
 
-def _split_by_role(options: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+def split_by_role(options: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Split a run's options into those of the test clips and those of the detector; the machine type is neither."""
     of_clips, of_detector = {}, {}
     for key, value in split_options(options)[0].items():
@@ -129,18 +139,6 @@ def _split_by_role(options: Mapping[str, str]) -> tuple[dict[str, str], dict[str
         elif group != "machine":
             of_detector[key] = value
     return of_clips, of_detector
-
-
-def _names(configs: Sequence[Mapping[str, str]], choices: tuple[str, str], default: str) -> list[str]:
-    """Name each configuration: its two choices (the second unless it is the `default`), then its own options."""
-    names = [""] * len(configs)
-    chosen = [tuple(config.get(choice, "") for choice in choices) for config in configs]
-    for pair in set(chosen):
-        rows = [row for row, other in enumerate(chosen) if other == pair]
-        head = " + ".join(part for part in pair if part not in ("", default))
-        for row, options in zip(rows, differences([configs[row] for row in rows]), strict=True):
-            names[row] = f"{head} {options}".strip()
-    return names
 
 
 def _entry(detector: str, runs: list[RecordedRun]) -> Entry:
@@ -178,23 +176,41 @@ def _per_id(results: Sequence[Result]) -> dict[str, float]:
 
 
 # --- uncertainty of the order ----------------------------------------------------------------------------------------
-def _pairs(entries: Sequence[Entry], resamples: int, seed: int) -> dict[tuple[int, int], Interval | str]:
-    """Compare every two detectors whose runs scored the same clips; the AUC of a detector is the mean over its runs."""
+def paired_differences(
+    scored: Sequence[Sequence[Sequence[ClipScore]]], resamples: int, seed: int, *, to_first: bool = False
+) -> dict[tuple[int, int], Interval | str]:
+    """Compare every two detectors whose runs scored the same clips; the AUC of a detector is the mean over its runs.
+
+    Args:
+        scored: of each detector, of each of its runs: the test clips.
+        resamples, seed: of the bootstrap over clips.
+        to_first: compare with the first detector only.
+
+    Returns:
+        (row, column) -> AUC of the row's detector minus that of the column's, or the reason why there is none.
+    """
     by_clips: dict[tuple, list[tuple[int, list[float]]]] = {}
-    for place, entry in enumerate(entries):
-        for run in entry.runs:
-            clips = sorted(clip for clip in run.clips if clip.label >= 0)
+    for place, runs in enumerate(scored):
+        for run in runs:
+            clips = sorted(clip for clip in run if clip.label >= 0)
             key = tuple(clip[:5] for clip in clips)
             by_clips.setdefault(key, []).append((place, [clip.score for clip in clips]))
-    samples: list[dict[tuple, NDArray]] = [{} for _ in entries]  # clips -> resampled AUC of the entry
-    for key, scored in by_clips.items():
+    samples: list[dict[tuple, NDArray]] = [{} for _ in scored]  # clips -> resampled AUC of the detector
+    for key, of_runs in by_clips.items():
         machine, ids, _, _, labels = zip(*key, strict=True) if key else ((),) * 5
-        places = np.array([place for place, _ in scored])
-        auc = resampled_auc(labels, machine, ids, [scores for _, scores in scored], resamples, seed)
+        places = np.array([place for place, _ in of_runs])
+        auc = resampled_auc(labels, machine, ids, [scores for _, scores in of_runs], resamples, seed)
         for place in set(places):
             samples[place][key] = auc[places == place].mean(axis=0)
-    rows = range(len(entries))
-    return {(a, b): _difference(samples[a], samples[b]) for a in rows for b in rows if a != b}
+    rows = range(len(scored))
+    columns = rows[:1] if to_first else rows
+    return {(a, b): _difference(samples[a], samples[b]) for a in rows for b in columns if a != b}
+
+
+def clearly_better(to_first: Mapping[int, Interval | str | None]) -> dict[int, Interval]:
+    """Keep the differences whose interval lies above 0, largest first."""
+    better = {place: found for place, found in to_first.items() if isinstance(found, Interval) and found.low > 0}
+    return dict(sorted(better.items(), key=lambda item: -item[1].difference))
 
 
 def _difference(first: dict[tuple, NDArray], second: dict[tuple, NDArray]) -> Interval | str:

@@ -6,8 +6,11 @@ from itertools import groupby
 from typing import NamedTuple
 
 from mimii_pl.core.options import REPEATS, split_options
+from mimii_pl.report.beaten import beaten_alert, interval_text
+from mimii_pl.report.boards import GOAL_HEAD, PSEUDO_AUC, goal_of
 from mimii_pl.report.cost import COST_NOTE, COSTS, cost_cell
-from mimii_pl.report.grid import Grid
+from mimii_pl.report.criterion_trust import trust_note
+from mimii_pl.report.grid import POINTER, Grid
 from mimii_pl.report.published import PublishedFigure
 from mimii_pl.report.ranking import Entry, Ranking, ranking_heads
 from mimii_pl.report.repeats import AVERAGED_COSTS, spread
@@ -16,19 +19,22 @@ from mimii_pl.scoring.bootstrap import Interval
 from mimii_pl.scoring.metrics import arithmetic_mean, measures_of
 
 NO_VALUE = "-"
+TO_FIRST_HEAD = "AUC - first [95 %]"
 PUBLISHED_NOTE = "Published figures hold for the data and the protocol of their source and are not ranked with ours:"
 
 
 class Tables(NamedTuple):
     """All tables of a comparison; `rankings`, `costs` and `pairs` have one per ranking.
 
-    `note` explains the numbers of all tables, `sources` names the papers of the published figures.
+    `shared` tells what all detectors of a ranking have changed alike, `note` explains the numbers of all tables,
+    `sources` names the papers of the published figures.
     """
 
     overviews: list[Grid]
     rankings: list[Grid]
     costs: list[Grid]
     pairs: list[Grid]
+    shared: list[str]
     note: str
     sources: str
 
@@ -42,6 +48,7 @@ def tables_of(rankings: Sequence[Ranking], published: Sequence[PublishedFigure],
         [ranking_grid(ranking, figures, resamples) for ranking in rankings],
         [cost_grid(ranking) for ranking in rankings],
         [pairs_grid(ranking) for ranking in rankings],
+        list(map(_shared, rankings)),
         caption(rankings, resamples),
         sources(figures),
     )
@@ -49,11 +56,12 @@ def tables_of(rankings: Sequence[Ranking], published: Sequence[PublishedFigure],
 
 def ranking_grid(ranking: Ranking, published: Sequence[PublishedFigure], resamples: int) -> Grid:
     """Make the table of one machine type: measures of every detector, best first, and its distance to the first."""
-    measures = ranking_heads()
+    measures, better = ranking_heads(), ranking.better
     rows = []
     for place, entry in enumerate(ranking.entries):
-        to_first = _interval_text(ranking.pairs[place, 0]) if place else ""
-        rows.append((entry.detector, str(len(entry.runs)), *(_spread(entry, name) for name in measures), to_first))
+        to_first = interval_text(ranking.pairs[place, 0]) if place else ""
+        name = f"{POINTER} {entry.detector}" if place in better else entry.detector
+        rows.append((name, str(len(entry.runs)), *(_spread(entry, name) for name in measures), to_first))
     figures = [figure for figure in published if figure.machine == ranking.machine]
     apart = []
     for paper, of_paper in _papers(figures):
@@ -61,9 +69,33 @@ def ranking_grid(ranking: Ranking, published: Sequence[PublishedFigure], resampl
         places = [(measure.metric, measure.summary) for measure in measures_of("comparison")]
         cells = [number(value[place]) if place in value else NO_VALUE for place in places]
         apart.append((paper, NO_VALUE, NO_VALUE, *cells, NO_VALUE))
-    heads = ("detector", "runs", *measures.values(), "AUC - first [95 %]")
-    note = caption([ranking], resamples)
-    return Grid(f"{ranking.machine} ({ranking.data})", heads, rows, note, apart, sources(figures))
+    heads = ("detector", "runs", *measures.values(), TO_FIRST_HEAD)
+    note = f"{_shared(ranking)} {caption([ranking], resamples)}".strip()
+    kept = (PSEUDO_AUC.head, "AUC", TO_FIRST_HEAD)
+    alert = beaten_alert({ranking.entries[place].detector: found for place, found in better.items()})
+    title = f"{ranking.machine} ({ranking.data})"
+    return Grid(
+        title,
+        heads,
+        rows,
+        note,
+        apart,
+        sources(figures),
+        alert=alert,
+        trust=_trust(ranking),
+        pointed=list(better),
+        kept=kept,
+    )
+
+
+def _trust(ranking: Ranking) -> str:
+    means = [entry.means for entry in ranking.entries]
+    values = [of_entry[PSEUDO_AUC.name] for of_entry in means]
+    return trust_note("criterion", PSEUDO_AUC.head, values, list(map(goal_of, means)), GOAL_HEAD)
+
+
+def _shared(ranking: Ranking) -> str:
+    return f"All detectors here: {ranking.shared}." if ranking.shared else ""
 
 
 def cost_grid(ranking: Ranking) -> Grid:
@@ -81,7 +113,7 @@ def pairs_grid(ranking: Ranking) -> Grid:
     pairs = ranking.pairs
     rows = []
     for row, name in enumerate(names):
-        cells = (_interval_text(pairs[row, column]) if row != column else NO_VALUE for column in range(len(names)))
+        cells = (interval_text(pairs[row, column]) if row != column else NO_VALUE for column in range(len(names)))
         rows.append((name, *cells))
     heads = ("AUC of the row minus that of the column", *names)
     return Grid(f"Every pair, {ranking.machine} ({ranking.data})", heads, rows, ranked=False)
@@ -158,7 +190,7 @@ def caption(rankings: Sequence[Ranking], resamples: int) -> str:
     return (
         f"{_protocol(rankings)} AUC - first: difference to the first row with its 95 % interval, paired bootstrap over "
         f"the test clips, drawn within each machine ID and label, {resamples} resamples, mean over runs; * if 0 lies "
-        "outside."
+        f"outside; {POINTER}: the row is better than the first. One in forty rows as good as the first is so by chance."
     )
 
 
@@ -202,13 +234,6 @@ def sources(figures: Sequence[PublishedFigure]) -> str:
 
 def _papers(figures: Sequence[PublishedFigure]) -> list[tuple[str, list[PublishedFigure]]]:
     return [(paper, list(group)) for paper, group in groupby(figures, key=lambda figure: figure.paper)]
-
-
-def _interval_text(interval: Interval | str) -> str:
-    if isinstance(interval, str):
-        return interval
-    difference, low, high = (number(abs(value)) if value >= 0 else f"-{number(-value)}" for value in interval)
-    return f"{difference} [{low}, {high}]{' *' if interval.is_clear else ''}"
 
 
 def _spread(entry: Entry, name: str) -> str:

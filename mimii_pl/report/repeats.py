@@ -3,9 +3,6 @@
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-from rich.table import Table
 
 from mimii_pl.core.grouping import group_by
 from mimii_pl.core.options import is_repeat
@@ -13,7 +10,7 @@ from mimii_pl.report.boards import Board, board_of
 from mimii_pl.report.cost import COSTS
 from mimii_pl.report.tables import number
 
-TEXT_COLUMNS = ("machine", "target", "model", "backend", "overrides")
+TEXT_COLUMNS = ("machine", "target", "detector")
 AVERAGED_COSTS = [name for name in COSTS if name != "best_batch"]  # the mean would be a batch size that was never timed
 
 
@@ -33,7 +30,9 @@ def summarise(rows: Sequence[dict]) -> list[dict]:
 def _summary(runs: Sequence[dict]) -> dict:
     first = runs[0]
     options = [item for item in first["overrides"].split() if not is_repeat(item.split("=")[0])]
-    line = {name: first[name] for name in ("task", "machine", "model", "backend")} | {"overrides": " ".join(options)}
+    line = {name: first[name] for name in ("task", "machine", "detector", "model", "backend")} | {
+        "overrides": " ".join(options)
+    }
     if "target" in first:
         line["target"] = first["target"]
     line["runs"] = len(runs)
@@ -60,18 +59,16 @@ def averages(runs: Sequence[Mapping[str, float]], names: Iterable[str]) -> dict[
     return line
 
 
-def summary_table(board: Board, lines: Sequence[dict]) -> Table:
-    """Return lines of `summarise`, all of one task, as a table for the terminal."""
-    caption = "Mean ± standard deviation over seeds, folds or left-out IDs."
-    table = Table(title="Over repeated runs", caption=caption, caption_justify="left", box=None, padding=(0, 1))
-    varied = [name for name in ("backend", "overrides") if len({line[name] for line in lines}) > 1]
-    names = (*board.labels, "model", *varied, "runs", *board.repeated)
-    for name in names:
-        justify: Any = "left" if name in TEXT_COLUMNS else "right"
-        table.add_column(board.heads.get(name, name), justify=justify, overflow="fold")
-    for line in lines:
-        table.add_row(*(spread(line, name) if name in board.repeated else str(line[name]) for name in names))
-    return table
+def summary_cells(board: Board, lines: Sequence[dict]) -> dict[str, list[str]]:
+    """Return lines of `summarise`, all of one task, as text: column -> its head and cells."""
+    names = (*board.labels, "detector", "runs", *board.repeated)
+    return {
+        name: [
+            board.heads.get(name, name),
+            *(spread(line, name) if name in board.repeated else str(line[name]) for line in lines),
+        ]
+        for name in names
+    }
 
 
 def spread(line: Mapping[str, float], name: str) -> str:

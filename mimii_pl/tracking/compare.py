@@ -1,5 +1,6 @@
 """Compare finished runs: rankings per machine type and data set, as tables for screen, paper and browser."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from mimii_pl.core.console import Console
 from mimii_pl.core.docs import RESULTS_GUIDE
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import require_writable, write_bytes, write_table, write_text
-from mimii_pl.report.grid import to_latex, to_markdown, to_rich
+from mimii_pl.report.grid import to_latex, to_markdown
 from mimii_pl.report.paper import to_pdf
 from mimii_pl.report.published import PublishedFigure
 from mimii_pl.report.published import published as published_figures
@@ -16,8 +17,10 @@ from mimii_pl.report.ranking import Ranking, RecordedRun, latest, ranking_heads,
 from mimii_pl.report.ranking_page import page
 from mimii_pl.report.ranking_tables import Tables, csv_rows, tables_of
 from mimii_pl.report.repeats import AVERAGED_COSTS
+from mimii_pl.report.screen import print_grid
 from mimii_pl.tracking.store import finished_runs
 
+PAGE_WIDTH = 100  # characters of a line where the output is no terminal
 COMPARE_KINDS = ("csv", "md", "tex", "pdf", "html")  # of the files that are written
 
 
@@ -93,10 +96,12 @@ def side_by_side(
 def _show(tables: Tables, skipped: Sequence[tuple[str, str]], folder: Path) -> None:
     """Print the tables, one shared note, the runs that were skipped and why, and the paths of the files."""
     console = Console()
-    console = console if console.is_terminal else Console(width=120)
-    pairs = [grid for both in zip(tables.rankings, tables.costs, strict=True) for grid in both]
-    for grid in [*pairs, *tables.overviews]:
-        console.print(to_rich(grid._replace(note="", apart_note="")))
+    console = console if console.is_terminal or "COLUMNS" in os.environ else Console(width=PAGE_WIDTH)
+    rankings = [grid._replace(note=note) for grid, note in zip(tables.rankings, tables.shared, strict=True)]
+    costs = [grid._replace(note="") for grid in tables.costs]
+    pairs = [grid for both in zip(rankings, costs, strict=True) for grid in both]
+    for grid in [*pairs, *(grid._replace(note="") for grid in tables.overviews)]:
+        print_grid(console, grid._replace(apart_note=""), "compare.csv")
     for note in filter(None, (tables.note, tables.sources)):
         console.print(note, style="italic", highlight=False)
     for run, reason in skipped:

@@ -158,7 +158,7 @@ def test_by_default_only_the_run_itself_shows_a_metric(tmp_path, monkeypatch):
     assert leaderboard.leaderboard_columns() == columns
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [80, 140])
 def test_the_leaderboard_fits_the_screen(tmp_path, monkeypatch, capsys, width):
     monkeypatch.setenv("COLUMNS", str(width))
     added = [
@@ -169,7 +169,7 @@ def test_the_leaderboard_fits_the_screen(tmp_path, monkeypatch, capsys, width):
     sweep(tmp_path, lambda seed, label, scale: float(scale * label))
     rows, others = leaderboard.collect(tmp_path)
     for row in rows:
-        row["overrides"] = f"seed={row['run'][0]} model.window.frames=5"
+        row["name"] = f"dense_ae (frames=5, latent=8, seed={row['run'][0]})"
         row["run"] = f"{row['run'][0]}1-{row['run'][2:]}"
         (tmp_path / row["run"]).symlink_to(f"{row['run'][0]}-{row['run'][3:]}")
     leaderboard.show_leaderboard(rows, others, tmp_path)
@@ -179,6 +179,6 @@ def test_the_leaderboard_fits_the_screen(tmp_path, monkeypatch, capsys, width):
     assert max(map(len, board)) <= width
     assert [line.split()[-1] for line in board if line.split()[:1] == ["fan"]] == ["01", "11"]
     legend = " ".join(" ".join(board).split())
-    assert legend.endswith("." if width == 120 else "min extra 2, level.")
+    assert legend.endswith("." if width == 140 else "min extra 2, level.")
     assert ("Omitted here, but in leaderboard.csv:" in legend) == (width == 80)
     assert "…" not in legend

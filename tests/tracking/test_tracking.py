@@ -207,7 +207,7 @@ def test_the_leaderboard_ranks_by_what_no_test_label_can_move(tmp_path, capsys):
     assert [row["rank"] for row in lines] == ["1", "2", "1", "2"]
     assert [row["parameters"] for row in lines] == ["2000", "1000", "11000", "3000"]  # in plain numbers
     assert {row["macs"] for row in lines} == {"nan"}
-    assert re.search(r"^ *10 +dense_ae +2 +11.0k +- +- +- +- *$", shown, re.MULTILINE)
+    assert re.search(r"^ *10 +dense_ae \(seed=10\) +2 +11.0k +- +- +- +- *$", shown, re.MULTILINE)
 
 
 def test_a_leaderboard_is_ranked_by_the_objective_that_was_asked_for(tmp_path, capsys):
