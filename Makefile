@@ -15,8 +15,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## Train on synthetic fans and show the table per machine ID (a minute and a half)
+demo: $(STAMP)  ## Train on synthetic fans, show the table per machine ID, compare with a committee (two minutes)
 	$(BIN)/python train.py model=complex_ssl machine=fan dataset=synthetic experiment=demo
+	$(BIN)/python train.py model=committee machine=fan dataset=synthetic dataset.train_clips=40
+	$(BIN)/mimii compare machine=fan dataset=synthetic model=[complex_ssl,committee]
 
 test: $(STAMP)  ## The whole test suite; three workers for two cores, as many tests wait for processes
 	$(BIN)/python -m pytest -n 3 --dist worksteal
