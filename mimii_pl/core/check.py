@@ -29,12 +29,25 @@ POSITIVE = (  # options of our classes that count or measure something: one name
     *("n_mels", "nu", "parts", "power", "sample_rate", "search_lr", "seconds", "steps", "tile", "trees", "window_hop"),
     *("basis", "blocks", "bottleneck", "clusters", "components", "density_k", "depth", "excerpt", "frames", "heads"),
     *("hidden", "k", "kernel", "latent", "layers", "patch", "squeeze", "width"),
+    *("resolutions", "scale", "subclusters", "subspace"),
 )
 LARGEST = 2**31  # of an integer
-UNIT_RANGE = ("anomalies", "dropout", "nu", "p", "shrinkage", "test", "validation")  # from 0 to 1
+UNIT_RANGE = ("anomalies", "dropout", "feat_ex", "nu", "p", "shrinkage", "test", "validation")  # from 0 to 1
 NOT_NEGATIVE = (
     *("seed", "training.patience", "efficiency.seconds", "report.clips", "report.seconds"),
-    *("beta", "f_min", "high", "low", "num_workers", "seed", "severity", "test_clips", "train_clips", "world_seed"),
+    *(
+        "beta",
+        "f_min",
+        "high",
+        "low",
+        "margin",
+        "num_workers",
+        "seed",
+        "severity",
+        "test_clips",
+        "train_clips",
+        "world_seed",
+    ),
 )
 
 
