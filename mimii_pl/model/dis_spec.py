@@ -152,8 +152,12 @@ class SpectrogramBranch(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         bins = n_fft // 2 + 1 - first
         self.norm = nn.BatchNorm1d(bins, affine=False)
-        layers: list[nn.Module] = [nn.Conv2d(1, 16, 7, 2, bias=False), nn.BatchNorm2d(16, affine=False), nn.ReLU()]
-        layers.append(nn.MaxPool2d(3, 2))
+        layers: list[nn.Module] = [
+            nn.Conv2d(1, 16, 7, 2, bias=False),
+            nn.BatchNorm2d(16, affine=False),
+            nn.MaxPool2d(3, 2),
+            nn.ReLU(inplace=True),  # before the pooling it gives the same and costs four times as much
+        ]
         for before, after, stride in RESIDUAL_STAGES:
             layers += [NormalizedBlock(before, after, stride), NormalizedBlock(after, after, 1)]
         self.layers = nn.Sequential(*layers)
@@ -184,10 +188,10 @@ class NormalizedBlock(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels_in, affine=False)
         self.layers = nn.Sequential(
-            nn.ReLU(),
+            nn.ReLU(),  # not in place: the input is added below
             nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False),
             nn.BatchNorm2d(channels_out, affine=False),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False),
             SqueezeExcitation(channels_out),
         )
@@ -212,11 +216,15 @@ class SpectrumBranch(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for channels, kernel, stride in FFT_CONVS:
-            layers += [nn.Conv1d(channels, PART, kernel, stride, bias=False), nn.ReLU(), SqueezeExcitation(PART)]
+            layers += [
+                nn.Conv1d(channels, PART, kernel, stride, bias=False),
+                nn.ReLU(inplace=True),
+                SqueezeExcitation(PART),
+            ]
         widths = [PART * _positions(length // 2 + 1), *[PART] * 5]
         layers.append(nn.Flatten())
         for before, after in pairwise(widths):
-            layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after, affine=False), nn.ReLU()]
+            layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after, affine=False), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, nn.Linear(PART, PART, bias=False))
 
     def forward(self, wave: Tensor) -> Tensor:
