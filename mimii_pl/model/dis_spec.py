@@ -51,6 +51,7 @@ class DisSpec(HeadClassifier):
         **head: see `HeadClassifier`.
     """
 
+    divides_ids = True
     ids: Tensor
 
     def __init__(

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support import world
+from support import imitation, world
 
+from mimii_pl import load
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.model.dis_spec import DisSpec, SpectrumBranch, _positions, clip_length, exchange
+from mimii_pl.run import build_detector, build_task, run
 
 SHAPE = (1, 128, 344)
 
@@ -156,6 +158,37 @@ def test_the_probability_of_a_machine_id_is_the_sum_of_its_classes():
     shares = model.classify(batch())
     torch.testing.assert_close(shares, torch.stack([whole[:, :2].sum(dim=1), whole[:, 2:].sum(dim=1)], dim=1))
     torch.testing.assert_close(model.score(batch()), -shares[range(3), batch().machine_id].log())
+
+
+@pytest.fixture
+def attributed(tmp_path):
+    """Clips of two sections, with domains and speeds."""
+    imitation.unpacked(imitation.DCASE["dcase2022"][0]["dev_bearing.zip"], tmp_path / "dev_data")
+    return ["dataset=dcase2022", "machine=bearing", "dataset.download=false", "dataset.classes=attributes"], tmp_path
+
+
+@pytest.mark.slow
+def test_classes_within_a_machine_id_are_trained_on_and_scored_as_the_id(attributed):
+    options, root = attributed
+    cfg = world.configured(root, "model=dis_spec", *options, "model.seconds=4.4", "training.epochs=1")
+    run(cfg, root / "run")
+    scorer = load(root / "run")
+    ids = scorer.detector.ids
+    assert len(ids) > 2
+    assert ids.unique().tolist() == [0, 1]
+    assert ids.tolist() == sorted(ids.tolist())
+    waves = np.random.default_rng(0).integers(-3000, 3000, (4, scorer.samples)).astype(np.int16)
+    shares = scorer.classify_waves(waves, np.array([0, 1, 0, 1]))
+    assert shares.shape == (4, 2)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_a_classifier_of_machine_ids_alone_refuses_classes_within_them(attributed):
+    options, root = attributed
+    cfg = world.configured(root, "model=complex_ssl", *options)
+    data = world.data_of(cfg)
+    with pytest.raises(InputError, match=r"model=complex_ssl takes one class per machine ID.*model=dis_spec"):
+        build_task(cfg).validate(build_detector(cfg, data), data)
 
 
 def test_mixed_waveforms_are_what_it_hears(tmp_path):
