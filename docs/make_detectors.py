@@ -17,13 +17,13 @@ from hydra.utils import get_class
 from mimii_pl.core.choices import spell
 from mimii_pl.core.config import CONF
 from mimii_pl.core.help import choices_of, comments_of, first_comment
-from mimii_pl.model import GAN, Classifier, TrainingFree, WindowAE
+from mimii_pl.model import GAN, Classifier, HeadClassifier, TrainingFree, WindowAE
 from mimii_pl.report.published import PublishedFigure, published
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "detectors.md"
 FAMILIES = {  # heading -> detectors, as the README's table groups them; others join the family of their base class
-    "Classifiers of machine IDs": ["complex_ssl"],
+    "Classifiers of machine IDs": ["complex_ssl", "dis_spec"],
     "Auto-encoders over windows of frames": [
         "dense_ae",
         "mimii_ae",
@@ -59,6 +59,7 @@ FAMILIES = {  # heading -> detectors, as the README's table groups them; others 
     ],
 }
 BASES = {  # base class -> its family; the first that fits
+    HeadClassifier: "Classifiers of machine IDs",
     Classifier: "Classifiers",
     WindowAE: "Auto-encoders over windows of frames",
     GAN: "Adversarial networks",

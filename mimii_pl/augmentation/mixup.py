@@ -9,8 +9,8 @@ from mimii_pl.dataset._clip import Batch
 class MixUp(nn.Module):
     """Weighted sums of `parts` clips in place of some clips, with weights drawn from a Dirichlet distribution.
 
-    Targets are summed with the same weights, so the loss is the cross-entropy with soft targets (mix-up: Zhang et al.,
-    ICLR 2018, with two parts).
+    Waveforms, representations and targets are summed with the same weights, so the loss is the cross-entropy with soft
+    targets (mix-up: Zhang et al., ICLR 2018, with two parts). With `alpha=1` and two parts the weight is uniform.
 
     Args:
         p: probability per clip.
@@ -33,8 +33,9 @@ class MixUp(nn.Module):
         order = [torch.arange(clips, device=device)] + [
             torch.randperm(clips, device=device) for _ in range(self.parts - 1)
         ]
-        spec, target = torch.zeros_like(batch.spec), torch.zeros_like(batch.target)
+        wave, spec, target = map(torch.zeros_like, (batch.wave, batch.spec, batch.target))
         for share, rows in zip(weight.T, order, strict=True):
+            wave = wave + share[:, None] * batch.wave[rows]
             spec = spec + share[:, None, None, None] * batch.spec[rows]
             target = target + share[:, None] * batch.target[rows]
-        return batch._replace(spec=spec, target=target)
+        return batch._replace(wave=wave, spec=spec, target=target)

@@ -14,7 +14,7 @@ Pool = Literal["mean", "mean_std", "max", "gem", "rdp", "none"]
 ALL_IDS = -1  # the part fitted on all machine IDs: for IDs not seen in training
 OWN_ID, EVERY_ID = "own ID", "all IDs"  # the two scopes of a judge
 FOLDS = 5
-FEWEST = 5  # cross-validated clips that a machine ID needs to be standardized by itself
+FEWEST_HELD_OUT = 5  # cross-validated clips that a machine ID needs to be standardized by itself
 SMALLEST = 1e-12  # score that is still told from 0 in logarithms
 
 
@@ -155,7 +155,7 @@ class BackEnd:
                 held_out[:, rows] = other.judge(embeddings[rows], ids[rows])
             for id_, part in self.parts.items():
                 own = ids == id_
-                part["scale"] = self._scale(held_out[:, own] if own.sum() >= FEWEST else held_out)
+                part["scale"] = self._scale(held_out[:, own] if own.sum() >= FEWEST_HELD_OUT else held_out)
                 for other in copies:
                     other.parts.setdefault(id_, {})["scale"] = part["scale"]
         return copies

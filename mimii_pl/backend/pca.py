@@ -1,4 +1,4 @@
-"""What the principal components of the normal clips leave unexplained."""
+"""Distance from the principal components of the normal clips."""
 
 from typing import Any
 

@@ -27,14 +27,19 @@ TOP_LEVEL = {
 POSITIVE = (  # options of our classes that count or measure something: one name has one meaning in the package
     *("alpha", "batch_size", "clip_seconds", "folds", "full_scale", "hop", "limit", "lr", "max_bands", "n_fft"),
     *("n_mels", "nu", "parts", "power", "sample_rate", "search_lr", "seconds", "steps", "tile", "trees", "window_hop"),
-    *("basis", "blocks", "bottleneck", "clusters", "components", "density_k", "depth", "excerpt", "frames", "heads"),
+    *("basis", "blocks", "bottleneck", "clusters", "components", "bands", "density_k", "depth", "excerpt", "frames"),
+    *("gem_power", "heads"),
     *("channels", "hidden", "k", "kernel", "kernels", "latent", "layers", "patch", "squeeze", "width"),
+    *("resolutions", "scale", "subclusters", "subspace"),
 )
 LARGEST = 2**31  # of an integer
-UNIT_RANGE = ("anomalies", "dropout", "nu", "p", "shrinkage", "test", "validation")  # from 0 to 1
+UNIT_RANGE = (  # from 0 to 1
+    *("anomalies", "dropout", "feat_ex", "nu", "p", "shrinkage", "test", "validation", "variance"),
+)
 NOT_NEGATIVE = (
     *("seed", "training.patience", "efficiency.seconds", "report.clips", "report.seconds"),
-    *("beta", "f_min", "high", "low", "num_workers", "seed", "severity", "test_clips", "train_clips", "world_seed"),
+    *("beta", "f_min", "high", "low", "margin", "num_workers", "rdp_gamma", "seed", "severity", "smote"),
+    *("test_clips", "train_clips", "world_seed"),
 )
 
 

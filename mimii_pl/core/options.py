@@ -28,7 +28,17 @@ NOT_IDENTITY = (  # where and how a run is made; `trainer` too, except for TRAIN
     "dataset.keep_archives",
     "dataset.archives",
 )
-ADDED = {"dataset.full_scale": "1.0"}  # options that runs of before do not have -> the value that they behave with
+ADDED = {  # options that runs of before do not have -> the value that they behave with
+    "dataset.full_scale": "1.0",
+    "dataset.classes": "machine_id",
+    "model.head": "softmax",
+    "model.margin": "0.5",
+    "model.scale": "30.0",
+    "model.subclusters": "16",
+    "model.subspace": "32",
+    "model.trainable": "True",
+    "model.dynamic_scale": "False",
+}
 TRAINER_IDENTITY = ("max_epochs", "max_time", "limit_train_batches", "precision")
 
 

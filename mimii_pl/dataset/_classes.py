@@ -15,6 +15,7 @@ from mimii_pl.dataset._clip import Clip
 
 log = logging.getLogger(__name__)
 FIELDS = ("condition", "machine", "domain")  # targets that are fields of a clip
+NO_CLASS = ("recording", "supplemental")  # attributes that say where a clip comes from, not how the machine runs
 
 
 def clip_class(clip: Clip, target: str) -> str:
@@ -27,6 +28,15 @@ def clip_class(clip: Clip, target: str) -> str:
     if target == "machine_id":
         return clip.label
     return str(getattr(clip, target) if target in FIELDS else clip.attributes.get(target, ""))
+
+
+def attribute_class(clip: Clip) -> str:
+    """Return machine ID, domain and attributes of a clip in one word: `fan/section_00 source f-n=X m-n=W`."""
+    attributes = sorted(
+        (name, value) for name, value in clip.attributes.items() if name not in NO_CLASS and value != ""
+    )
+    facts = [f"{name}={value}" for name, value in attributes]
+    return " ".join([clip.label, *([clip.domain] if clip.domain else []), *facts])
 
 
 def check_names(clips: Iterable[Clip], target: str | None = None) -> None:

@@ -17,7 +17,7 @@ from mimii_pl.core.foreign import file_cell, printable
 from mimii_pl.dataset import _cache
 from mimii_pl.dataset._audio import FULL_SCALE, RATES, SHORTEST_CUT, full_scale_for, to_float
 from mimii_pl.dataset._batches import ClipBatches
-from mimii_pl.dataset._classes import check_names, class_shares, inverse_shares, labelled, numbered
+from mimii_pl.dataset._classes import attribute_class, check_names, class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
 from mimii_pl.dataset._copies import group_copies, name_copies
 from mimii_pl.dataset._machine_id import MachineIds
@@ -42,6 +42,8 @@ class MachineSounds(pl.LightningDataModule):
         features: representation, computed on the device of the batch.
         target: meaning of a clip's class (see `clip_class`) when training on clips of every class. None: training on
             normal clips only, with the machine ID as class.
+        classes: without a target, the classes of the training clips: `machine_id`, or `attributes`, which divides each
+            machine ID by domain and attributes, where clips have them; for detectors that tell them apart (`dis_spec`).
         augmentation: changes of training batches, applied in order on the device.
         sample_rate: sampling frequency in Hz to which every recording is resampled, 1 to 400 kHz.
         seconds: length of a clip in s: longer ones are cut at the end, shorter ones repeated from the start.
@@ -66,6 +68,7 @@ class MachineSounds(pl.LightningDataModule):
         protocol: Callable[[list[Clip]], list[Clip]],
         features: Spectral,
         target: str | None = None,
+        classes: Literal["machine_id", "attributes"] = "machine_id",
         augmentation: Sequence[torch.nn.Module] = (),
         sample_rate: int = 16000,
         seconds: float | None = None,
@@ -81,6 +84,7 @@ class MachineSounds(pl.LightningDataModule):
         if sample_rate not in RATES:
             raise InputError(f"dataset.sample_rate={sample_rate}: should be from {RATES[0]} to {RATES[-1]} Hz")
         self.root, self.machine, self.protocol, self.target = Path(root), machine, protocol, target
+        self.class_of = classes
         self.features, self.augmentation = features, list(augmentation)
         self.sample_rate, self.seconds, self.channel = sample_rate, seconds, channel
         self.full_scale = float(full_scale)
@@ -158,6 +162,8 @@ class MachineSounds(pl.LightningDataModule):
             self.classes, self.label = numbered(self.clips, self.target)
         else:
             self._warn_of_unseen_machines()
+            if self.class_of == "attributes":
+                self._divide_classes()
         self.samples = cache.waves.shape[1]
 
     def _warn_of_unseen_machines(self) -> None:
@@ -168,6 +174,15 @@ class MachineSounds(pl.LightningDataModule):
                 label,
                 tested[label],
             )
+
+    def _divide_classes(self) -> None:
+        """Make classes of the domains and attributes within each machine ID; -1 for one without training clips."""
+        names = [attribute_class(clip) for clip in self.clips]
+        order = {names[row]: self.machine_id[row] for row in self.rows("train")}
+        self.classes = sorted(order, key=lambda name: (order[name], name))
+        number = {name: index for index, name in enumerate(self.classes)}
+        self.label = np.array([number.get(name, -1) for name in names])
+        log.info("%d classes: machine IDs divided by domain and attributes", len(self.classes))
 
     def _open(self, clips: list[Clip]) -> _cache.WaveCache:
         cache = _cache.build_cache(
@@ -232,6 +247,15 @@ class MachineSounds(pl.LightningDataModule):
     def class_weights(self) -> Tensor:
         """Weight each class in a loss by the inverse of its share in the training clips, divided by K, [K]."""
         return inverse_shares(self.label[self.rows("train")], len(self.classes))
+
+    def id_of_class(self) -> Tensor:
+        """Return the number of the machine ID that each class belongs to, [K]; with a target, the class itself."""
+        if self.classes is self.labels or self.target:
+            return torch.arange(len(self.classes))
+        rows = self.rows("train")
+        ids = torch.empty(len(self.classes), dtype=torch.long)
+        ids[torch.from_numpy(self.label[rows])] = torch.from_numpy(self.machine_id[rows])
+        return ids
 
     # --- features ----------------------------------------------------------------------------------------------------
     def fit_features(self, device: torch.device | str = "cpu") -> None:
@@ -304,7 +328,7 @@ class MachineSounds(pl.LightningDataModule):
             statistics = Statistics(*(part.to(batch.wave.device)[batch.clip] for part in self._clip_statistics))
         self.features.to_device(batch.wave.device)
         batch = batch._replace(spec=self.features(batch.wave, cropped=batch.frame is not None, statistics=statistics))
-        if training or self.target:
+        if training or self.classes is not self.labels:
             numbers = torch.from_numpy(self.label).to(batch.clip.device)[batch.clip]
             batch = batch._replace(target=class_shares(numbers, len(self.classes)))
         if not training:

@@ -22,7 +22,7 @@ WORDS: dict[str, Condition] = {  # in singular, where that is without an s
 OPPOSITE: dict[Condition, Condition] = {"normal": "anomaly", "anomaly": "normal"}
 NEGATIONS = ("not", "non", "no", "nicht", "kein", "keine", "ohne", "without", "sans")
 WITH = ("with", "mit", "avec")
-FREE = ("free", "frei")  # behind a word: without it
+FREE_WORDS = ("free", "frei")  # behind a word: without it
 PREFIXES = ("un", "in", "im", "dis", "non", "not", "nicht")  # of a word that another denies
 FILLERS = ("dir", "folder", "data", "sound", "audio", "recording", "sample", "clip", "file", "wav")
 ASKING = (  # words in the names of columns of answers
@@ -141,7 +141,7 @@ def _asked(column: str) -> Condition:
     for place, word in enumerate(words):
         if condition := WORDS.get(word):
             before, after = words[place - 1] if place else "", [*words, ""][place + 1]
-            denied = before in NEGATIONS or after in FREE
+            denied = before in NEGATIONS or after in FREE_WORDS
             found.add(OPPOSITE[condition] if denied else condition)
     if not found:
         return "" if any(word in EITHER for word in words) else "anomaly"

@@ -37,6 +37,7 @@ class Detector(pl.LightningModule):
     crop: Crop | None = None  # the part of a clip it trains on at a time; None: whole clips
     uses_machine_id = False  # True if `score` depends on the machine ID
     views: Mapping[str, slice] = MappingProxyType({})  # named parts of the embedding, which back ends may use alone
+    divides_ids = False  # True for a classifier that takes several classes per machine ID, `dataset.classes`
     hparams: "AttributeDict"  # a type only: Lightning also allows mappings without attribute access
 
     def need_one_channel(self, in_shape: tuple[int, int, int]) -> None:

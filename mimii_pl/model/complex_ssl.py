@@ -1,14 +1,17 @@
 """Self-supervised complex network: distinguishing machine IDs, phase included, teaches it normal sounds."""
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch, Crop
-from mimii_pl.model._classifier import Classifier, Score
+from mimii_pl.model._classifier import Score
 from mimii_pl.model._complex import ComplexConv2d, PerPart, PReLU, squared_magnitude
 from mimii_pl.model._detector import sliding_windows, spec_of
+from mimii_pl.model._heads import Head, HeadClassifier
 
 # channels in and out, kernel, stride, padding of the five blocks, (frequency, time)
 BLOCKS = (
@@ -21,7 +24,7 @@ BLOCKS = (
 WINDOWS_AT_ONCE = 64  # windows per forward pass when scoring: bounds the memory, about 20 MB each
 
 
-class ComplexSSL(Classifier):
+class ComplexSSL(HeadClassifier):
     """Complex convolutional classifier of machine IDs on magnitude and phase (Kim, Ho, Kang, EUSIPCO 2021).
 
     Use it if there are at least two machine IDs and time for long training, but not if machines will run under
@@ -37,6 +40,7 @@ class ComplexSSL(Classifier):
         frames: frames of a window, in training and scoring.
         window_hop: frames from one scored window to the next; the last window ends with the clip.
         lr: Adam's learning rate.
+        **head: see `HeadClassifier`; the original has `softmax`.
     """
 
     def __init__(
@@ -48,10 +52,10 @@ class ComplexSSL(Classifier):
         frames: int = 64,
         window_hop: int = 64,
         lr: float = 1e-4,
+        **head: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**head)
         _check(in_shape, n_ids)
-        self.save_hyperparameters()
         self.crop = Crop(frames)
         self.uses_machine_id = score == "cross_entropy"
         self.trunk = nn.Sequential(*(_block(*block) for block in BLOCKS))
@@ -59,7 +63,7 @@ class ComplexSSL(Classifier):
         self.complex = nn.Conv2d(90, 4, (5, 1), (2, 1), (1, 0))
         self.attention = ChannelAttention(8)
         self.fusion = nn.Conv2d(8, 4, 1)
-        self.classifiers = nn.ModuleList(nn.Linear(4, n_ids) for _ in range(3))  # magnitude, complex, fused
+        self.classifiers = nn.ModuleList(self.new_head(4, n_ids) for _ in range(3))  # magnitude, complex, fused
 
     def pooled(self, spec: Tensor) -> list[Tensor]:
         """Compute the features of the magnitude, complex and fused branch, each [B, 4], of windows [B, 2, F, N]."""
@@ -77,8 +81,11 @@ class ComplexSSL(Classifier):
         target = self.shares(batch, self.hparams.n_ids)
         windows = self.windows(spec_of(batch))  # [B, W, 2, F, frames]
         target = target.repeat_interleave(windows.shape[1], dim=0)
-        branches = zip(*(self.logits(part) for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE)), strict=True)
-        magnitude, complex_, fused = (F.cross_entropy(torch.cat(logits).float(), target) for logits in branches)
+        parts = (self.pooled(part) for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE))
+        branches = map(torch.cat, zip(*parts, strict=True))
+        magnitude, complex_, fused = (
+            cast(Head, head).loss(branch, target) for head, branch in zip(self.classifiers, branches, strict=True)
+        )
         return magnitude + complex_ + fused
 
     def posterior(self, batch: Batch) -> Tensor:

@@ -1,5 +1,4 @@
-"""How far the criterion that ranks detectors can be trusted: its agreement with the test clips, measured elsewhere and
-here."""
+"""Trust in the criterion that ranks detectors: its agreement with the test clips, measured elsewhere and here."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ MIN_DETECTORS = 4  # fewer have too few orders for a rank correlation to mean so
 
 
 class MeasuredAgreement(NamedTuple):
-    """How a criterion ordered many detectors on one data set, held beside their test clips.
+    """Order that a criterion gave many detectors on one data set, held beside their test clips.
 
     Attributes:
         criterion: as for `objective=`.

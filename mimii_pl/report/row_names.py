@@ -45,7 +45,9 @@ def detector_names(
     shared = _shared(shown) if len(set(map(_identity, configs))) > 1 else {}
     shown = [{key: value for key, value in options.items() if key not in shared} for options in shown]
     heads = [
-        " + ".join(config[group] for group in ("model", "backend") if config.get(group, "none") != "none")
+        " + ".join(
+            dict.fromkeys(config[group] for group in ("model", "backend") if config.get(group, "none") != "none")
+        )
         for config in configs
     ]
     full = [{**config, **other} for config, other in zip(configs, others or none, strict=True)]

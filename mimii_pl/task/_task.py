@@ -9,6 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 
 from mimii_pl.backend import BackEnd
+from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.dataset import ClipRows, MachineSounds
 from mimii_pl.model import Detector
@@ -57,6 +58,16 @@ class Task:
     def validate(self, detector: Detector, data: MachineSounds) -> None:
         """Raise InputError if the detector, the data or an option does not fit this task."""
         name = self.names.get("model", detector.name)
+        if (
+            detector.supports("classify")
+            and not detector.divides_ids
+            and not data.target
+            and data.classes != data.labels
+        ):
+            raise InputError(
+                f"dataset.classes=attributes: model={name} takes one class per machine ID. Set "
+                "dataset.classes=machine_id, or model=dis_spec"
+            )
         validate_objective(self.objective, detector, name, data.labels, self.backend is not None)
 
     def fit(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> float:

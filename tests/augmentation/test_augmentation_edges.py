@@ -28,12 +28,14 @@ def batch():
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_only_spec_and_target_change_and_never_in_place(name, batch):
-    spec, target = batch.spec.clone(), batch.target.clone()
+def test_only_what_is_heard_and_target_change_and_never_in_place(name, batch):
+    wave, spec, target = batch.wave.clone(), batch.spec.clone(), batch.target.clone()
     after = build(name, p=1)(batch)
+    assert torch.equal(batch.wave, wave)
     assert torch.equal(batch.spec, spec)
     assert torch.equal(batch.target, target)
-    for field in ("wave", "machine_id", "anomalous", "clip", "frame"):
+    assert torch.equal(after.wave, wave) == (name != "mixup")
+    for field in ("machine_id", "anomalous", "clip", "frame"):
         assert getattr(after, field) is getattr(batch, field)
     assert (after.spec.dtype, after.target.dtype, after.target.shape) == (spec.dtype, target.dtype, target.shape)
 

@@ -18,7 +18,7 @@ def make(name, **options):
 def batch(clips=64, bins=40, frames=7):
     torch.manual_seed(0)
     spec, ids = torch.randn(clips, 2, bins, frames) + 3, torch.arange(clips) % 4
-    return Batch(spec, ids, ids, ids, spec, torch.nn.functional.one_hot(ids, 4).float())
+    return Batch(spec[:, 0, 0], ids, ids, ids, spec, torch.nn.functional.one_hot(ids, 4).float())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,9 +80,21 @@ def test_noise_is_at_the_level_asked_for():
 def test_mixed_targets_are_the_shares_of_what_is_heard(parts):
     ids = torch.arange(4)
     known = torch.eye(4).view(4, 1, 4, 1)  # each clip is its own bin, so a sum shows its weights
-    before = Batch(known, ids, ids, ids, known, torch.eye(4))
+    before = Batch(torch.eye(4), ids, ids, ids, known, torch.eye(4))
     mixup = make("mixup", p=1, alpha=1, parts=parts)
     for _ in range(20):
         after = mixup(before)
         torch.testing.assert_close(after.spec[:, 0, :, 0], after.target)
+        torch.testing.assert_close(after.wave, after.target)
     assert (after.target > 0).sum() > 4
+
+
+def test_uniform_mixup_draws_every_weight_equally_often():
+    torch.manual_seed(0)
+    ids, known = torch.arange(2000), torch.zeros(2000, 1, 1, 1)
+    before = Batch(torch.zeros(2000, 1), ids, ids, ids, known, torch.eye(2000))
+    own = make("mixup_uniform")(before).target.diagonal()
+    mixed = own[own < 1]
+    assert 0.45 < len(mixed) / 2000 < 0.55
+    shares = torch.histc(mixed, 10, 0, 1) / len(mixed)
+    assert (shares - 0.1).abs().max() < 0.03

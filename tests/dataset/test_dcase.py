@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+import torch.nn.functional as F
 from support import imitation, world
 
 from mimii_pl.core.errors import InputError
@@ -111,6 +113,42 @@ def test_attributes_come_from_the_table_else_from_the_name(tmp_path):
     assert told["section_00_source_train_normal_0000_vel_21"] == {"vel": "7"}  # attributes_00.csv
     assert told["section_01_source_train_normal_0000_vel_21"] == {"vel": "21"}  # the name
     assert told["section_03_0006"] == {"vel": "6"}  # the list of labels
+
+
+def test_classes_are_machine_ids_divided_by_domain_and_attributes_when_asked(tmp_path):
+    root, _ = placed("dcase2022", tmp_path)
+    cfg = configured("dcase2022", root, "bearing", "dataset.download=false", "dataset.classes=attributes")
+    data = world.data_of(cfg)
+    trained = [data.clips[row] for row in data.rows("train")]
+    facts = {(clip.machine_id, clip.domain, clip.attributes["vel"]) for clip in trained}
+    assert data.labels == ["bearing/section_00", "bearing/section_01"]
+    assert data.classes == [f"bearing/{one} {domain} vel={speed}" for one, domain, speed in sorted(facts)]
+    assert len(data.classes) > len(data.labels)
+    ids = data.id_of_class().numpy()
+    for row, clip in zip(data.rows("train"), trained, strict=True):
+        assert data.classes[data.label[row]].startswith(f"{clip.label} {clip.domain} vel=")
+        assert ids[data.label[row]] == data.machine_id[row]
+    unseen = [row for row in data.rows("test") if data.clips[row].attributes["vel"] == "25"]
+    assert unseen
+    assert all(data.label[row] == -1 for row in unseen)
+    batch = next(iter(data.val_dataloader()))
+    target = data.on_after_batch_transfer(batch, 0).target
+    assert torch.equal(target, F.one_hot(torch.from_numpy(data.label[batch.clip]), len(data.classes)).float())
+
+
+def test_all_types_and_both_parts_of_2020_are_41_machine_ids(tmp_path):
+    rng = np.random.default_rng(0)
+    ids = {"ToyCar": 7, "ToyConveyor": 6} | dict.fromkeys(("fan", "pump", "slider", "valve"), 7)
+    for machine, count_ in ids.items():
+        for number in range(count_):
+            part = "dev" if number < (3 if machine == "ToyConveyor" else 4) else "eval"
+            folder = tmp_path / f"{part}_data" / machine / "train"
+            folder.mkdir(parents=True, exist_ok=True)
+            for clip in range(2):
+                soundfile.write(folder / f"normal_id_{number:02d}_{clip:08d}.wav", rng.uniform(-1, 1, 1600), 16000)
+    data = world.data_of(configured("dcase2020", tmp_path, "all", "dataset.part=all", "dataset.download=false"))
+    assert len(data.classes) == 41
+    assert len(set(data.label[data.rows("train")])) == 41
 
 
 @pytest.mark.parametrize(

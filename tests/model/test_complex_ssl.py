@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.model._complex import ComplexConv2d, PReLU, squared_magnitude
+from mimii_pl.model._heads import HEADS
 from mimii_pl.model.complex_ssl import ComplexSSL
 
 
@@ -98,3 +99,23 @@ def test_one_id_is_an_error_that_names_the_way_out():
 def test_features_without_phase_are_an_error():
     with pytest.raises(InputError, match="complex_stft"):
         ComplexSSL((1, 128, 313), 4)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_classifies_windows(head):
+    torch.manual_seed(0)
+    model, spec = ComplexSSL((2, 65, 128), 3, head=head), torch.randn(4, 2, 65, 128)
+    model.loss(batch(spec, [0, 1, 2, 0])).backward()
+    assert all(p.grad.abs().sum() > 0 for p in model.classifiers.parameters())
+    posterior = model.eval().posterior(batch(spec, [0, 1, 2, 0])).exp()
+    assert posterior.shape == (4, 2, 3)
+    torch.testing.assert_close(posterior.sum(dim=2), torch.ones(4, 2))
+
+
+def test_the_loss_of_softmax_is_the_sum_of_three_cross_entropies():
+    model, spec, ids = ComplexSSL((2, 65, 64), 3), torch.randn(5, 2, 65, 64), torch.tensor([0, 1, 2, 0, 1])
+    expected = sum(F.cross_entropy(logits, ids) for logits in model.logits(spec))
+    torch.testing.assert_close(model.loss(batch(spec, ids.tolist())), expected)
+    assert {key for key in model.state_dict() if "classifiers" in key} == {
+        f"classifiers.{branch}.{part}" for branch in range(3) for part in ("weight", "bias")
+    }

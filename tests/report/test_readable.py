@@ -48,8 +48,15 @@ def recorded(overrides, criterion, quality, *, ids=("id_01", "id_02"), clips=40)
         for n in range(2 * clips)
     ]
     options = {**flatten(cfg), **cfg.choices}
-    return RecordedRun(f"run{criterion}", "run", options, "lowest loss", score_results(scored), scored,
-                       {"pseudo_auc": criterion, "parameters": 1000, "macs": 5e6, "ms_per_clip": 1.5})  # fmt: skip
+    return RecordedRun(
+        f"run{criterion}",
+        "run",
+        options,
+        "lowest loss",
+        score_results(scored),
+        scored,
+        {"pseudo_auc": criterion, "parameters": 1000, "macs": 5e6, "ms_per_clip": 1.5},
+    )
 
 
 @cache
@@ -118,8 +125,11 @@ def test_a_first_row_that_is_the_best_is_left_alone():
 
 def test_a_difference_needs_the_same_clips_and_an_interval_above_0():
     def clips(shift, names="ab"):
-        return [ClipScore("fan", "id_00", "", f"{name}{n}", n % 2, shift * (n % 2) + n % 7) for name in names
-                for n in range(40)]  # fmt: skip
+        return [
+            ClipScore("fan", "id_00", "", f"{name}{n}", n % 2, shift * (n % 2) + n % 7)
+            for name in names
+            for n in range(40)
+        ]
 
     pairs = paired_differences([[clips(0)], [clips(20)], [clips(0)], [clips(20, "a")]], 100, 0, to_first=True)
     assert set(pairs) == {(1, 0), (2, 0), (3, 0)}

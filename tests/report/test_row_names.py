@@ -84,16 +84,22 @@ def data(*overrides):
     [
         ([["dataset=folder", "dataset.root=/a/b/toycar"]], ["toycar"]),
         ([["dataset=synthetic"], ["dataset=dcase2020"]], ["synthetic", "dcase2020"]),
-        ([["dataset=folder", "dataset.root=/a/x/toycar"], ["dataset=folder", "dataset.root=/b/y/toycar/"]],
-         ["x/toycar", "y/toycar"]),
-        ([["dataset=folder", "dataset.root=/a/x/toycar"], ["dataset=folder", "dataset.root=/b/x/toycar"]],
-         ["a/x/toycar", "b/x/toycar"]),
+        (
+            [["dataset=folder", "dataset.root=/a/x/toycar"], ["dataset=folder", "dataset.root=/b/y/toycar/"]],
+            ["x/toycar", "y/toycar"],
+        ),
+        (
+            [["dataset=folder", "dataset.root=/a/x/toycar"], ["dataset=folder", "dataset.root=/b/x/toycar"]],
+            ["a/x/toycar", "b/x/toycar"],
+        ),
         ([["dataset=folder", "dataset.root=toycar", "protocol=stratified"]], ["toycar + stratified"]),
         ([["dataset=folder", "dataset.root=."]], ["folder"]),
         ([["dataset=table", "dataset.root=/a/presses/labels.csv"]], ["presses"]),
-        ([["dataset=synthetic", "dataset.train_clips=40"], ["dataset=synthetic", "dataset.train_clips=80"]],
-         ["synthetic (train_clips=40)", "synthetic (train_clips=80)"]),
+        (
+            [["dataset=synthetic", "dataset.train_clips=40"], ["dataset=synthetic", "dataset.train_clips=80"]],
+            ["synthetic (train_clips=40)", "synthetic (train_clips=80)"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_data_set_is_named_by_its_folder(runs, names):
     assert data_names([data(*run) for run in runs]) == names
