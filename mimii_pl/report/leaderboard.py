@@ -18,6 +18,7 @@ from mimii_pl.report import cost
 from mimii_pl.report.boards import Board, anomaly_board, board_of, by_board, class_board
 from mimii_pl.report.repeats import TEXT_COLUMNS, summary_table
 from mimii_pl.report.screen import fit_columns
+from mimii_pl.scoring.objective import RANKED_BY
 
 if TYPE_CHECKING:
     from mimii_pl.core.console import Console
@@ -104,9 +105,7 @@ def show_leaderboard(rows: list[dict], others: Sequence[Other], sweep_dir: Path,
 
 
 def _print_board(console: "Console", board: Board, varied: Sequence[str], rows: Sequence[dict]) -> None:
-    from mimii_pl.scoring.objective import RANKED_BY
-
-    objectives = sorted({row["asked"] for row in rows} - {"criterion"})
+    objectives = sorted({row["asked"] for row in rows} - {"criterion", board.criterion})
     note = board.note(", ".join(RANKED_BY[name] for name in objectives))
     if objectives:
         varied = [*varied, "objective"]

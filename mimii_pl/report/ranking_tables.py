@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from mimii_pl.core.options import REPEATS, split_options
+from mimii_pl.report.boards import SENSITIVITY
 from mimii_pl.report.cost import COST_NOTE, COSTS, cost_cell
 from mimii_pl.report.grid import Grid
 from mimii_pl.report.published import PublishedFigure
@@ -112,13 +113,13 @@ def _overview(data: str, rankings: Sequence[Ranking], published: Sequence[Publis
         for figure in of_paper:
             values.setdefault(figure.machine, {})[figure.metric] = figure.value
         apart.append(_across(paper, values, machines))
-    note = f"AUC / pAUC; ranked by the mean pseudo AUC over the machine types. {_protocol(rankings)}"
+    note = f"AUC / pAUC; ranked by the mean sensitivity over the machine types. {_protocol(rankings)}"
     return Grid(f"All machine types ({data})", ("detector", *machines, "mean"), rows, note, apart, sources(figures))
 
 
 def _criterion(values: dict[str, dict[str, float]], machines: Sequence[str]) -> tuple[bool, float]:
     """Sort key: detectors evaluated on every machine type first, best first."""
-    mean = arithmetic_mean([of_machine["pseudo_auc"] for of_machine in values.values()])
+    mean = arithmetic_mean([of_machine[SENSITIVITY.name] for of_machine in values.values()])
     return (any(machine not in values for machine in machines), -mean if math.isfinite(mean) else math.inf)
 
 
@@ -174,8 +175,8 @@ def _protocol(rankings: Sequence[Ranking]) -> str:
     splits = {f"protocol {run.options.get('protocol', '')} of {run.options['dataset']}" for run in runs}
     return (
         f"Split: {', '.join(sorted(splits))}. {_measures_note()} ±: standard deviation over runs ({repeated}). "
-        f"Checkpoint: {selection}. Ranked by the AUC of pseudo-anomalies on held-out normal clips (pseudo AUC): no "
-        "test label is read to choose or to rank."
+        f"Checkpoint: {selection}. Ranked by the sensitivity, the mean AUC of faults of graded severity in held-out "
+        "normal clips: no test label is read to choose or to rank."
     )
 
 
