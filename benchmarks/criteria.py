@@ -7,7 +7,8 @@
 Some sixty detectors: a few trainings and spectra, each with its own score and with many back ends. Every criterion is
 computed from normal training clips alone; the test figure is (AUC + pAUC)/2, the mean over machine IDs. Embeddings that
 are not trained are cross-validated in five folds, trained detectors are judged by their held-out clips. Regret: test
-figure of the best configuration minus that of the one that the criterion chooses. `table=study.csv` keeps all figures.
+figure of the best configuration minus that of the one that the criterion chooses. All figures are kept in `table=`, by
+default outputs/criteria.csv. `detectors=dB,idnn` computes some of them.
 """
 
 import sys
@@ -63,7 +64,7 @@ BACK_ENDS: dict[str, Callable[..., BackEnd]] = {
     "mahalanobis": lambda **own: Mahalanobis(**own),
     "lof": lambda **own: LOF(**own),
 }
-FEW_BACK_ENDS = ("knn", "knn ratio", "mahalanobis")
+FEW_BACK_ENDS = {"mean": ("knn", "knn ratio", "mahalanobis"), "mean_std": ("knn", "knn ratio", "knn euclidean")}
 
 
 class Set(NamedTuple):
@@ -83,25 +84,27 @@ class Set(NamedTuple):
 
 def main() -> None:
     options = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    table, embeddings = options.pop("table", ""), options.pop("embeddings", "")
+    table, embeddings = Path(options.pop("table", "outputs/criteria.csv")), options.pop("embeddings", "")
+    table.parent.mkdir(parents=True, exist_ok=True)
+    names = options.pop("detectors", "").split(",")
+    chosen = [detector for detector in (*FREE, *TRAINED) if names == [""] or detector[0] in names]
     torch.set_num_threads(1)
     if embeddings:
-        rows = listed(of_embeddings(Path(embeddings)))
+        rows = listed(of_embeddings(Path(embeddings)), table)
     else:
         overrides = [f"{key}={value}" for key, value in options.items()] or ["dataset=synthetic", "machine=fan"]
         with workplace() as place:
-            rows = listed(of_recordings(overrides, Path(place)))
-    if table:
-        write_table(Path(table), rows, list(dict.fromkeys(name for row in rows for name in row)))
+            rows = listed(of_recordings(chosen, overrides, Path(place)), table)
     show_criteria(rows)
 
 
-def listed(rows: Iterator[dict]) -> list[dict]:
-    """Print the test figure of each detector as it is known, and return all rows."""
+def listed(rows: Iterator[dict], table: Path) -> list[dict]:
+    """Print the test figure of each detector as it is known, keep all figures in a table, and return its rows."""
     kept = []
     for row in rows:
         print(f"{row['test']:.3f}  {row['detector']}", flush=True)
         kept.append(row)
+        write_table(table, kept, list(dict.fromkeys(name for row in kept for name in row)))
     return kept
 
 
@@ -119,15 +122,15 @@ def show_criteria(rows: Sequence[dict]) -> None:
 
 
 # --- recordings ------------------------------------------------------------------------------------------------------
-def of_recordings(overrides: Sequence[str], place: Path) -> Iterator[dict]:
+def of_recordings(chosen: Sequence[tuple], overrides: Sequence[str], place: Path) -> Iterator[dict]:
     """Yield a row of figures per detector."""
-    for number, (name, own, pools) in enumerate([*FREE, *TRAINED]):
+    for number, (name, own, pools) in enumerate(chosen):
         folder, cache = place / f"{number}", f"dataset.cache_dir={place}/cache"
         scorer, data, loss = trained([*QUIET, *own, *overrides, cache], folder)
         is_free = isinstance(scorer.detector, TrainingFree)
         yield {"detector": name, **of_scores(scorer, data)} | ({} if is_free else {"loss": -loss})
         for pool in pools:
-            backends = BACK_ENDS if is_free and pool == "mean" else FEW_BACK_ENDS
+            backends = BACK_ENDS if is_free and pool == "mean" else FEW_BACK_ENDS[pool]
             yield from of_back_ends(f"{name} {pool}", scorer, data, pool, backends, is_free=is_free)
 
 

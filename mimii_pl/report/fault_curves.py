@@ -41,9 +41,11 @@ def fault_curves(detectors: Mapping[str, Sequence[Noticed]]) -> Image | None:
         axes.axhline(NOTICED, color="#999999", linewidth=0.8)
         axes.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
         for (name, lines), look in zip(drawn.items(), LOOKS, strict=False):
-            severities, aucs = lines.get(fault.name, ([], []))
-            places = [fault.severities.index(severity) for severity in severities]
-            axes.plot(places, aucs, linewidth=1.4, markersize=4, label=name if place == 1 else "_", **look)
+            known = dict(
+                zip(*lines.get(fault.name, ([], [])), strict=True)
+            )  # severities of other versions are left out
+            aucs = [known.get(severity, math.nan) for severity in fault.severities]
+            axes.plot(aucs, linewidth=1.4, markersize=4, label=name if place == 1 else "_", **look)
         ticks = range(0, len(fault.severities), 2)
         axes.set_xticks(ticks, [quantity(fault.severities[tick], fault.unit) for tick in ticks], fontsize=8)
         axes.tick_params(axis="y", labelsize=8)

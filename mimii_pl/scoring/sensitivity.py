@@ -153,10 +153,11 @@ def in_words(noticed: Iterable[Noticed]) -> str:
     for name, limit in severity_limits(entries).items():
         fault = faults[name]
         if limit is None:
-            missed.append(f"not {fault.words.format(quantity(strongest[name], fault.unit))}")
+            missed.append(fault.words.format(quantity(strongest[name], fault.unit)))
         else:
             heard.append(fault.words.format(quantity(limit, fault.unit)))
-    return "; ".join([*heard, *missed])
+    parts = [", ".join(heard)] if heard else []
+    return "; ".join(parts + ([f"not even {', '.join(missed)}"] if missed else []))
 
 
 def quantity(severity: float, unit: str) -> str:

@@ -135,8 +135,10 @@ def diverse_of(scorer: Scorer, data: MachineSounds, most: int | None = None) -> 
     names = sorted({name for clip in clips for name in clip.attributes} - {"recording"})
     groups = {name: np.array([str(clip.attributes.get(name, "")) for clip in clips]) for name in names}
     groups["domain"] = np.array([clip.domain for clip in clips])
-    x = scorer.embed_waves(ClipRows(data.waves, rows), ids, "embedding normal clips")
+    backend = scorer.backend or KNN()
+    windows = math.ceil(backend.limit / len(rows))  # where they are not pooled
+    x = scorer.embed_waves(ClipRows(data.waves, rows), ids, "embedding normal clips", windows)
     trained = not isinstance(scorer.detector, TrainingFree)
     halves = np.split(np.arange(len(rows)), [len(chosen[0])])
     parts = [halves] if trained else folds(ids)
-    return mean_diverse_auc(scorer.backend or KNN(), Embedded(x, ids, groups), parts)
+    return mean_diverse_auc(backend, Embedded(x, ids, groups), parts)
