@@ -28,7 +28,10 @@ NOT_IDENTITY = (  # where and how a run is made; `trainer` too, except for TRAIN
     "dataset.keep_archives",
     "dataset.archives",
 )
-ADDED = {"dataset.full_scale": "1.0"}  # options that runs of before do not have -> the value that they behave with
+ADDED = {  # options that runs of before do not have -> the value that they behave with
+    "dataset.full_scale": "1.0",
+    "task.criterion_clips": "64",
+}
 TRAINER_IDENTITY = ("max_epochs", "max_time", "limit_train_batches", "precision")
 
 

@@ -58,7 +58,7 @@ def _words(lines: Mapping[str, tuple[list[float], list[float]]]) -> str:
     return ", ".join(f"{name} from {number(aucs[0])} to {number(aucs[-1])}" for name, (_, aucs) in lines.items())
 
 
-def per_machine_id(noticed: Sequence[Noticed]) -> dict[str, Sequence[Noticed]]:
+def machine_id_lines(noticed: Sequence[Noticed]) -> dict[str, Sequence[Noticed]]:
     """Split what a run notices by machine ID, after the mean over all."""
     own = group_by(noticed, lambda entry: entry.machine_id)
     return {"mean over machine IDs": noticed, **own} if len(own) > 1 else dict(own)

@@ -11,7 +11,7 @@ from mimii_pl.core.files import stored_rows, write_text
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.cost import COST_NOTE, cost_rows
 from mimii_pl.report.embedding import maps
-from mimii_pl.report.fault_curves import fault_curves, per_machine_id
+from mimii_pl.report.fault_curves import fault_curves, machine_id_lines
 from mimii_pl.report.figures import Image, distribution, precision_recall_figure, roc_figure, training_curve
 from mimii_pl.report.published_comparison import run_comparison
 from mimii_pl.report.tables import (
@@ -166,7 +166,7 @@ def _sensitivity(path: Path) -> dict | None:
     if not noticed:
         return None
     clips = sum(entry.clips for entry in noticed if entry.fault == noticed[0].fault)
-    figure = fault_curves(per_machine_id(noticed))
+    figure = fault_curves(machine_id_lines(noticed))
     return {"value": sensitivity_of(noticed), "words": in_words(noticed), "clips": clips, "figure": figure}
 
 

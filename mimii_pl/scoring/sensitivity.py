@@ -16,11 +16,11 @@ from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS, PseudoAnomalies, Pseu
 NOTICED = 0.9  # AUC from which on a fault counts as noticed
 SENSITIVITY_COLUMNS = ("fault", "severity", "unit", "machine_id", "clips", "auc")
 GRADES = max(len(fault.severities) for fault in PSEUDO_FAULTS)
-Score = Callable[[PseudoAnomalies, np.ndarray, str], np.ndarray]  # (clips [N], machine ID numbers [N], text) -> [N]
+ScoreWaves = Callable[[PseudoAnomalies, np.ndarray, str], np.ndarray]  # clips, machine IDs [N], text -> [N]
 
 
 class Noticed(NamedTuple):
-    """How well one severity of a fault is told from normal clips of one machine ID.
+    """One severity of a fault, and the AUC that tells it from normal clips of one machine ID.
 
     Attributes:
         severity: in the unit of the fault.
@@ -61,7 +61,7 @@ def spread_rows(ids: np.ndarray, limit: int | None) -> np.ndarray:
 
 
 def measure_sensitivity(
-    score: Score,
+    score: ScoreWaves,
     clips: Waves,
     ids: np.ndarray,
     normal: np.ndarray,

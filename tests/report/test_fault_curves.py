@@ -2,7 +2,7 @@
 
 import pytest
 
-from mimii_pl.report.fault_curves import LINES, fault_curves, per_machine_id
+from mimii_pl.report.fault_curves import LINES, fault_curves, machine_id_lines
 from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS
 from mimii_pl.scoring.sensitivity import Noticed
 
@@ -42,5 +42,5 @@ def test_faults_and_severities_of_other_versions_are_left_out():
 
 @pytest.mark.parametrize("ids", [("fan/id_00",), ("fan/id_00", "fan/id_02")])
 def test_machine_ids_have_lines_of_their_own(ids):
-    names = list(per_machine_id(noticed(0.8, ids)))
+    names = list(machine_id_lines(noticed(0.8, ids)))
     assert names == (["mean over machine IDs", *ids] if len(ids) > 1 else list(ids))
