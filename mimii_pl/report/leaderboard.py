@@ -105,7 +105,7 @@ def show_leaderboard(rows: list[dict], others: Sequence[Other], sweep_dir: Path,
 
 
 def _print_board(console: "Console", board: Board, varied: Sequence[str], rows: Sequence[dict]) -> None:
-    objectives = sorted({row["asked"] for row in rows} - {"criterion", board.criterion})
+    objectives = sorted({row["asked"] for row in rows if row["asked"] not in ("criterion", row["task"].criterion)})
     note = board.note(", ".join(RANKED_BY[name] for name in objectives))
     if objectives:
         varied = [*varied, "objective"]
