@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.scoring.metrics import auc
 from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS
 from mimii_pl.scoring.sensitivity import (
     GRADES,
@@ -14,6 +15,7 @@ from mimii_pl.scoring.sensitivity import (
     read_sensitivity,
     sensitivity_of,
     severity_limits,
+    shares_below,
     spread_rows,
     write_sensitivity,
 )
@@ -80,6 +82,15 @@ def test_few_clips_are_used_again_and_many_are_spread_over_all():
     assert (ids[rows] == 0).sum() == 10
     assert rows[:10].tolist() == list(range(0, 100, 10))
     assert rows[10:].tolist() == [100] * (GRADES // 2) + [101] * (GRADES // 2)
+
+
+def test_shares_below_have_the_auc_as_their_mean():
+    rng = np.random.default_rng(0)
+    normal, scores = rng.integers(0, 9, 50).astype(float), rng.integers(3, 12, 30).astype(float)
+    normal[0], scores[0] = -np.inf, np.inf
+    expected = auc(np.repeat([0, 1], [50, 30]), np.concatenate([normal, scores]))
+    assert shares_below(normal, scores).mean() == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(shares_below(normal, np.array([np.nan]))).all()
 
 
 def entries(*aucs, fault="whistle"):
