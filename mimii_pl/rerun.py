@@ -1,6 +1,7 @@
 """Runs that exist already: resumed, scored again by another back end, decided again by other thresholds."""
 
 import logging
+import math
 import os
 import shlex
 import shutil
@@ -90,8 +91,7 @@ def decide(cfg: DictConfig) -> None:
         stored = open_stored(run_dir, cfg.trust)
         stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
         task = build_task(stored)
-        with damaged(run_dir / "run.json"):
-            criterion = facts[task.criterion]
+        criteria = {name: facts[name] for name in (task.criterion,) if name in facts}  # none of an earlier version
         scorer = load_run(run_dir, trust=cfg.trust)
         with replacing_folder(run_dir) as folder:  # a kill leaves all files as they were, or all new
             clips = read_scores(folder / "scores.csv")
@@ -103,8 +103,8 @@ def decide(cfg: DictConfig) -> None:
             write_text(folder / "config.yaml", OmegaConf.to_yaml(stored))
             write_run_page(stored, task, scorer, folder)
         if facts.keys() & {"mlflow_key", "mlflow_run_id"} and not is_copy(run_dir):
-            recorder_of(stored, run_dir, trust=cfg.trust).finish(results, {task.criterion: criterion})
-    show_results(stored, task, results, criterion, run_dir)
+            recorder_of(stored, run_dir, trust=cfg.trust).finish(results, criteria)
+    show_results(stored, task, results, criteria.get(task.criterion, math.nan), run_dir)
 
 
 def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[DictConfig, Path]:

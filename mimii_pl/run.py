@@ -61,7 +61,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         sweep_dir: directory of the sweep that this run is part of.
 
     Returns:
-        The objective, computed from held-out clips (see `scoring.objective`): by default the AUC of pseudo-anomalies,
+        The objective, computed from held-out clips (see `scoring.objective`): by default the sensitivity,
         for a classifier the balanced accuracy. NaN if a search pruned the run.
     """
     run_dir = run_dir.resolve()

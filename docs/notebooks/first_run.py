@@ -36,7 +36,7 @@ cfg = compose(
     ]
 )
 criterion = run(cfg, run_dir)
-print(f"AUC of pseudo-anomalies on held-out normal clips: {criterion:.3f}")
+print(f"sensitivity to faults in held-out normal clips: {criterion:.3f}")
 
 # %% [markdown]
 # `results.csv` has one row per machine ID and metric. Read the AUC beside that of the clip's level alone.

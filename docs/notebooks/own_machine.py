@@ -53,13 +53,14 @@ cfg = compose(
 criterion = run(cfg, run_dir)
 
 # %% [markdown]
-# There is no anomaly and therefore no AUC. The criterion tells whether the detector notices faults added to held-out
-# recordings, and `run.json` counts the normal test clips that would raise an alarm.
+# There is no anomaly and therefore no AUC. The sensitivity tells how slight a fault in a held-out recording is
+# noticed, and `run.json` counts the normal test clips that would raise an alarm.
 
 # %%
 facts = json.loads((run_dir / "run.json").read_text())
 alarms, clips = facts["false_alarms"]
-print(f"AUC of pseudo-anomalies {criterion:.3f}; {alarms} of {clips} normal test clips called anomalous")
+print(f"sensitivity {criterion:.3f}: notices {facts['notices']}")
+print(f"{alarms} of {clips} normal test clips called anomalous")
 
 # %% [markdown]
 # New recordings, one healthy and one with a rattle:

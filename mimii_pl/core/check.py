@@ -22,13 +22,13 @@ TOP_LEVEL = {
     "target": str,
     "published": str | list[str] | None,
     "threads": int | None,
-    "objective": Literal["criterion", "other_ids", "loss"],
+    "objective": Literal["sensitivity", "diverse", "other_ids", "loss", "balanced_accuracy", "criterion"],
 }
 POSITIVE = (  # options of our classes that count or measure something: one name has one meaning in the package
     *("alpha", "batch_size", "clip_seconds", "folds", "full_scale", "hop", "limit", "lr", "max_bands", "n_fft"),
     *("n_mels", "nu", "parts", "power", "sample_rate", "search_lr", "seconds", "steps", "tile", "trees", "window_hop"),
     *("basis", "blocks", "bottleneck", "clusters", "components", "bands", "density_k", "depth", "excerpt", "frames"),
-    *("gem_power", "heads"),
+    *("criterion_clips", "gem_power", "heads"),
     *("channels", "hidden", "k", "kernel", "kernels", "latent", "layers", "patch", "squeeze", "width"),
     *("resolutions", "scale", "subclusters", "subspace"),
 )

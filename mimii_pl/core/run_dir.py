@@ -12,6 +12,7 @@ thresholds.json   one per machine ID, and the held-out normal scores they were c
 scores.csv        one row per test clip
 challenge/        the same in the format of the DCASE challenge, for its data sets
 predictions.csv   of a classifier instead of scores: one row per test clip, with the probability of each class
+sensitivity.csv   AUC of each fault, severity and machine ID, on held-out normal clips
 identified.csv    machine ID that an ID classifier assigns to each held-out normal clip
 results.csv       one row per machine ID (class) and metric
 history.csv       losses per epoch
@@ -43,6 +44,7 @@ RUN_TABLES = (
     "clips.csv",
     "skipped.csv",
     "identified.csv",
+    "sensitivity.csv",
 )
 log = logging.getLogger(__name__)
 BINARY_FILES = ("features.npz", "backend.npz")  # that scoring needs, besides the checkpoint
@@ -140,8 +142,8 @@ FACT_TYPES: dict[str, Callable[[Any], bool]] = {  # facts that others depend on 
     "samples": lambda value: _is_count(value) and value > 0,
     **dict.fromkeys(("checkpoint", "run_dir", "rescored_from", "root"), _is_path),
     **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out"), _is_text),
-    **dict.fromkeys(("reason", "device", "official", "threshold"), _is_shown),
-    **dict.fromkeys(("objective", "pseudo_auc", "balanced_accuracy", "validation_loss"), _is_number),
+    **dict.fromkeys(("reason", "device", "official", "threshold", "notices"), _is_shown),
+    **dict.fromkeys(("objective", "sensitivity", "pseudo_auc", "balanced_accuracy", "validation_loss"), _is_number),
     **dict.fromkeys(("epochs", "parameters", "train_seconds", "seconds_per_epoch", "size_bytes", "macs"), _is_number),
     **dict.fromkeys(("peak_memory_bytes", "ms_per_clip", "ms_per_clip_best_batch"), _is_number),
     **dict.fromkeys(("best_batch", "clips_per_second"), _is_number),

@@ -14,11 +14,12 @@ from mimii_pl.report.class_tables import each_class
 from mimii_pl.report.grid import Grid, ranking_note, to_rich
 from mimii_pl.report.tables import results_table
 from mimii_pl.scoring.metrics import Measure, measures_of, metrics_of
+from mimii_pl.scoring.objective import RANKED_BY
 from mimii_pl.scoring.results import Result, read_results
 
-PSEUDO_AUC = Measure("pseudo_auc", "pseudo AUC", "pseudo_auc", "")  # the criterion, not a metric of the test clips
+SENSITIVITY = Measure("sensitivity", "sensitivity", "sensitivity", "")  # the criterion, not a metric of the test clips
 GOAL_HEAD = "(AUC + pAUC)/2"
-SHORT_HEADS = {"min_auc": "min"}  # a leaderboard is wide
+SHORT_HEADS = {"sensitivity": "sens.", "min_auc": "min"}  # a leaderboard is wide
 
 
 class Board(NamedTuple):
@@ -68,12 +69,12 @@ def by_board(rows: Iterable[dict]) -> list[tuple[Board, list[dict]]]:
 
 def anomaly_board() -> Board:
     """Return the leaderboard of runs that give anomaly scores."""
-    measures = [PSEUDO_AUC, *measures_of("leaderboard")]
-    repeated = (PSEUDO_AUC, *measures_of("repeats"))
+    measures = [SENSITIVITY, *measures_of("leaderboard")]
+    repeated = (SENSITIVITY, *measures_of("repeats"))
     return Board(
         labels=("machine",),
-        criterion=PSEUDO_AUC.name,
-        ranked_by="the AUC of pseudo-anomalies on held-out normal clips",
+        criterion=SENSITIVITY.name,
+        ranked_by=RANKED_BY["sensitivity"],
         heads={measure.name: SHORT_HEADS.get(measure.name, measure.head) for measure in measures},
         repeated=tuple(measure.name for measure in repeated),
         legend=_legend(measures[1:]),
@@ -106,7 +107,7 @@ def _read_measures(run_dir: Path, cfg: DictConfig, facts: Mapping[str, Any]) -> 
     results = [r for r in read_results(run_dir / "results.csv") if r.machine in ("all", cfg.machine.name)]
     values = {(r.id, r.metric): r.value for r in results}
     columns = {m.name: values.get((m.summary, m.metric), math.nan) for m in measures_of("leaderboard")}
-    return {PSEUDO_AUC.name: facts["pseudo_auc"], **columns}
+    return {SENSITIVITY.name: facts.get(SENSITIVITY.name, math.nan), **columns}
 
 
 def class_board() -> Board:

@@ -24,6 +24,7 @@ from mimii_pl.report.repeats import TEXT_COLUMNS, summary_cells
 from mimii_pl.report.row_names import data_names, detector_names
 from mimii_pl.report.screen import LEAST_NAME, LEAST_TEXT, fit_columns, omitted_words
 from mimii_pl.scoring.bootstrap import Interval
+from mimii_pl.scoring.objective import RANKED_BY
 from mimii_pl.scoring.scores import read_scores
 
 if TYPE_CHECKING:
@@ -118,9 +119,8 @@ def show_leaderboard(rows: list[dict], others: Sequence[Other], sweep_dir: Path,
 
 def _print_board(console: "Console", board: Board, rows: Sequence[dict]) -> None:
     from mimii_pl.report.screen import print_alert
-    from mimii_pl.scoring.objective import RANKED_BY
 
-    objectives = sorted({row["asked"] for row in rows} - {"criterion"})
+    objectives = sorted({row["asked"] for row in rows} - {"criterion", board.criterion})
     columns = (*board.labels, "rank", "name", *(["objective"] if objectives else []), *board.heads, "run")
     notes = [board.note(", ".join(RANKED_BY[name] for name in objectives))]
     notes += [f"All rows: {shared}." for shared in {row["shared"] for row in rows} - {""}]

@@ -11,6 +11,7 @@ from mimii_pl.core.files import stored_rows, write_text
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.cost import COST_NOTE, cost_rows
 from mimii_pl.report.embedding import maps
+from mimii_pl.report.fault_curves import fault_curves, machine_id_lines
 from mimii_pl.report.figures import Image, distribution, precision_recall_figure, roc_figure, training_curve
 from mimii_pl.report.published_comparison import run_comparison
 from mimii_pl.report.tables import (
@@ -28,6 +29,7 @@ from mimii_pl.scoring import metrics
 from mimii_pl.scoring.results import Result, read_results
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.scores import ClipScore, read_scores
+from mimii_pl.scoring.sensitivity import in_words, read_sensitivity, sensitivity_of
 from mimii_pl.threshold._threshold import Thresholds
 
 CLIPS_LISTED = 5  # clips per list by name, where none are shown with sound
@@ -74,6 +76,7 @@ def write_report(
         tables=tables,
         comparison=run_comparison(run_dir, results),
         machines=machines,
+        sensitivity=_sensitivity(run_dir / "sensitivity.csv"),
         identified=_identified(run_dir / "identified.csv"),
         efficiency=cost_rows(read_facts(run_dir)),
         efficiency_note=COST_NOTE,
@@ -155,6 +158,16 @@ def _identified(path: Path) -> dict | None:
     counts = [[pairs.count((true, predicted)) for predicted in names] for true in names]
     correct = sum(true == predicted for true, predicted in pairs)
     return {"names": names, "counts": counts, "correct": correct, "all": len(pairs)}
+
+
+def _sensitivity(path: Path) -> dict | None:
+    """Collect how well faults of graded severity are noticed: the criterion, in words, as curves."""
+    noticed = read_sensitivity(path)
+    if not noticed:
+        return None
+    clips = sum(entry.clips for entry in noticed if entry.fault == noticed[0].fault)
+    figure = fault_curves(machine_id_lines(noticed))
+    return {"value": sensitivity_of(noticed), "words": in_words(noticed), "clips": clips, "figure": figure}
 
 
 def training_curves(path: Path) -> list[Image]:

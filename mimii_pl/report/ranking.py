@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from mimii_pl.core.bars import with_bar
 from mimii_pl.core.grouping import group_by
 from mimii_pl.core.options import split_options
-from mimii_pl.report.boards import PSEUDO_AUC
+from mimii_pl.report.boards import SENSITIVITY
 from mimii_pl.report.repeats import AVERAGED_COSTS, averages
 from mimii_pl.report.row_names import data_names, detector_names
 from mimii_pl.scoring.bootstrap import Interval, interval, resampled_auc
 from mimii_pl.scoring.metrics import SUMMARIES, UNDEFINED, measures_of
 from mimii_pl.scoring.results import Result
 from mimii_pl.scoring.scores import ClipScore
+from mimii_pl.scoring.sensitivity import Noticed
 
 DETECTOR_OPTIONS = (  # options of the data set that belong to the detector: the test clips are the same
     "dataset.batch_size",
@@ -25,6 +26,7 @@ DETECTOR_OPTIONS = (  # options of the data set that belong to the detector: the
     "dataset.sample_rate",
     "dataset.seconds",
 )
+EARLIER_CRITERION = "pseudo_auc"  # ranks runs of earlier versions, below the others
 
 
 class RecordedRun(NamedTuple):
@@ -34,6 +36,7 @@ class RecordedRun(NamedTuple):
         options: choices and values by dotted key, as text.
         selection: rule by which its checkpoint was chosen.
         facts: run.json.
+        noticed: sensitivity.csv; empty for runs of earlier versions.
     """
 
     id: str
@@ -43,6 +46,7 @@ class RecordedRun(NamedTuple):
     results: list[Result]
     clips: list[ClipScore]
     facts: dict[str, Any]
+    noticed: Sequence[Noticed] = ()
 
 
 class Entry(NamedTuple):
@@ -86,7 +90,7 @@ class Ranking(NamedTuple):
 
 def ranking_heads() -> dict[str, str]:
     """Return name and head of the measures that a ranking shows, the criterion first."""
-    return {measure.name: measure.head for measure in (PSEUDO_AUC, *measures_of("comparison"))}
+    return {measure.name: measure.head for measure in (SENSITIVITY, *measures_of("comparison"))}
 
 
 def latest(runs: Iterable[RecordedRun]) -> tuple[list[RecordedRun], list[tuple[str, str]]]:
@@ -102,7 +106,7 @@ def latest(runs: Iterable[RecordedRun]) -> tuple[list[RecordedRun], list[tuple[s
 
 
 def rankings(runs: Sequence[RecordedRun], resamples: int, seed: int) -> list[Ranking]:
-    """Rank runs by the AUC of pseudo-anomalies on held-out normal clips, per data set and machine type.
+    """Rank runs by their sensitivity to faults in held-out normal clips, per data set and machine type.
 
     Args:
         runs: finished runs; those that differ only in seed, fold or left-out ID are one entry.
@@ -144,15 +148,20 @@ def split_by_role(options: Mapping[str, str]) -> tuple[dict[str, str], dict[str,
 def _entry(detector: str, runs: list[RecordedRun]) -> Entry:
     per_id = [_per_id(run.results) for run in runs]
     ids = dict.fromkeys(name for of_run in per_id for name in of_run)
-    means = averages([_measured(run) for run in runs], (*ranking_heads(), *AVERAGED_COSTS))
+    means = averages([_measured(run) for run in runs], (*ranking_heads(), EARLIER_CRITERION, *AVERAGED_COSTS))
     of_ids = averages(per_id, ids)
     options = runs[0].options
     return Entry(detector, options["model"], options["backend"], runs, means, {name: of_ids[name] for name in ids})
 
 
-def _by_criterion(entry: Entry) -> tuple[float, str]:
-    value = entry.means[PSEUDO_AUC.name]
-    return (-value if math.isfinite(value) else math.inf, entry.detector)
+def noticed_by(entry: Entry) -> list[Noticed]:
+    """Return what the runs of a detector notice, together."""
+    return [noticed for run in entry.runs for noticed in run.noticed]
+
+
+def _by_criterion(entry: Entry) -> tuple:
+    values = (entry.means[name] for name in (SENSITIVITY.name, EARLIER_CRITERION))
+    return (*(-value if math.isfinite(value) else math.inf for value in values), entry.detector)
 
 
 def _measured(run: RecordedRun) -> dict[str, float]:

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mimii_pl.report.fault_curves import fault_curves
 from mimii_pl.report.figures import Image, as_image
-from mimii_pl.report.ranking import Ranking
+from mimii_pl.report.ranking import Ranking, noticed_by
 from mimii_pl.report.ranking_tables import Tables
 from mimii_pl.report.tables import number
 from mimii_pl.report.template import template
@@ -27,6 +28,7 @@ def page(rankings: Sequence[Ranking], tables: Tables, skipped: Sequence[tuple[st
             "cost": cost,
             "pairs": pairs if len(ranking.entries) > 1 else None,
             "heat_map": heat_map(ranking),
+            "sensitivity": fault_curves({entry.detector: noticed_by(entry) for entry in ranking.entries}),
         }
         for ranking, grid, cost, pairs in zip(rankings, tables.rankings, tables.costs, tables.pairs, strict=True)
     ]

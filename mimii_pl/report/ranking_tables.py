@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mimii_pl.core.options import REPEATS, split_options
 from mimii_pl.report.beaten import beaten_alert, interval_text
-from mimii_pl.report.boards import GOAL_HEAD, PSEUDO_AUC, goal_of
+from mimii_pl.report.boards import GOAL_HEAD, SENSITIVITY, goal_of
 from mimii_pl.report.cost import COST_NOTE, COSTS, cost_cell
 from mimii_pl.report.criterion_trust import trust_note
 from mimii_pl.report.grid import POINTER, Grid
@@ -71,7 +71,7 @@ def ranking_grid(ranking: Ranking, published: Sequence[PublishedFigure], resampl
         apart.append((paper, NO_VALUE, NO_VALUE, *cells, NO_VALUE))
     heads = ("detector", "runs", *measures.values(), TO_FIRST_HEAD)
     note = f"{_shared(ranking)} {caption([ranking], resamples)}".strip()
-    kept = (PSEUDO_AUC.head, "AUC", TO_FIRST_HEAD)
+    kept = (SENSITIVITY.head, "AUC", TO_FIRST_HEAD)
     alert = beaten_alert({ranking.entries[place].detector: found for place, found in better.items()})
     title = f"{ranking.machine} ({ranking.data})"
     return Grid(
@@ -90,8 +90,8 @@ def ranking_grid(ranking: Ranking, published: Sequence[PublishedFigure], resampl
 
 def _trust(ranking: Ranking) -> str:
     means = [entry.means for entry in ranking.entries]
-    values = [of_entry[PSEUDO_AUC.name] for of_entry in means]
-    return trust_note("criterion", PSEUDO_AUC.head, values, list(map(goal_of, means)), GOAL_HEAD)
+    values = [of_entry[SENSITIVITY.name] for of_entry in means]
+    return trust_note("sensitivity", SENSITIVITY.head, values, list(map(goal_of, means)), GOAL_HEAD)
 
 
 def _shared(ranking: Ranking) -> str:
@@ -144,13 +144,13 @@ def _overview(data: str, rankings: Sequence[Ranking], published: Sequence[Publis
         for figure in of_paper:
             values.setdefault(figure.machine, {})[figure.metric] = figure.value
         apart.append(_across(paper, values, machines))
-    note = f"AUC / pAUC; ranked by the mean pseudo AUC over the machine types. {_protocol(rankings)}"
+    note = f"AUC / pAUC; ranked by the mean sensitivity over the machine types. {_protocol(rankings)}"
     return Grid(f"All machine types ({data})", ("detector", *machines, "mean"), rows, note, apart, sources(figures))
 
 
 def _criterion(values: dict[str, dict[str, float]], machines: Sequence[str]) -> tuple[bool, float]:
     """Sort key: detectors evaluated on every machine type first, best first."""
-    mean = arithmetic_mean([of_machine["pseudo_auc"] for of_machine in values.values()])
+    mean = arithmetic_mean([of_machine[SENSITIVITY.name] for of_machine in values.values()])
     return (any(machine not in values for machine in machines), -mean if math.isfinite(mean) else math.inf)
 
 
@@ -206,8 +206,8 @@ def _protocol(rankings: Sequence[Ranking]) -> str:
     splits = {f"protocol {run.options.get('protocol', '')} of {run.options['dataset']}" for run in runs}
     return (
         f"Split: {', '.join(sorted(splits))}. {_measures_note()} ±: standard deviation over runs ({repeated}). "
-        f"Checkpoint: {selection}. Ranked by the AUC of pseudo-anomalies on held-out normal clips (pseudo AUC): no "
-        "test label is read to choose or to rank."
+        f"Checkpoint: {selection}. Ranked by the sensitivity, the mean AUC of faults of graded severity in held-out "
+        "normal clips: no test label is read to choose or to rank."
     )
 
 

@@ -16,6 +16,7 @@ from mimii_pl.report.published_comparison import run_comparison
 from mimii_pl.report.tables import DECISIONS, results_table
 from mimii_pl.scoring.results import Result
 from mimii_pl.scoring.scorer import Scorer
+from mimii_pl.scoring.sensitivity import NOTICED, in_words, read_sensitivity
 from mimii_pl.task import Task
 from mimii_pl.task.anomaly import Anomaly
 from mimii_pl.task.classification import Classification
@@ -69,7 +70,11 @@ def _show_anomaly(
     console.print(results_table(results, title="Decisions", caption=origin, sheet=DECISIONS))
     if comparison := run_comparison(run_dir, results):
         console.print(to_rich(comparison))
-    console.print(f"pseudo-anomaly AUC on held-out normal clips: {criterion:.3f}")
+    if noticed := read_sensitivity(run_dir / "sensitivity.csv"):
+        console.print(f"sensitivity on held-out normal clips: {criterion:.3f}", highlight=False)
+        console.print(f"notices (AUC {NOTICED}): {in_words(noticed)}", soft_wrap=True, highlight=False)
+    elif "pseudo_auc" in facts:  # of an earlier version
+        console.print(f"pseudo-anomaly AUC on held-out normal clips: {facts['pseudo_auc']:.3f}")
     (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
     counts = f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
     console.print(counts, soft_wrap=True)

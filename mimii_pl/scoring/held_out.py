@@ -7,6 +7,7 @@ import numpy as np
 from mimii_pl.backend import BackEnd
 from mimii_pl.backend._backend import assign_folds, cross_scores
 from mimii_pl.dataset import ClipRows, MachineSounds
+from mimii_pl.scoring.pseudo_anomaly import PseudoAnomalies
 from mimii_pl.scoring.scorer import Clips, Scorer
 
 
@@ -20,12 +21,12 @@ class HeldOutScores:
         sample_rate: in Hz.
     """
 
-    def __init__(self, scorer: Scorer, data: MachineSounds) -> None:
+    def __init__(self, scorer: Scorer, clips: ClipRows, ids: np.ndarray) -> None:
         self.scorer, self.labels, self.sample_rate = scorer, scorer.labels, scorer.sample_rate
-        self.clips, self.ids = data.of("validation")
+        self.clips, self.ids = clips, ids
 
     def score_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
-        """Score the validation clips, or clips made from them in the same order, [N]."""
+        """Score the validation clips, or pseudo-anomalies made from them, [N]."""
         return self.scorer.score_waves(waves, ids, description)
 
     def normal_scores(self) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +45,7 @@ class CrossFitted(HeldOutScores):
     """
 
     def __init__(self, scorer: Scorer, data: MachineSounds, backend: BackEnd, embeddings: np.ndarray) -> None:
-        super().__init__(scorer, data)
+        super().__init__(scorer, *data.of("validation"))
         rows = np.concatenate([data.rows("train"), data.rows("validation")])
         self.every, self.every_id = ClipRows(data.waves, rows), data.machine_id[rows]
         self.folds = assign_folds(self.every_id, recording_names(data, rows))
@@ -53,6 +54,8 @@ class CrossFitted(HeldOutScores):
 
     def score_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
         folds = self.folds[len(self.folds) - len(self.ids) :]
+        if isinstance(waves, PseudoAnomalies):
+            folds = folds[waves.rows]
         return self.scorer.score_held_out(waves, ids, folds, self.copies, description)
 
     def normal_scores(self) -> tuple[np.ndarray, np.ndarray]:

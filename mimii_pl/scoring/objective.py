@@ -11,23 +11,29 @@ from mimii_pl.scoring.held_out import HeldOutScores
 from mimii_pl.scoring.metrics import arithmetic_mean, auc
 from mimii_pl.scoring.scorer import Clips, Scorer
 
-Objective = Literal["criterion", "other_ids", "loss"]
+Objective = Literal["sensitivity", "diverse", "other_ids", "loss", "balanced_accuracy", "criterion"]
 RANKED_BY = {  # objective -> its description on the leaderboard
-    "criterion": "the AUC of pseudo-anomalies on held-out normal clips",
+    "sensitivity": "the sensitivity to faults of graded severity in held-out normal clips",
+    "diverse": "the AUC of pseudo-anomalies among the embeddings of held-out normal clips",
+    "criterion": "the AUC of pseudo-anomalies on held-out normal clips, as of earlier versions",
     "other_ids": "the AUC of held-out normal clips of other machine IDs, scored as this one's",
     "loss": "the negative validation loss on held-out clips",
 }
 
 
-def validate_objective(
-    objective: Objective, detector: Detector, model: str, labels: list[str], has_backend: bool
-) -> None:
+def validate_objective(objective: str, detector: Detector, model: str, labels: list[str], has_backend: bool) -> None:
     """Raise InputError if the objective is meaningless for this detector.
 
     Args:
         model: name of the detector, for the message.
         labels: machine IDs of the training clips.
     """
+    if objective == "balanced_accuracy":
+        raise InputError(
+            "objective=balanced_accuracy needs classes: with task=anomaly use sensitivity, diverse, other_ids or loss"
+        )
+    if objective == "diverse" and not detector.has_embedding:
+        raise InputError(f"objective=diverse needs embeddings, and model={model} has none: use objective=sensitivity")
     if objective != "other_ids":
         return
     if len(labels) < 2:
@@ -35,24 +41,30 @@ def validate_objective(
     if not (detector.uses_machine_id or has_backend):
         raise InputError(
             f"objective=other_ids: model={model} scores clips without regard to their machine ID, so a clip of "
-            "another machine is no anomaly to it. Use objective=criterion or loss, or a back end, which scores per "
+            "another machine is no anomaly to it. Use objective=sensitivity or loss, or a back end, which scores per "
             "machine ID"
         )
 
 
 def objective_value(
-    name: Objective, *, loss: Callable[[], float], other_ids: Callable[[], float], criterion: Callable[[], float]
+    name: str,
+    *,
+    loss: Callable[[], float],
+    other_ids: Callable[[], float],
+    diverse: Callable[[], float],
+    criterion: Callable[[], float],
 ) -> float:
     """Compute the objective of this name, and nothing else; higher is better.
 
     Args:
         loss: computes the validation loss.
         other_ids: computes `other_ids_auc`.
-        criterion: computes the criterion of the task.
+        diverse: computes `diverse_auc`.
+        criterion: computes the criterion of the task, whatever its name.
     """
     if name == "loss":
         return -loss()
-    return other_ids() if name == "other_ids" else criterion()
+    return {"other_ids": other_ids, "diverse": diverse}.get(name, criterion)()
 
 
 def other_ids_auc(scorer: Scorer | HeldOutScores, clips: Clips, ids: np.ndarray) -> float:

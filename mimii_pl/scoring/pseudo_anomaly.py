@@ -1,95 +1,167 @@
-"""Pseudo-anomalies: held-out normal clips with a synthetic fault, to compare detectors without test labels.
+"""Pseudo-anomalies: normal clips with a synthetic fault of graded severity, to compare detectors without test labels.
 
-They show whether a detector notices *these* changes, not whether it will notice a real fault.
+They show from which severity on a detector notices *these* changes, not whether it will notice a real fault.
 """
 
-import numpy as np
+from collections.abc import Callable
+from typing import NamedTuple
 
-from mimii_pl.dataset._audio import FULL_SCALE, fit_length, to_int16
+import numpy as np
+import scipy.fft
+
+from mimii_pl.dataset._audio import FULL_SCALE, to_int16
 from mimii_pl.dataset._cache import ClipRows
-from mimii_pl.scoring.metrics import arithmetic_mean, auc
 
 FULL_RANGE = 10_000  # Hz; at lower rates, frequencies of faults shrink with the rate: they stay below half of it
+Change = Callable[[np.ndarray, np.ndarray, int, list[np.random.Generator]], np.ndarray]
+
+
+class PseudoFault(NamedTuple):
+    """A fault with its severities.
+
+    Attributes:
+        name: in files.
+        severities: of decreasing strength, in `unit`.
+        unit: `dB` below the level of the machine, or `%`.
+        words: of what is noticed, with a place for a severity.
+        change: (clips float32 [B, T] in full scale 1, severities [B], sample rate in Hz, generators [B]) -> clips with
+            the fault [B, T], of any level.
+    """
+
+    name: str
+    severities: tuple[float, ...]
+    unit: str
+    words: str
+    change: Change
 
 
 class PseudoAnomalies:
     """Clips with a synthetic fault: behaves like an array int16 [N, T] and is computed when it is sliced.
 
+    Each has the level of the clip that it is made from, and depends on that clip, its row, fault and severity only.
+
     Args:
-        waves: the clips, int16 [N, T].
+        waves: the clips, int16 [M, T].
         fault: index into `PSEUDO_FAULTS`.
+        grades: indices into the severities of the fault [N].
         sample_rate: in Hz.
+        rows: the clip that each is made from [N]; None: all in order.
     """
 
-    def __init__(self, waves: np.ndarray | ClipRows, fault: int, sample_rate: int) -> None:
-        self.waves, self.fault, self.sample_rate = waves, fault, sample_rate
+    def __init__(
+        self,
+        waves: np.ndarray | ClipRows,
+        fault: int,
+        grades: np.ndarray,
+        sample_rate: int,
+        rows: np.ndarray | None = None,
+    ) -> None:
+        self.waves, self.fault, self.grades, self.sample_rate = waves, fault, np.asarray(grades), sample_rate
+        self.rows = np.arange(len(waves)) if rows is None else rows
 
     def __len__(self) -> int:
-        return len(self.waves)
+        return len(self.rows)
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        rows = range(*part.indices(len(self.waves)))
-        return np.stack([self._faulty(row, wave) for row, wave in zip(rows, self.waves[part], strict=True)])
-
-    def _faulty(self, row: int, wave: np.ndarray) -> np.ndarray:
-        clean, rng = wave / FULL_SCALE, np.random.default_rng([self.fault, row])
-        changed = PSEUDO_FAULTS[self.fault](clean, self.sample_rate, rng)
-        changed = changed * (_rms(clean) / max(_rms(changed), 1e-9))  # same level: loudness must not give it away
-        return to_int16(fit_length(changed, len(wave)).astype(np.float32))
-
-
-def pseudo_auc(normal: np.ndarray, faulty: np.ndarray, ids: np.ndarray) -> float:
-    """Return the mean over machine IDs of the AUC of normal scores [N] against those with faults [faults, N].
-
-    >>> pseudo_auc(np.array([0.0, 1.0]), np.array([[2.0, 0.5]]), ids=np.array([0, 0]))
-    0.75
-    """
-    aucs = []
-    for id_ in np.unique(ids):
-        own = ids == id_
-        scores = np.concatenate([normal[own], faulty[:, own].ravel()])
-        aucs.append(auc(np.repeat([0, 1], [own.sum(), own.sum() * len(faulty)]), scores))
-    return arithmetic_mean(aucs)
+        rows = self.rows[part]
+        clean = self.waves[rows].astype(np.float32) / np.float32(FULL_SCALE)
+        grades, fault = self.grades[part], PSEUDO_FAULTS[self.fault]
+        rngs = [np.random.default_rng([self.fault, grade, row]) for grade, row in zip(grades, rows, strict=True)]
+        changed = fault.change(clean, np.array(fault.severities)[grades], self.sample_rate, rngs)
+        changed *= _rms(clean) / np.maximum(_rms(changed), 1e-9)  # same level: loudness must not give it away
+        return to_int16(changed)
 
 
-def _rms(wave: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(wave))))
+def _rms(waves: np.ndarray) -> np.ndarray:
+    """Compute the root mean square of each clip, [B, 1]."""
+    return np.sqrt(np.einsum("bt,bt->b", waves, waves, dtype=np.float64) / waves.shape[1]).astype(np.float32)[:, None]
 
 
-def _speed(wave: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Change the speed by 4 to 8 %, up or down."""
-    factor = 1 + rng.choice([-1, 1]) * rng.uniform(0.04, 0.08)
-    return np.interp(np.arange(0, len(wave) - 1, factor), np.arange(len(wave)), wave)
+def _amplitude(decibels: np.ndarray) -> np.ndarray:
+    """Convert dB below a level to a share of its amplitude, [B, 1]."""
+    return (10 ** (-decibels / 20)).astype(np.float32)[:, None]
 
 
-def _tone(wave: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Add a whistle between 0.5 and 5 kHz, 10 dB below the level of the clip."""
-    phase = 2 * np.pi * _fitting(rng.uniform(500, 5000), sample_rate) * np.arange(len(wave)) / sample_rate
-    return wave + np.sqrt(2 * 0.1) * _rms(wave) * np.sin(phase + rng.uniform(0, 2 * np.pi))
+def _mixed(clean: np.ndarray, added: np.ndarray, decibels: np.ndarray) -> np.ndarray:
+    """Add sound so many dB [B] below the level of the clips [B, T]."""
+    return clean + added * (_amplitude(decibels) * _rms(clean) / np.maximum(_rms(added), 1e-9))
 
 
-def _knocks(wave: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Add knocks of 5 ms, 3 to 8 per second."""
-    clicks = np.zeros(len(wave))
-    period = sample_rate / rng.uniform(3, 8)
-    clicks[np.arange(rng.uniform(0, period), len(wave), period).astype(int)] = 1
-    burst = rng.standard_normal(int(0.02 * sample_rate)) * np.exp(
-        -np.arange(int(0.02 * sample_rate)) / (0.005 * sample_rate)
-    )
-    return wave + 3 * _rms(wave) * np.convolve(clicks, burst)[: len(wave)]
+def _speed(clean: np.ndarray, percent: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:
+    """Play faster or slower, band-limited; what a faster clip lacks at its end is played backwards from there."""
+    samples = clean.shape[1]
+    changed = np.empty_like(clean)
+    for row, (wave, share, rng) in enumerate(zip(clean, percent / 100, rngs, strict=True)):
+        length = round(samples / (1 + rng.choice([-1, 1]) * share))
+        played = scipy.fft.irfft(scipy.fft.rfft(wave), length)[:samples]
+        changed[row] = np.pad(played, (0, samples - len(played)), mode="symmetric")
+    return changed
 
 
-def _throb(wave: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Modulate the amplitude by half at 2 to 12 Hz."""
-    return wave * (1 + 0.5 * np.sin(2 * np.pi * rng.uniform(2, 12) * np.arange(len(wave)) / sample_rate))
+def _whistle(clean: np.ndarray, decibels: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:
+    """Add a tone between 0.5 and 5 kHz."""
+    tones = [_sine(_fitting(rng.uniform(500, 5000), sample_rate), clean.shape[1], sample_rate, rng) for rng in rngs]
+    return _mixed(clean, np.stack(tones), decibels)
 
 
-def _clogged(wave: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Attenuate high frequencies, above 1.5 to 4 kHz."""
-    from scipy.signal import butter, sosfilt
+def _hiss(clean: np.ndarray, decibels: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:
+    """Add noise in a band a third of an octave wide between 0.5 and 5 kHz."""
+    hertz = scipy.fft.rfftfreq(clean.shape[1], 1 / sample_rate)
+    spectrum = np.zeros((len(clean), len(hertz)), np.complex64)
+    for row, rng in enumerate(rngs):
+        low = _fitting(rng.uniform(500, 4000), sample_rate)
+        band = slice(*np.searchsorted(hertz, (low, low * 2 ** (1 / 3))))
+        spectrum[row, band] = rng.standard_normal((2, band.stop - band.start)).T @ np.array([1, 1j])
+    return _mixed(clean, scipy.fft.irfft(spectrum, clean.shape[1]), decibels)
 
-    corner = _fitting(rng.uniform(1500, 4000), sample_rate)
-    return sosfilt(butter(1, corner, fs=sample_rate, output="sos"), wave)
+
+def _knocks(clean: np.ndarray, decibels: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:
+    """Add knocks that decay in 5 ms, 3 to 8 per second."""
+    length = max(1, round(0.02 * sample_rate))
+    decay = np.exp(-np.arange(length) / (0.005 * sample_rate))
+    added = np.zeros((len(clean), clean.shape[1] + length), np.float32)
+    for row, rng in enumerate(rngs):
+        period = sample_rate / rng.uniform(3, 8)
+        knock = rng.standard_normal(length) * decay
+        for at in np.arange(rng.uniform(0, min(period, clean.shape[1])), clean.shape[1], period).astype(int):
+            added[row, at : at + length] += knock
+    return _mixed(clean, added[:, : clean.shape[1]], decibels)
+
+
+def _throb(clean: np.ndarray, percent: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:
+    """Modulate the amplitude at 2 to 12 Hz; the severity is the depth."""
+    waves = np.stack([_sine(rng.uniform(2, 12), clean.shape[1], sample_rate, rng) for rng in rngs])
+    return clean * (1 + (percent[:, None] / 100).astype(np.float32) * waves)
+
+
+def _muffle(clean: np.ndarray, decibels: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:
+    """Attenuate high frequencies, gently above 1.5 to 4 kHz; the severity is the attenuation far above."""
+    corner = np.array([_fitting(rng.uniform(1500, 4000), sample_rate) for rng in rngs])[:, None]
+    ratio = scipy.fft.rfftfreq(clean.shape[1], 1 / sample_rate) / corner
+    floor = 10 ** (-decibels[:, None] / 20)
+    gain = np.sqrt((1 + np.square(floor * ratio)) / (1 + np.square(ratio))).astype(np.float32)
+    return scipy.fft.irfft(scipy.fft.rfft(clean) * gain, clean.shape[1])
+
+
+def _gaps(clean: np.ndarray, percent: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:
+    """Attenuate the sound by 12 dB for moments of about 0.1 s, faded; the severity is their share of the time."""
+    samples = clean.shape[1]
+    gain = np.ones_like(clean)
+    for row, (share, rng) in enumerate(zip(percent / 100, rngs, strict=True)):
+        count = max(1, round(share * samples / (0.1 * sample_rate)))
+        length = max(1, round(share * samples / count))
+        hole = 1 - 1.5 * np.hanning(length + 2)[1:-1].clip(max=0.5)
+        for at in rng.integers(0, samples - length + 1, count):
+            own = gain[row, at : at + length]
+            np.minimum(own, hole, out=own)
+    return clean * gain
+
+
+def _sine(hertz: float, samples: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Make a sine of amplitude 1 and random phase, float32 [T]."""
+    turns = np.arange(samples) * (hertz / sample_rate) + rng.uniform()
+    turns -= np.floor(turns)  # float32 has too few digits for the phase at the end of a long clip
+    return np.sin(turns.astype(np.float32) * np.float32(2 * np.pi))
 
 
 def _fitting(hertz: float, sample_rate: int) -> float:
@@ -97,4 +169,12 @@ def _fitting(hertz: float, sample_rate: int) -> float:
     return hertz * min(1, sample_rate / FULL_RANGE)
 
 
-PSEUDO_FAULTS = (_speed, _tone, _knocks, _throb, _clogged)
+PSEUDO_FAULTS = (
+    PseudoFault("speed", (8, 3.3, 1.4, 0.58, 0.24, 0.1), "%", "a speed change of {}", _speed),
+    PseudoFault("whistle", (10, 18, 26, 34, 42, 50), "dB", "a whistle {} below the machine", _whistle),
+    PseudoFault("hiss", (0, 8, 16, 24, 32, 40), "dB", "hiss {} below the machine", _hiss),
+    PseudoFault("knocks", (10, 18, 26, 34, 42, 50), "dB", "knocks {} below the machine", _knocks),
+    PseudoFault("throb", (50, 28, 16, 9, 5, 2.8), "%", "a throb of {}", _throb),
+    PseudoFault("muffling", (12, 6, 3, 1.5, 0.75, 0.38), "dB", "muffling by {}", _muffle),
+    PseudoFault("gaps", (32, 16, 8, 4, 2, 1), "%", "strokes missing {} of the time", _gaps),
+)

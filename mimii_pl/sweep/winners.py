@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from mimii_pl.task import Task
 
 CRITERIA = (  # runs are chosen by the first that is known
+    "objective=diverse",
     "objective=other_ids",
     "objective=loss",
-    "pseudo_auc",
+    "sensitivity",
+    "pseudo_auc",  # of earlier versions
     "balanced_accuracy",
 )
 RETRAINED = "best"  # option of runs whose sweep retrains the winners of another one

@@ -3,17 +3,21 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 
 from mimii_pl.backend import BackEnd
+from mimii_pl.backend._backend import assign_folds
+from mimii_pl.backend.knn import KNN
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.dataset import ClipRows, MachineSounds
 from mimii_pl.model import Detector
-from mimii_pl.scoring.held_out import HeldOutScores
+from mimii_pl.model._training_free import TrainingFree
+from mimii_pl.scoring.diverse import Embedded, mean_diverse_auc
+from mimii_pl.scoring.held_out import HeldOutScores, recording_names
 from mimii_pl.scoring.objective import Objective, objective_value, other_ids_auc, validate_objective
 from mimii_pl.scoring.results import Result
 from mimii_pl.scoring.scorer import Scorer
@@ -29,7 +33,7 @@ class Task:
         backend: computes scores from embeddings; None: the detector scores by itself.
         threshold: rule for the score above which a clip is called anomalous.
         target: what the classes are, such as `machine_id`.
-        objective: what searches maximize, see `scoring.objective`.
+        objective: what searches maximize, see `scoring.objective`; `criterion` is that of the task.
         names: `model` and `backend` as the user chose them, for messages; None: those of their modules.
 
     Attributes:
@@ -51,7 +55,8 @@ class Task:
         objective: Objective = "criterion",
         names: Mapping[str, str] | None = None,
     ) -> None:
-        self.backend, self.threshold, self.target, self.objective = backend, threshold, target, objective
+        self.backend, self.threshold, self.target = backend, threshold, target
+        self.objective: str = self.criterion if objective == "criterion" else objective
         self.names = dict(names or {})
         self.held_out: HeldOutScores | None = None  # set by `fit` of some tasks
 
@@ -88,6 +93,7 @@ class Task:
             self.objective,
             loss=lambda: read_facts(run_dir)["validation_loss"],
             other_ids=lambda: other_ids_auc(self.held_out or scorer, *data.of("validation")),
+            diverse=lambda: diverse_of(scorer, data),
             criterion=lambda: criterion,
         )
 
@@ -112,12 +118,43 @@ class Task:
             self.objective,
             loss=lambda: float(trainer.callback_metrics["val/loss"]),
             other_ids=lambda: other_ids_auc(scorer(), *interim_clips(data)),
+            diverse=lambda: diverse_of(scorer(), data, INTERIM_CLIPS),
             criterion=lambda: self.interim(scorer(), data),
         )
 
 
 def interim_clips(data: MachineSounds) -> tuple[ClipRows, np.ndarray]:
     """Choose at most `INTERIM_CLIPS` held-out clips per machine ID, evenly spaced; with machine ID numbers [N]."""
-    rows = data.rows("validation")
-    rows = rows[:: math.ceil(len(rows) / (INTERIM_CLIPS * len(data.labels)))]
+    rows = _thinned(data.rows("validation"), INTERIM_CLIPS * len(data.labels))
     return ClipRows(data.waves, rows), data.machine_id[rows]
+
+
+def _thinned(rows: np.ndarray, most: int | None) -> np.ndarray:
+    return rows[:: math.ceil(len(rows) / most)] if most else rows
+
+
+def diverse_of(scorer: Scorer, data: MachineSounds, most: int | None = None) -> float:
+    """Compute `diverse_auc` of copies of the run's back end; without one, of the nearest neighbour by cosine.
+
+    Embeddings that are not trained are cross-validated; for a trained detector, held-out clips are compared with
+    training clips.
+
+    Args:
+        most: clips per machine ID of training and held-out clips each; None: all.
+    """
+    split: tuple[Literal["train", "validation"], ...] = ("train", "validation")
+    chosen = [_thinned(data.rows(name), most and most * len(data.labels)) for name in split]
+    rows, ids = np.concatenate(chosen), data.machine_id[np.concatenate(chosen)]
+    clips = [data.clips[row] for row in rows]
+    names = sorted({name for clip in clips for name in clip.attributes} - {"recording"})
+    groups = {name: np.array([str(clip.attributes.get(name, "")) for clip in clips]) for name in names}
+    groups["domain"] = np.array([clip.domain for clip in clips])
+    backend = scorer.backend or KNN()
+    windows = math.ceil(backend.limit / len(rows))  # where they are not pooled
+    x = scorer.embed_waves(ClipRows(data.waves, rows), ids, "embedding normal clips", windows)
+    trained = not isinstance(scorer.detector, TrainingFree)
+    halves = np.split(np.arange(len(rows)), [len(chosen[0])])
+    fold = assign_folds(ids, recording_names(data, rows))
+    crossed = [[np.flatnonzero(fold != number), np.flatnonzero(fold == number)] for number in range(fold.max() + 1)]
+    parts = [halves] if trained else crossed
+    return mean_diverse_auc(backend, Embedded(x, ids, groups), parts)

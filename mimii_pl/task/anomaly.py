@@ -2,21 +2,30 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_arrays, write_csv
 from mimii_pl.core.foreign import file_cell
+from mimii_pl.core.run_dir import write_facts
 from mimii_pl.dataset import ClipRows, MachineSounds
 from mimii_pl.model import Detector, TrainingFree
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.held_out import CrossFitted, HeldOutScores, backend_embeddings, domain_names, recording_names
 from mimii_pl.scoring.level import level_scores
-from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS, PseudoAnomalies, pseudo_auc
 from mimii_pl.scoring.results import Result
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.scores import ClipScore, score_results
+from mimii_pl.scoring.sensitivity import (
+    Noticed,
+    in_words,
+    measure_sensitivity,
+    sensitivity_of,
+    spread_rows,
+    write_sensitivity,
+)
 from mimii_pl.task._task import Task, interim_clips
 from mimii_pl.threshold import Thresholds
 
@@ -26,11 +35,20 @@ log = logging.getLogger(__name__)
 class Anomaly(Task):
     """Anomaly detection: learn from normal clips and score every test clip; higher is more anomalous.
 
-    Options are those of `Task`. `target` must be `machine_id`: normal clips have no other classes.
+    `target` must be `machine_id`: normal clips have no other classes.
+
+    Args:
+        criterion_clips: held-out normal clips that faults are put into for the criterion, over all machine IDs, spread
+            evenly; None: all.
+        **options: see `Task`.
     """
 
-    criterion = "pseudo_auc"  # AUC of pseudo-anomalies made from held-out normal clips
+    criterion = "sensitivity"  # to faults of graded severity in held-out normal clips
     checkpoint_rule = "lowest validation loss on held-out normal clips"
+
+    def __init__(self, *, criterion_clips: int | None = 64, **options: Any) -> None:
+        super().__init__(**options)
+        self.criterion_clips = criterion_clips
 
     def validate(self, detector: Detector, data: MachineSounds) -> None:
         super().validate(detector, data)
@@ -42,7 +60,7 @@ class Anomaly(Task):
         self._require_embedding(detector)
 
     def fit(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> float:
-        """Fit the back end on training clips and the thresholds on held-out ones; return the pseudo-anomaly AUC.
+        """Fit the back end on training clips and the thresholds on held-out ones; return the sensitivity.
 
         Raises:
             InputError: there is a back end, and the detector has no embedding.
@@ -57,8 +75,18 @@ class Anomaly(Task):
         normal, ids = self.held_out.normal_scores()
         scorer.thresholds = Thresholds.hold(normal, ids, data.labels)
         self._choose_thresholds(scorer, scorer.thresholds, data, normal, ids)
-        validation = self.held_out.ids
-        return faults_auc(self.held_out, self.held_out.clips, validation, normal[len(normal) - len(validation) :])
+        noticed = self._noticed(self.held_out, normal[len(normal) - len(self.held_out.ids) :])
+        write_sensitivity(run_dir / "sensitivity.csv", noticed)
+        write_facts(run_dir, notices=in_words(noticed))
+        return sensitivity_of(noticed)
+
+    def _noticed(self, held_out: HeldOutScores, normal: np.ndarray) -> list[Noticed]:
+        """Find how well faults in held-out normal clips are noticed; `normal` [N] are the scores of these clips."""
+        ids = held_out.ids
+        if (used := len(np.unique(spread_rows(ids, self.criterion_clips)))) < len(ids):
+            log.info("faults are put into %d of %d held-out clips (task.criterion_clips)", used, len(ids))
+        form = held_out.labels, held_out.sample_rate, self.criterion_clips
+        return measure_sensitivity(held_out.score_waves, held_out.clips, ids, normal, *form)
 
     def _require_embedding(self, detector: Detector) -> None:
         if self.backend is not None and not detector.has_embedding:
@@ -72,14 +100,14 @@ class Anomaly(Task):
             means: embeddings of the training and then the validation clips, averaged over windows, [N, D].
         """
         if self.backend is None:
-            return HeldOutScores(scorer, data)
+            return HeldOutScores(scorer, *data.of("validation"))
         scorer.use(self.backend)
         if isinstance(scorer.detector, TrainingFree):
             return CrossFitted(scorer, data, self.backend, backend_embeddings(scorer, self.backend, data, means))
         rows = data.rows("train")
         embeddings = backend_embeddings(scorer, self.backend, data, means[: len(rows)])
         self.backend.fit(embeddings, data.machine_id[rows], domain_names(data, rows), recording_names(data, rows))
-        return HeldOutScores(scorer, data)
+        return HeldOutScores(scorer, *data.of("validation"))
 
     def _choose_thresholds(
         self, scorer: Scorer, thresholds: Thresholds, data: MachineSounds, normal: np.ndarray, ids: np.ndarray
@@ -109,8 +137,8 @@ class Anomaly(Task):
         return apply_thresholds(clips, scorer.thresholds, run_dir, official=data.official, level=level)
 
     def interim(self, scorer: Scorer, data: MachineSounds) -> float:
-        clips, ids = interim_clips(data)
-        return faults_auc(scorer, clips, ids, scorer.score_waves(clips, ids))
+        held_out = HeldOutScores(scorer, *interim_clips(data))
+        return sensitivity_of(self._noticed(held_out, held_out.normal_scores()[0]))
 
 
 def write_embeddings(scorer: Scorer, data: MachineSounds, run_dir: Path) -> np.ndarray:
@@ -126,13 +154,6 @@ def write_embeddings(scorer: Scorer, data: MachineSounds, run_dir: Path) -> np.n
     columns = {name: np.array([str(getattr(clip, name)) for clip in clips]) for name in names}
     write_arrays(run_dir / "embeddings.npz", {"embedding": embeddings, **columns})
     return embeddings[: len(data.rows("train")) + len(data.rows("validation"))]
-
-
-def faults_auc(scorer: Scorer | HeldOutScores, clips: ClipRows, ids: np.ndarray, normal: np.ndarray) -> float:
-    """Compute the AUC of held-out normal clips, with scores `normal` [N], against pseudo-anomalies made from them."""
-    faulty = [PseudoAnomalies(clips, fault, scorer.sample_rate) for fault in range(len(PSEUDO_FAULTS))]
-    scores = [scorer.score_waves(waves, ids, "scoring pseudo-anomalies") for waves in faulty]
-    return pseudo_auc(normal, np.stack(scores), ids)
 
 
 def write_identified(scorer: Scorer, data: MachineSounds, run_dir: Path) -> None:

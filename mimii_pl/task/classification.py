@@ -29,8 +29,11 @@ class Classification(Task):
     is_classification = True
 
     def validate(self, detector: Detector, data: MachineSounds) -> None:
-        if self.objective == "other_ids":
-            raise InputError("objective=other_ids needs anomaly scores: with task=classification use criterion or loss")
+        if self.objective not in (self.criterion, "loss"):
+            raise InputError(
+                f"objective={self.objective} needs anomaly scores: with task=classification use "
+                f"{self.criterion} or loss"
+            )
         if not detector.supports("classify"):
             name = self.names.get("model", detector.name)
             raise InputError(

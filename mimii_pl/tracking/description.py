@@ -27,6 +27,7 @@ ARTIFACTS = (
     "backend.npz",
     "thresholds.json",
     "identified.csv",
+    "sensitivity.csv",
     "predictions.csv",
 )
 

@@ -18,6 +18,7 @@ from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.ranking import RecordedRun
 from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scores import read_scores
+from mimii_pl.scoring.sensitivity import read_sensitivity
 from mimii_pl.tracking.requests import ELSEWHERE, brief_requests, give_credentials, without_user
 
 if TYPE_CHECKING:
@@ -281,10 +282,13 @@ def _read(client: "MlflowClient", run: "Run") -> RecordedRun:
             client.download_artifacts(run.info.run_id, name, folder)
         results, clips = read_results(f"{folder}/results.csv"), read_scores(Path(folder, "scores.csv"))
         facts = read_facts(Path(folder))
+        if "sensitivity.csv" in artifacts:
+            client.download_artifacts(run.info.run_id, "sensitivity.csv", folder)
+        noticed = read_sensitivity(Path(folder, "sensitivity.csv"))
     if not results:
         raise InputError("it has no results: its test clips have no labels")
     choices = {key: value for key, value in run.data.tags.items() if "." not in key and key not in OTHER_TAGS}
     params = {key: value for key, value in run.data.params.items() if "." in key or key in ("seed", "target")}
     options = {**params, **choices}  # a choice of nothing (`backend=none`) has the value None among the params
     selection = run.data.tags.get("selection", "")
-    return RecordedRun(run.info.run_id, run.info.run_name, options, selection, results, clips, facts)
+    return RecordedRun(run.info.run_id, run.info.run_name, options, selection, results, clips, facts, noticed)

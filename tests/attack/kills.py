@@ -19,7 +19,7 @@ from mimii_pl.__main__ import main
 RUN = Path("outputs", "run")
 WRITING = os.O_WRONLY | os.O_RDWR
 FACTS = ("status", "labels", "samples", "epochs", "validation_loss", "held_out", "threshold", "false_alarms", "found")
-FACTS += ("pseudo_auc", "objective", "checkpoint", "official", "parameters")
+FACTS += ("sensitivity", "objective", "checkpoint", "official", "parameters")
 DESCRIBED = (
     "scores.csv",
     "results.csv",

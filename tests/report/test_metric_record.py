@@ -63,9 +63,9 @@ def sweep(folder, score):
         results = score_results(clips)
         write_results(child / "results.csv", results)
         write_scores(child / "scores.csv", [clip._replace(decision=-1) for clip in clips])  # no thresholds.json
-        write_facts(child, status="finished", pseudo_auc=0.5, **dict.fromkeys(COSTS, 1.0))
+        write_facts(child, status="finished", sensitivity=0.5, **dict.fromkeys(COSTS, 1.0))
         options = {**flatten(cfg), **cfg.choices}
-        recorded.append(RecordedRun(str(seed), "dense_ae", options, "rule", results, clips, {"pseudo_auc": 0.5}))
+        recorded.append(RecordedRun(str(seed), "dense_ae", options, "rule", results, clips, {"sensitivity": 0.5}))
     return recorded
 
 

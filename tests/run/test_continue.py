@@ -116,7 +116,7 @@ def test_a_killed_rescore_goes_on_as_a_rescore(folder, tmp_path):
     shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     for name in (*RESULTS[:3], "backend.npz", "report.html"):
         (tmp_path / "killed" / name).unlink()
-    write_facts(tmp_path / "killed", status="running", digests=None, pseudo_auc=None, objective=None)
+    write_facts(tmp_path / "killed", status="running", digests=None, sensitivity=None, objective=None)
     before = snapshot(folder / "whole")
     run(*resumed(str(tmp_path / "killed"), []))
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")

@@ -46,7 +46,7 @@ def test_the_same_back_end_gives_the_same_scores(trained, tmp_path):
     assert facts["rescored_from"] == str(trained)
     assert facts["train_seconds"] == read_facts(trained)["train_seconds"]
     assert facts["ms_per_clip"] > 0
-    assert facts["pseudo_auc"] == read_facts(trained)["pseudo_auc"]
+    assert facts["sensitivity"] == read_facts(trained)["sensitivity"]
 
 
 @pytest.mark.parametrize("backend", ["none", "knn", "isolation_forest"])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from html import unescape
 
 import numpy as np
 import pytest
@@ -18,10 +19,12 @@ from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report import cost
+from mimii_pl.report.tables import number
 from mimii_pl.rerun import resumed
 from mimii_pl.run import run
 from mimii_pl.scoring.metrics import LEVEL
 from mimii_pl.scoring.results import per_machine_id, read_results
+from mimii_pl.scoring.sensitivity import read_sensitivity, sensitivity_of
 
 ROOT = CONF.parent
 
@@ -63,12 +66,19 @@ def test_the_run_directory_holds_what_it_should(finished):
             "skipped.csv",
             "report.html",
             "thresholds.json",
+            "sensitivity.csv",
             "challenge",
         } <= {path.name for path in run_dir.iterdir()}
         assert (run_dir / "checkpoints" / "best.ckpt").is_file()
         rows = scores_of(run_dir)
         assert len(rows) == 16
         assert list(rows[0]) == ["machine", "id", "domain", "file", "label", "score", "decision"]
+        noticed, facts = read_sensitivity(run_dir / "sensitivity.csv"), read_facts(run_dir)
+        assert facts["sensitivity"] == facts["objective"] == sensitivity_of(noticed)
+        assert {entry.machine_id for entry in noticed} == {"fan/id_00", "fan/id_02"}
+        page = unescape((run_dir / "report.html").read_text())
+        assert f"Notices {facts['notices']}." in page
+        assert f"{number(sensitivity_of(noticed))}. 12 clips with each fault" in page
 
 
 @pytest.mark.slow

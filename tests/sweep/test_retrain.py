@@ -71,7 +71,7 @@ def retrained(folder):
 
 def highest(runs):
     """Seed of the highest criterion, the first of them."""
-    return max(sorted(runs), key=lambda seed: read_facts(runs[seed])["pseudo_auc"])
+    return max(sorted(runs), key=lambda seed: read_facts(runs[seed])["sensitivity"])
 
 
 def test_the_winner_is_trained_over_seeds_with_what_was_changed(here):
@@ -108,8 +108,8 @@ def test_the_best_seed_is_the_champion(here, swept):
     assert version.run_id == facts["mlflow_run_id"]
     tags = version.tags
     assert (tags["seed"], tags["machine"], tags["dataset"]) == (str(highest(runs)), "fan", "dcase2020")
-    assert float(tags["pseudo_auc"]) == float(tags["value"]) == facts["pseudo_auc"]
-    assert tags["selection"].startswith("highest pseudo_auc on held-out normal clips of 2 runs")
+    assert float(tags["sensitivity"]) == float(tags["value"]) == facts["sensitivity"]
+    assert tags["selection"].startswith("highest sensitivity on held-out normal clips of 2 runs")
     assert tags["held_out"] == facts["held_out"] == read_facts(runs[1 - highest(runs)])["held_out"]
     assert [one.name for one in client.search_registered_models()] == ["fan"]
     assert "mimii score run=models:/fan@champion input=recordings/" in swept[1]
@@ -196,7 +196,7 @@ def test_the_alias_moves_to_what_is_known_to_be_better(here):
     client = mlflow.MlflowClient(uri(here))
     client.create_registered_model("press")
 
-    def version(value, held_out="a", criterion="pseudo_auc"):
+    def version(value, held_out="a", criterion="sensitivity"):
         tags = {"criterion": criterion, "value": repr(value), "held_out": held_out}
         return client.create_model_version("press", "file:///nowhere", tags=tags)
 

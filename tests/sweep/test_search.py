@@ -207,6 +207,9 @@ def test_objectives_are_of_held_out_clips(root, tmp_path):
     assert loss == facts["objective"] == -facts["validation_loss"]
     other = run(world.configured(root, "model=spectrum", "objective=other_ids"), tmp_path / "other")
     assert other > 0.9  # chords of two machines differ in pitch
+    diverse = run(world.configured(root, *SMALL, "objective=diverse"), tmp_path / "diverse")
+    assert 0.5 < diverse <= 1
+    assert diverse == read_facts(tmp_path / "diverse")["objective"] != read_facts(tmp_path / "diverse")["sensitivity"]
     with pytest.raises(InputError, match="without regard to their machine ID"):
         run(world.configured(root, *SMALL, "objective=other_ids"), tmp_path / "no")
 

@@ -40,19 +40,19 @@ def names(trials):
 
 def test_options_win_by_their_mean_over_seeds_and_a_run_by_itself(tmp_path, child):
     for number, (lr, seed, auc) in enumerate([(1e-3, 0, 0.9), (1e-3, 1, 0.5), (1e-4, 0, 0.8), (1e-4, 1, 0.85)]):
-        child(tmp_path / f"{number}-fan", {"model.lr": lr, "seed": seed}, pseudo_auc=auc)
-    child(tmp_path / "4-pump", {"machine.name": "pump"}, pseudo_auc=0.3)
-    child(tmp_path / "5-fan", {"model.lr": 1.0}, pseudo_auc=float("nan"))
-    child(tmp_path / "6-fan", {"model.lr": 2.0}, pseudo_auc=1.0, status="running")
+        child(tmp_path / f"{number}-fan", {"model.lr": lr, "seed": seed}, sensitivity=auc)
+    child(tmp_path / "4-pump", {"machine.name": "pump"}, sensitivity=0.3)
+    child(tmp_path / "5-fan", {"model.lr": 1.0}, sensitivity=float("nan"))
+    child(tmp_path / "6-fan", {"model.lr": 2.0}, sensitivity=1.0, status="running")
     sweep = directory_sweep(tmp_path)
     assert names(winners(sweep)) == ["3-fan", "4-pump"]
     assert names(best_runs(sweep)) == ["0-fan", "4-pump"]
 
 
 def test_the_objective_of_a_search_goes_before_the_usual_criterion(tmp_path, child):
-    child(tmp_path / "0-fan", {"model.lr": 1.0, "objective": "loss"}, pseudo_auc=0.9, objective=-3.0)
-    child(tmp_path / "1-fan", {"model.lr": 2.0, "objective": "loss"}, pseudo_auc=0.8, objective=-2.0)
-    child(tmp_path / "2-fan", {"model.lr": 3.0}, pseudo_auc=0.99)
+    child(tmp_path / "0-fan", {"model.lr": 1.0, "objective": "loss"}, sensitivity=0.9, objective=-3.0)
+    child(tmp_path / "1-fan", {"model.lr": 2.0, "objective": "loss"}, sensitivity=0.8, objective=-2.0)
+    child(tmp_path / "2-fan", {"model.lr": 3.0}, sensitivity=0.99)
     assert names(winners(directory_sweep(tmp_path))) == ["1-fan"]
 
 
@@ -73,7 +73,7 @@ def test_classifiers_win_by_target(tmp_path, child):
 
 
 def test_names_of_machines_become_names_of_models(tmp_path, child):
-    child(tmp_path / "0", {"machine.name": "press: 7.b"}, pseudo_auc=0.5)
+    child(tmp_path / "0", {"machine.name": "press: 7.b"}, sensitivity=0.5)
     assert directory_sweep(tmp_path).trials[0].model_name == "press_ 7_b"
 
 
@@ -82,7 +82,10 @@ def test_latest_is_the_newest_sweep_that_looked_for_something(tmp_path, child):
         [("retrained", {"best": "searched"}), ("searched", {}), ("older", {}), ("unfinished", {})]
     ):
         child(
-            tmp_path / name / "0-fan", options, pseudo_auc=0.5, status="running" if name == "unfinished" else "finished"
+            tmp_path / name / "0-fan",
+            options,
+            sensitivity=0.5,
+            status="running" if name == "unfinished" else "finished",
         )
         os.utime(tmp_path / name / "sweep.json", (1e9 - age, 1e9 - age))
     assert find_sweep("latest", "sqlite:///nowhere.db", "mimii_pl", tmp_path).name == "searched"
@@ -95,6 +98,6 @@ def test_what_is_no_sweep_is_said(tmp_path, child):
         find_sweep(str(tmp_path), "sqlite:///nowhere.db", "mimii_pl")
     with pytest.raises(InputError, match=r"nowhere\.db is missing: train something first"):
         find_sweep("latest", f"sqlite:///{tmp_path}/nowhere.db", "mimii_pl", tmp_path)
-    child(tmp_path / "0-fan", pseudo_auc=float("nan"))
-    with pytest.raises(InputError, match="no run on fan has a defined pseudo_auc"):
+    child(tmp_path / "0-fan", sensitivity=float("nan"))
+    with pytest.raises(InputError, match="no run on fan has a defined sensitivity"):
         winners(directory_sweep(tmp_path))

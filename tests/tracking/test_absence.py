@@ -88,7 +88,7 @@ def test_a_run_whose_server_is_killed_finishes_and_is_recorded_later(server, roo
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
         run = check(server, run_dir)
-    assert {"train/loss", "val/loss", "test/auc/id_00", "val/pseudo_auc"} <= run.data.metrics.keys()
+    assert {"train/loss", "val/loss", "test/auc/id_00", "val/sensitivity"} <= run.data.metrics.keys()
     names = {item.path for item in mlflow.MlflowClient(server.url).list_artifacts(run.info.run_id)}
     assert {"config.yaml", "results.csv", "report.html", "checkpoints"} <= names
 
@@ -114,7 +114,7 @@ def test_runs_of_a_sweep_go_on_without_a_server_and_are_recorded_with_it(server,
     client = mlflow.MlflowClient(server.url)
     parent = client.get_run(facts["mlflow_run_id"])
     assert (parent.info.status, parent.data.tags["failed"]) == ("FINISHED", "0")
-    assert "best/fan/pseudo_auc" in parent.data.metrics
+    assert "best/fan/sensitivity" in parent.data.metrics
     assert "leaderboard.csv" in {item.path for item in client.list_artifacts(parent.info.run_id)}
     for child in sorted(sweep_dir.glob("[01]-*")):
         assert check(server, child).data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -170,7 +170,7 @@ def test_a_sweep_that_goes_on_without_mlflow_keeps_what_mlflow_has_of_it(tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(RemoteRun, "open", asked.append)
         recorder = begin_sweep(tmp_path, None, {"overrides": "seed=1"})
-        recorder.add(tags={"failed": 0}, metrics={"best/fan/pseudo_auc": 0.75})
+        recorder.add(tags={"failed": 0}, metrics={"best/fan/sensitivity": 0.75})
         recorder.end("FINISHED")
     after = json.loads((tmp_path / "sweep.json").read_text())
     assert asked == []
@@ -183,7 +183,7 @@ def test_a_sweep_that_goes_on_without_mlflow_keeps_what_mlflow_has_of_it(tmp_pat
     client = mlflow.MlflowClient(uri)
     (parent,) = client.search_runs([client.get_experiment_by_name("mimii_pl").experiment_id])
     assert (parent.info.run_id, parent.info.status) == (before["mlflow_run_id"], "FINISHED")
-    assert parent.data.metrics == {"best/fan/pseudo_auc": 0.75}
+    assert parent.data.metrics == {"best/fan/sensitivity": 0.75}
 
 
 def test_training_does_not_wait_for_a_server_that_does_not_answer(server, tmp_path, caplog):

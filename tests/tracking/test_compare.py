@@ -21,6 +21,7 @@ from mimii_pl.run import describe_run
 from mimii_pl.scoring.bootstrap import Interval
 from mimii_pl.scoring.results import per_machine_id, write_results
 from mimii_pl.scoring.scores import ClipScore
+from mimii_pl.scoring.sensitivity import Noticed
 from mimii_pl.tracking.compare import compare, side_by_side
 from mimii_pl.tracking.logger import Recorder, RunLogger
 from mimii_pl.tracking.store import finished_runs
@@ -55,8 +56,10 @@ def finished(model, machine, seed, criterion, *, clips=CLIPS, id_="0"):
     cfg = composed(model)
     options = {**flatten(cfg), **cfg.choices, "machine": machine, "machine.name": machine, "seed": str(seed)}
     scored, results = judged(model, machine, seed, clips)
-    facts = {"pseudo_auc": criterion, "parameters": 1000, "seconds_per_epoch": 0.5 + seed, "labels": ["fan/id_00"]}
-    return RecordedRun(f"{id_}{model}{machine}{seed}", model, options, "lowest validation loss", results, scored, facts)
+    facts = {"sensitivity": criterion, "parameters": 1000, "seconds_per_epoch": 0.5 + seed, "labels": ["fan/id_00"]}
+    noticed = [Noticed("whistle", severity, "dB", "fan/id_00", 4, criterion) for severity in (10.0, 18.0)]
+    name = f"{id_}{model}{machine}{seed}"
+    return RecordedRun(name, model, options, "lowest validation loss", results, scored, facts, noticed)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,7 @@ def test_runs_are_grouped_over_seeds_and_ranked_by_the_honest_criterion(compared
     assert (dense.means["parameters"], dense.means["seconds_per_epoch"]) == (1000, 1.0)
     assert dense.per_id.keys() == {"id_00", "id_02"}
     again = pump.entries[1]
-    assert (again.detector, len(again.runs), again.means["pseudo_auc"]) == ("simple_ae", 1, 0.6)  # the later one
+    assert (again.detector, len(again.runs), again.means["sensitivity"]) == ("simple_ae", 1, 0.6)  # the later one
 
 
 def test_a_difference_is_given_with_its_interval_where_the_clips_are_the_same(compared):
@@ -120,6 +123,7 @@ def test_every_file_says_the_same_and_published_figures_stand_apart(compared):
     assert "a later run with the same options" in texts["html"]
     assert "old: no scores" in texts["html"]
     assert texts["html"].count("Heat map of the AUC per machine ID") == 2
+    assert "simple_ae: whistle from .900 to .900" in texts["html"]
 
 
 def test_what_latex_would_take_for_commands_is_escaped():
@@ -140,13 +144,13 @@ def record(folder, uri, model, machine, seed, *, old=False, ends=True):
         csv.writer(file).writerows([ClipScore._fields, *scored])
     write_results(run_dir / "results.csv", results)
     (run_dir / "best.ckpt").touch()
-    write_facts(run_dir, checkpoint="best.ckpt", pseudo_auc=0.5)
+    write_facts(run_dir, checkpoint="best.ckpt", sensitivity=0.5)
     recorder = Recorder(RunLogger(tracking_uri=uri), run_dir, describe_run(cfg, run_dir))
     recorder.start()
     if old:
         (run_dir / "scores.csv").unlink()
     if ends:
-        recorder.finish(results, {"pseudo_auc": 0.5})
+        recorder.finish(results, {"sensitivity": 0.5})
 
 
 @pytest.fixture(scope="module")

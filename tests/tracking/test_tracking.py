@@ -74,7 +74,7 @@ def check_recorded(client, run_dir):
     for result in read_results(run_dir / "results.csv"):
         if result.metric in ("auc", "pauc", "pr_auc"):
             assert recorded.data.metrics[f"test/{result.metric}/{result.id}"] == pytest.approx(result.value)
-    assert {"val/loss", "train/loss", "val/pseudo_auc", "test/official_2020/mean"} <= set(recorded.data.metrics)
+    assert {"val/loss", "train/loss", "val/sensitivity", "test/official_2020/mean"} <= set(recorded.data.metrics)
     assert {f"efficiency/{name}" for name in COSTS} <= set(recorded.data.metrics)
     names = {item.path for item in client.list_artifacts(recorded.info.run_id)}
     assert {"scores.csv", "results.csv", "config.yaml", "report.html", "checkpoints"} <= names
@@ -171,7 +171,7 @@ def finished_child(sweep_dir, number, model, machine, criterion, auc, task="anom
     metrics = ("auc", "pauc", "pr_auc") if task == "anomaly" else ("precision", "recall", "f1", "auc", "n")
     ids = ("id_00", "mean", "min") if task == "anomaly" else ("all", "id_00")
     write_results(child / "results.csv", [Result(machine, id_, metric, auc) for id_ in ids for metric in metrics])
-    criteria = {"pseudo_auc": criterion} if task == "anomaly" else {"balanced_accuracy": criterion}
+    criteria = {"sensitivity": criterion} if task == "anomaly" else {"balanced_accuracy": criterion}
     write_facts(child, status="finished", epochs=2, parameters=1000 * (number + 1), **criteria)
 
 
@@ -214,7 +214,7 @@ def test_a_leaderboard_is_ranked_by_the_objective_that_was_asked_for(tmp_path, c
     for number, (criterion, objective) in enumerate([(0.9, -0.5), (0.8, -0.1)]):
         finished_child(tmp_path, number, "dense_ae", "fan", criterion, auc=0.5)
         child = tmp_path / f"{number}-dense_ae-fan"
-        asked = (child / "config.yaml").read_text().replace("objective: criterion", "objective: loss")
+        asked = (child / "config.yaml").read_text().replace("objective: sensitivity", "objective: loss")
         (child / "config.yaml").write_text(asked)
         write_facts(child, objective=objective)
     rows, others = leaderboard.collect(tmp_path)
@@ -231,7 +231,7 @@ def test_repeated_runs_are_summed_up(tmp_path, capsys):
     assert [(line["model"], line["runs"]) for line in repeated] == [("dense_ae", 3), ("level", 1)]
     assert repeated[0]["auc"] == pytest.approx(0.7)
     assert repeated[0]["auc_std"] == pytest.approx(0.1)  # of a sample
-    assert repeated[0]["pseudo_auc"] == pytest.approx(0.35)
+    assert repeated[0]["sensitivity"] == pytest.approx(0.35)
     assert repeated[0]["parameters"] == pytest.approx(7000 / 3)
     assert repeated[1]["auc_std"] != repeated[1]["auc_std"]
     assert "seed" not in repeated[0]["overrides"]
