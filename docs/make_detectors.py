@@ -23,7 +23,7 @@ from mimii_pl.report.published import PublishedFigure, published
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "detectors.md"
 FAMILIES = {  # heading -> detectors, as the README's table groups them; others join the family of their base class
-    "Classifiers of machine IDs": ["complex_ssl", "dis_spec", "outlier_exposure"],
+    "Classifiers of machine IDs": ["complex_ssl", "dis_spec", "stgram", "tfgram", "outlier_exposure"],
     "Density": ["flow"],
     "Auto-encoders over windows of frames": [
         "dense_ae",
