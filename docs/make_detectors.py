@@ -41,7 +41,7 @@ FAMILIES = {  # heading -> detectors, as the README's table groups them; others 
     ],
     "Auto-encoders of images and waveforms": ["conv_ae_image", "conv_vae_image", "skip_ae", "wave_ae"],
     "Adversarial networks": ["anogan", "f_anogan"],
-    "Without training": ["spectrum", "isolation_forest", "one_class_svm", "level"],
+    "Without training": ["spectrum", "pretrained", "isolation_forest", "one_class_svm", "level"],
     "Classifiers": [
         "simple_classifier",
         "deep_classifier",
