@@ -42,7 +42,8 @@ class MobileFaceNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.layers.to(memory_format=torch.channels_last)  # a third faster on a CPU
+            if isinstance(module, nn.Conv2d):  # a third faster on a CPU
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed spectra, [B, C, F, N] -> [B, D]."""

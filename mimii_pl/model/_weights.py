@@ -37,7 +37,7 @@ def read_weights(source: str, sha256: str | None, network: str) -> dict[str, Ten
         )
     if not path.is_file():
         raise InputError(f"model.weights={source}: no such file")
-    if sha256 and (found := digest(path)) != sha256.lower():
+    if sha256 and (found := sha256_of(path)) != sha256.lower():
         raise InputError(f"model.weights={source}: its sha256 is {found}, not model.sha256={sha256}")
     with damaged(path):
         return EMBEDDERS[network].own_names(_safetensors().load_file(path))
@@ -85,11 +85,11 @@ def convert(*, input: str, network: str, output: str) -> Path:
     with replacing(target) as partial:
         _safetensors().save_file({name: value.contiguous() for name, value in state.items()}, partial)
     print(f"{target}: {len(state)} arrays for model.network={network}; their licence is that of {source.name}")
-    print(f"model.weights={target} model.sha256={digest(target)}")
+    print(f"model.weights={target} model.sha256={sha256_of(target)}")
     return target
 
 
-def digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """Return the sha256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

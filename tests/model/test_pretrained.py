@@ -12,7 +12,7 @@ from mimii_pl import load
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.model._embedders import AISFX, AST
-from mimii_pl.model._weights import convert, digest, load_weights, read_weights
+from mimii_pl.model._weights import convert, load_weights, read_weights, sha256_of
 from mimii_pl.model.pretrained import Pretrained, pool_time
 from mimii_pl.run import run
 
@@ -87,11 +87,11 @@ def test_real_weights_give_the_embeddings_of_their_own_code(tmp_path, safetensor
 
     checkpoint, theirs = original_aisfx()
     path = convert(input=str(checkpoint), network="aisfx", output=str(tmp_path / "aisfx.safetensors"))
-    assert digest(path) in capsys.readouterr().out
+    assert sha256_of(path) in capsys.readouterr().out
     stored = safetensors.load_file(path)
     theirs.load_state_dict({f"conv_block{int(name[7]) + 1}{name[8:]}": value for name, value in stored.items()})
     wave = 0.1 * np.sin(2 * np.pi * 440 * np.arange(round(2.4 * 44100)) / 44100)
-    model = Pretrained((1, 1, 1), 1, weights=str(path), sha256=digest(path), pool="max", sample_rate=44100).eval()
+    model = Pretrained((1, 1, 1), 1, weights=str(path), sha256=sha256_of(path), pool="max", sample_rate=44100).eval()
     model.setup("fit")
     ours = model.embed(Batch(torch.from_numpy(wave).float()[None], *[torch.zeros(1, dtype=torch.long)] * 3))
     mel = librosa.feature.melspectrogram(
@@ -113,7 +113,7 @@ def test_real_weights_give_the_embeddings_of_their_own_code(tmp_path, safetensor
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 def test_weights_are_read_and_classifiers_left_out(weights):
-    state = read_weights(str(weights), digest(weights), "aisfx")
+    state = read_weights(str(weights), sha256_of(weights), "aisfx")
     network = AISFX()
     load_weights(network, state, "x")
     torch.manual_seed(0)
@@ -241,7 +241,7 @@ def test_a_run_has_its_weights_and_needs_no_file(tmp_path, weights):
     root = world.write(tmp_path / "world", train=8, test=3, seconds=1.0)
     moved = tmp_path / "moved.safetensors"
     moved.write_bytes(weights.read_bytes())
-    cfg = world.configured(root, "model=pretrained", f"model.weights={moved}", f"model.sha256={digest(moved)}")
+    cfg = world.configured(root, "model=pretrained", f"model.weights={moved}", f"model.sha256={sha256_of(moved)}")
     run(cfg, tmp_path / "run")
     moved.unlink()
     scorer = load(tmp_path / "run")
