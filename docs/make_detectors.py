@@ -23,7 +23,8 @@ from mimii_pl.report.published import PublishedFigure, published
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "detectors.md"
 FAMILIES = {  # heading -> detectors, as the README's table groups them; others join the family of their base class
-    "Classifiers of machine IDs": ["complex_ssl", "dis_spec"],
+    "Classifiers of machine IDs": ["complex_ssl", "dis_spec", "stgram", "tfgram", "outlier_exposure"],
+    "Density": ["flow"],
     "Auto-encoders over windows of frames": [
         "dense_ae",
         "mimii_ae",
@@ -40,7 +41,7 @@ FAMILIES = {  # heading -> detectors, as the README's table groups them; others 
     ],
     "Auto-encoders of images and waveforms": ["conv_ae_image", "conv_vae_image", "skip_ae", "wave_ae"],
     "Adversarial networks": ["anogan", "f_anogan"],
-    "Without training": ["spectrum", "isolation_forest", "one_class_svm", "level"],
+    "Without training": ["spectrum", "pretrained", "isolation_forest", "one_class_svm", "level"],
     "Classifiers": [
         "simple_classifier",
         "deep_classifier",

@@ -86,11 +86,10 @@ class ArcFace(CosineHead):
         self.margin = margin
 
     def loss(self, x: Tensor, target: Tensor) -> Tensor:
-        cosine, margin = self.cosines(x), self.margin
-        sine = (1 - cosine.square()).clamp(min=TINY).sqrt()
-        further = cosine * math.cos(margin) - sine * math.sin(margin)  # cosine of the angle plus the margin
-        further = torch.where(cosine > -math.cos(margin), further, cosine - margin * math.sin(margin))
-        logits = cosine[:, None] + torch.diag_embed(further - cosine)  # [M, class with the margin, K]
+        cosine = self.cosines(x)
+        logits = cosine[:, None] + torch.diag_embed(
+            add_margin(cosine, self.margin) - cosine
+        )  # [M, class with the margin, K]
         own = (self.scale * logits).log_softmax(dim=2).diagonal(dim1=1, dim2=2)
         return -(target * own).sum(dim=1).mean()
 
@@ -201,6 +200,13 @@ class AdaProj(CosineHead):
 def fixed_scale(n_centres: int) -> float:
     """Compute the scale of cosines that suits a softmax over `n_centres`: sqrt(2) ln(n - 1), at least .5."""
     return max(math.sqrt(2) * math.log(max(n_centres - 1, 1)), LOWEST_SCALE)
+
+
+def add_margin(cosine: Tensor, margin: float) -> Tensor:
+    """Compute the cosine of an angle plus `margin` rad; beyond pi - margin it falls by margin * sin(margin) instead."""
+    sine = (1 - cosine.square()).clamp(min=TINY).sqrt()
+    further = cosine * math.cos(margin) - sine * math.sin(margin)
+    return torch.where(cosine > -math.cos(margin), further, cosine - margin * math.sin(margin))
 
 
 def arc_cosine(cosine: Tensor) -> Tensor:

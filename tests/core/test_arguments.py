@@ -148,7 +148,7 @@ def test_every_option_that_is_a_path_is_known():
     begin = re.compile(r"(?:the |a )?(?:\w+ )?(?:folder|directory|page|CSV|file)\b|.* its directory,")
     made = {"run_dir", "choices", "defaults.experiment", "defaults.hydra", "sweep", "dataset.keep_archives"}
     files = [(CONF / "train.yaml", ""), *((path, "") for path in CONF.glob("command/*.yaml"))]
-    files += [(path, "dataset") for path in CONF.glob("dataset/*.yaml")]
+    files += [(path, group) for group in ("dataset", "model") for path in CONF.glob(f"{group}/*.yaml")]
     comments = {key: text for path, prefix in files for key, text in comments_of(path, prefix).items()}
     paths = {key for key, text in comments.items() if begin.match(text)} - made
     assert paths == {key for key in PATH_OPTIONS if not key.startswith("hydra.")}
