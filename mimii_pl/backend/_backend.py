@@ -76,6 +76,11 @@ class BackEnd:
         return self.per_id == "both"
 
     @property
+    def first_view(self) -> str | None:
+        """The view that it, or its first member, uses; None: all of the embedding."""
+        return self.view
+
+    @property
     def positives(self) -> list[bool]:
         """For each judge, whether its scores are standardized in logarithms."""
         return [self.positive] * len(self.judges)

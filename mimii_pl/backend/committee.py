@@ -56,6 +56,10 @@ class Committee(BackEnd):
         return [f"{name}, {judge}" for name, member in self.members.items() for judge in member.judges]
 
     @property
+    def first_view(self) -> str | None:
+        return next(iter(self.members.values())).view
+
+    @property
     def standardizes(self) -> bool:
         return True
 

@@ -1,6 +1,7 @@
 """The data module, from files to batches on the device: discovery, splits, audio cache, features, augmentation."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from mimii_pl.dataset._classes import attribute_class, check_names, class_shares
 from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
 from mimii_pl.dataset._copies import group_copies, name_copies
 from mimii_pl.dataset._machine_id import MachineIds
+from mimii_pl.dataset._rpm import told_rpm
 from mimii_pl.dataset._sampler import TrainSampler
 from mimii_pl.dataset._statistics import per_clip, unnormalized_specs
 from mimii_pl.features._spectral import Spectral, Statistics
@@ -56,6 +58,8 @@ class MachineSounds(pl.LightningDataModule):
         strict: True: the first unusable recording or folder ends the run; False: it is skipped and reported.
         num_workers: processes that gather batches; keep 0 unless a GPU waits for them.
         seed: of the order of training batches.
+        rpm: speed of the shaft in revolutions per minute, of clips whose attributes do not tell it; None: unknown.
+            Pages then show frequencies in orders, multiples of the shaft frequency, too.
     """
 
     official: str | None = None
@@ -79,10 +83,14 @@ class MachineSounds(pl.LightningDataModule):
         strict: bool = False,
         num_workers: int = 0,
         seed: int = 0,
+        rpm: float | None = None,
     ) -> None:
         super().__init__()
         if sample_rate not in RATES:
             raise InputError(f"dataset.sample_rate={sample_rate}: should be from {RATES[0]} to {RATES[-1]} Hz")
+        if rpm is not None and not 0 < rpm < math.inf:
+            raise InputError(f"dataset.rpm={rpm:g}: should be above 0, in revolutions of the shaft per minute")
+        self.rpm = rpm
         self.root, self.machine, self.protocol, self.target = Path(root), machine, protocol, target
         self.class_of = classes
         self.features, self.augmentation = features, list(augmentation)
@@ -229,6 +237,10 @@ class MachineSounds(pl.LightningDataModule):
         """List the cache rows of a split; for training and validation only normal clips, unless `target` is set."""
         normal = split in ("train", "validation") and not self.target
         return self._rows(lambda clip: clip.split == split and not (normal and clip.condition == "anomaly"))
+
+    def rpm_of(self, row: int) -> float | None:
+        """Return the speed of the shaft in a clip, in revolutions per minute; None if unknown."""
+        return told_rpm(self.clips[row].attributes) or self.rpm
 
     def of(self, split: str) -> tuple[_cache.ClipRows, np.ndarray]:
         """Return the clips of a split, read when indexed, and the numbers of their machine IDs [N]."""

@@ -1,7 +1,7 @@
 """Look at and listen to clips of a split before training: as a page, or in a notebook."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,12 +12,14 @@ from mimii_pl.core.config import build_data, compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import require_writable, write_text
 from mimii_pl.dataset._audio import FULL_SCALE
-from mimii_pl.report.clips import gain_of, sound, spectrogram
+from mimii_pl.report.clips import gain_of, sound, spectrogram, speed_words
 from mimii_pl.report.figures import Image
+from mimii_pl.report.members import Bar, member_bars
 from mimii_pl.report.template import template
 
 if TYPE_CHECKING:
     from mimii_pl.dataset._datamodule import MachineSounds
+    from mimii_pl.scoring.scorer import Scorer
 
 LISTEN_SPLITS = ("train", "validation", "test")
 
@@ -28,6 +30,8 @@ class ListenClip(NamedTuple):
     name: str
     picture: Image
     sound: str
+    words: str
+    members: list[Bar]
 
 
 class Listening:
@@ -47,6 +51,8 @@ class Listening:
 def listen(cfg: DictConfig | Sequence[str]) -> Listening:
     """Make a page with spectrograms and sounds of the first clips of a split, per machine ID and condition.
 
+    With `cfg.run`, a finished run whose score is the mean of several members, each clip has the score of each member.
+
     Args:
         cfg: a composed configuration (`conf/command/listen.yaml`), or, in a notebook, only overrides: then no file is
             written.
@@ -55,7 +61,7 @@ def listen(cfg: DictConfig | Sequence[str]) -> Listening:
         The page, which is also written to `cfg.output` unless that is null.
 
     Raises:
-        InputError: there is no such split, or it has no clips.
+        InputError: there is no such split, or it has no clips; the run has no members, or does not know a machine ID.
     """
     if not isinstance(cfg, DictConfig):
         cfg = compose([*cfg, "output=null"], "command/listen")
@@ -63,6 +69,7 @@ def listen(cfg: DictConfig | Sequence[str]) -> Listening:
         raise InputError(f"split={cfg.split}: no such split. Use one of: {', '.join(LISTEN_SPLITS)}")
     if cfg.output is not None:
         require_writable(Path(cfg.output).parent, "output=<another file>", [Path(cfg.output).name])
+    scorer = _scorer_of(cfg)
     data = build_data(cfg)
     data.prepare_data()
     data.setup()
@@ -74,7 +81,9 @@ def listen(cfg: DictConfig | Sequence[str]) -> Listening:
         raise InputError(
             f"split={cfg.split}: {cfg.machine.name} has no clips in it under protocol={cfg.choices.protocol}"
         )
-    shown = [(name, _listen_clips(data, rows[: cfg.clips], cfg.seconds)) for name, rows in sorted(groups.items())]
+    chosen = {name: rows[: cfg.clips] for name, rows in sorted(groups.items())}
+    bars = _bars(scorer, data, [row for rows in chosen.values() for row in rows])
+    shown = [(name, _listen_clips(data, rows, cfg.seconds, bars)) for name, rows in chosen.items()]
     title = f"{cfg.machine.name}, {cfg.split} clips ({cfg.choices.dataset}, protocol {cfg.choices.protocol})"
     count = sum(len(rows) for rows in groups.values())
     caption = f"{sum(len(clips) for _, clips in shown)} of {count} clips; the same gain for all clips of a list."
@@ -85,14 +94,47 @@ def listen(cfg: DictConfig | Sequence[str]) -> Listening:
     return page
 
 
-def _listen_clips(data: "MachineSounds", rows: Sequence[int], seconds: float) -> list[ListenClip]:
+def _scorer_of(cfg: DictConfig) -> "Scorer | None":
+    """Load the run that hears the clips, if one is given."""
+    if cfg.run is None:
+        return None
+    from mimii_pl.scoring.load_run import load_run
+
+    scorer = load_run(cfg.run, trust=cfg.trust)
+    if not scorer.member_names:
+        raise InputError(
+            f"run={cfg.run}: its score is not the mean of several members, which takes backend=committee or "
+            "backend.per_id=both. Without run= the page has no scores"
+        )
+    return scorer
+
+
+def _bars(scorer: "Scorer | None", data: "MachineSounds", rows: Sequence[int]) -> dict[int, list[Bar]]:
+    """Lay out the bars of clips by row, all on one scale; none without a run."""
+    if scorer is None:
+        return {}
+    clips = [data.clips[row] for row in rows]
+    scores = scorer.members([clip.path for clip in clips], machine_id=[clip.label for clip in clips])
+    return dict(zip(rows, member_bars(list(scores), np.stack(list(scores.values()), axis=1)), strict=True))
+
+
+def _listen_clips(
+    data: "MachineSounds", rows: Sequence[int], seconds: float, bars: Mapping[int, list[Bar]]
+) -> list[ListenClip]:
     waves = [np.asarray(data.waves[row]) for row in rows]
     gain, length = gain_of(waves), round(seconds * data.sample_rate)
     return [
         ListenClip(
-            clip.path.name,
-            spectrogram(wave, data.sample_rate, alt=f"Spectrogram of {clip.path.name}"),
+            data.clips[row].path.name,
+            spectrogram(
+                wave,
+                data.sample_rate,
+                alt=f"Spectrogram of {data.clips[row].path.name}",
+                rpm=data.rpm_of(row),
+            ),
             sound(wave[:length] / FULL_SCALE * gain, data.sample_rate),
+            speed_words(data.rpm_of(row)),
+            bars.get(row, []),
         )
-        for clip, wave in zip((data.clips[row] for row in rows), waves, strict=True)
+        for row, wave in zip(rows, waves, strict=True)
     ]

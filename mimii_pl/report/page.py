@@ -13,6 +13,7 @@ from mimii_pl.report.cost import COST_NOTE, cost_rows
 from mimii_pl.report.embedding import maps
 from mimii_pl.report.fault_curves import fault_curves, machine_id_lines
 from mimii_pl.report.figures import Image, distribution, precision_recall_figure, roc_figure, training_curve
+from mimii_pl.report.neighbours import NormalClips
 from mimii_pl.report.published_comparison import run_comparison
 from mimii_pl.report.tables import (
     DECISIONS,
@@ -58,12 +59,15 @@ def write_report(
     config, kept = run_dir / "config.yaml", run_dir / "thresholds.json"
     thresholds = Thresholds.read(kept) if kept.is_file() else None
     embedding_maps = maps(run_dir / "embeddings.npz", scored)
+    normal_clips = None
+    if scorer and clips and (run_dir / "embeddings.npz").is_file():
+        normal_clips = NormalClips(run_dir / "embeddings.npz", scorer)
     machines = []
     for key in with_bar(sorted({clip[:2] for clip in scored}), "drawing the report"):
         own = sorted((clip for clip in scored if clip[:2] == key), key=lambda clip: -clip.score)
         machine = _machine(*key, results, own, thresholds, clips or CLIPS_LISTED)
         machine["map"] = embedding_maps.get(key)
-        machine["shown"] = _shown(scorer, own, machine["lists"], seconds) if scorer and clips else {}
+        machine["shown"] = _shown(scorer, own, machine["lists"], seconds, normal_clips) if scorer and clips else {}
         machines.append(machine)
     tables = [_table("All results", results, caption)]
     if any(result.metric in DECISIONS.metrics for result in results):
@@ -142,11 +146,13 @@ def _lists(clips: list[ClipScore], count: int) -> list[tuple[str, str, list[Clip
     ]
 
 
-def _shown(scorer: Scorer, clips: list[ClipScore], lists: Sequence[tuple], seconds: float) -> dict:
+def _shown(
+    scorer: Scorer, clips: list[ClipScore], lists: Sequence[tuple], seconds: float, normal_clips: NormalClips | None
+) -> dict:
     from mimii_pl.report.clips import show_clips
 
     chosen = list(dict.fromkeys(clip for *_, listed in lists for clip in listed))
-    return show_clips(scorer, clips, chosen, seconds) if chosen else {}
+    return show_clips(scorer, clips, chosen, seconds, normal_clips) if chosen else {}
 
 
 def _identified(path: Path) -> dict | None:

@@ -101,6 +101,18 @@ class Scorer:
         """
         return self.score_waves(*self._clips(audio, rate, machine_id))
 
+    def members(self, audio: Audio, *, rate: int | None = None, machine_id: MachineId = None) -> dict[str, np.ndarray]:
+        """Return the score of each member of the back end, name -> [N]; the score of a clip is their mean.
+
+        They are standardized: 0 is the median of the normal clips of the machine ID, and 1 a standard deviation above
+        it (in logarithms where the member's scores are positive). Arguments and errors as for `score`.
+
+        Raises:
+            InputError: as for `score`, or the back end judges in one way only.
+        """
+        clips = self._clips(audio, rate, machine_id)
+        return dict(zip(self.member_names, self.member_waves(*clips).T, strict=True))
+
     def decide(self, audio: Audio, *, rate: int | None = None, machine_id: MachineId = None) -> Decision:
         """Return scores, ranks among normal clips and decisions; arguments and errors as for `score`."""
         if self.thresholds is None:
@@ -169,6 +181,20 @@ class Scorer:
         score = self._detector_score if self.backend is None else self._backend_score
         return self._predict(score, waves, ids, description).astype(np.float64)
 
+    @property
+    def member_names(self) -> list[str]:
+        """Names of the members whose mean the score is; empty if the run judges in one way only."""
+        return self.backend.judges if self.backend is not None and self.backend.standardizes else []
+
+    def member_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
+        """Return the standardized score of each of the M members, [N, M]; errors as for `members`."""
+        if not self.member_names:
+            raise InputError(
+                "the score of this run is not the mean of several members: that takes backend=committee, or "
+                "backend.per_id=both"
+            )
+        return self._predict(self._member_scores, waves, ids, description).reshape(len(waves), -1)
+
     def score_held_out(
         self,
         waves: Clips,
@@ -236,6 +262,11 @@ class Scorer:
     def _backend_score(self, batch: Batch, rows: slice) -> Tensor:
         assert self.backend is not None
         return torch.from_numpy(self.backend.score(*self._judged(batch)))
+
+    def _member_scores(self, batch: Batch, rows: slice) -> Tensor:
+        assert self.backend is not None
+        embeddings, ids = self._judged(batch)
+        return torch.from_numpy(self.backend.standardized(self.backend.judge(embeddings, ids), ids).T)
 
     def _judged(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Return what a back end scores: pooled embeddings, and machine ID numbers [B]."""

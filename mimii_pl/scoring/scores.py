@@ -12,7 +12,12 @@ from mimii_pl.scoring.results import Result, per_machine_id
 
 
 class ClipScore(NamedTuple):
-    """One test clip. Label: 1 anomalous, 0 normal, -1 unknown; decision: 1 anomalous, 0 normal, -1 not decided yet."""
+    """One test clip.
+
+    Label: 1 anomalous, 0 normal, -1 unknown; decision: 1 anomalous, 0 normal, -1 not decided yet.
+
+    rpm: speed of the shaft in revolutions per minute; None: unknown.
+    """
 
     machine: str
     id: str
@@ -21,11 +26,15 @@ class ClipScore(NamedTuple):
     label: int
     score: float
     decision: int = -1
+    rpm: float | None = None
 
 
 def write_scores(path: Path, clips: Iterable[ClipScore]) -> None:
-    """Write csv, with scores at full precision."""
-    write_csv(path, ClipScore._fields, ((*clip[:5], repr(clip.score), clip.decision) for clip in clips))
+    """Write csv, with scores at full precision; without speeds if none is known."""
+    clips = list(clips)
+    columns = ClipScore._fields if any(clip.rpm for clip in clips) else ClipScore._fields[:-1]
+    rows = ((*clip[:5], repr(clip.score), clip.decision, repr(clip.rpm) if clip.rpm else "") for clip in clips)
+    write_csv(path, columns, (row[: len(columns)] for row in rows))
 
 
 def read_scores(path: Path) -> list[ClipScore]:
@@ -41,11 +50,14 @@ def read_scores(path: Path) -> list[ClipScore]:
         try:
             machine, id_, domain, name = (row[column] for column in ClipScore._fields[:4])
             label, score, decision = int(row["label"]), float(row["score"]), int(row.get("decision") or -1)
-            clips.append(ClipScore(machine, id_, domain, name, label, score, decision))
+            rpm = float(row.get("rpm") or 0)
+            clips.append(ClipScore(machine, id_, domain, name, label, score, decision, rpm or None))
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}, line {line}: {error!r}; expected {', '.join(ClipScore._fields)}") from error
         if math.isnan(clips[-1].score) or clips[-1].label not in (0, 1, -1):
             raise InputError(f"{path}, line {line}: the label is not 0, 1 or -1, or the score is NaN")
+        if not 0 <= rpm < math.inf:
+            raise InputError(f"{path}, line {line}: the speed is not a number above 0")
     return clips
 
 
@@ -57,6 +69,6 @@ def score_results(clips: Iterable[ClipScore], official: str | None = None, kind:
         kind: what the scores of the clips are.
     """
     known = [clip for clip in clips if clip.label >= 0]
-    machine, name, domain, _, labels, scores, decisions = zip(*known, strict=True) if known else [()] * 7
+    machine, name, domain, _, labels, scores, decisions, _ = zip(*known, strict=True) if known else [()] * 8
     decided = None if -1 in decisions else decisions
     return per_machine_id(machine, name, labels, scores, domain, official, decided, kind)

@@ -152,6 +152,7 @@ def write_embeddings(scorer: Scorer, data: MachineSounds, run_dir: Path) -> np.n
     embeddings = scorer.embed_waves(ClipRows(data.waves, rows), data.machine_id[rows], "embedding clips")
     names = ("split", "machine", "machine_id", "path")
     columns = {name: np.array([str(getattr(clip, name)) for clip in clips]) for name in names}
+    columns["rpm"] = np.array([data.rpm_of(row) or np.nan for row in rows])
     write_arrays(run_dir / "embeddings.npz", {"embedding": embeddings, **columns})
     return embeddings[: len(data.rows("train")) + len(data.rows("validation"))]
 
@@ -168,8 +169,9 @@ def write_identified(scorer: Scorer, data: MachineSounds, run_dir: Path) -> None
 
 def clip_scores(data: MachineSounds, rows: np.ndarray, scores: np.ndarray) -> list[ClipScore]:
     """Combine clips with their labels and scores [N]."""
-    triples = zip((data.clips[row] for row in rows), data.anomalous[rows], scores, strict=True)
-    return [
-        ClipScore(clip.machine, clip.machine_id, clip.domain, file_cell(clip.path), int(label), float(score))
-        for clip, label, score in triples
-    ]
+    scored = []
+    for row, score in zip(rows, scores, strict=True):
+        clip, label = data.clips[row], int(data.anomalous[row])
+        names = clip.machine, clip.machine_id, clip.domain, file_cell(clip.path)
+        scored.append(ClipScore(*names, label, float(score), rpm=data.rpm_of(row)))
+    return scored

@@ -30,6 +30,7 @@ def score_files(
     shard_size: int = 1024,
     part: str | None = None,
     restart: bool = False,
+    members: bool = False,
 ) -> Path:
     """Score a file, a folder or a list of files: print a table and write a CSV.
 
@@ -53,6 +54,7 @@ def score_files(
         shard_size: recordings per shard.
         part: `k/n`: score only the k-th of n equal parts, counted from 0.
         restart: discard finished shards of a different scoring and start again.
+        members: add a column `member(<name>)` for each member of the back end (see `Scorer.members`).
 
     Returns:
         The CSV that was written.
@@ -67,18 +69,20 @@ def score_files(
         "machine_id": machine_id,
         "working directory": os.getcwd(),
         "format": FORMAT,
+        "members": members or None,
     }
     listed = _listed_columns(run_dir)
     with Shards(target, shard_size, numbers).opened(Path(input), inputs, columns=listed, restart=restart) as shards:
         from mimii_pl.scoring.load_run import load_run  # imports torch: only after the list has been read
 
         scorer = load_run(run_dir, device="cpu" if engine == "ray" else device, trust=trust)
-        predictor = Predictor(scorer, machine_id)
+        predictor = Predictor(scorer, machine_id, members=members)
         if engine == "ray":
             from mimii_pl.scoring.bulk.ray import score_shards
 
             missing, columns = shards.missing(), predictor.columns
-            options = {"machine_id": machine_id, "trust": [trust] if isinstance(trust, str) else list(trust)}
+            trusted = [trust] if isinstance(trust, str) else list(trust)
+            options = {"machine_id": machine_id, "trust": trusted, "members": members}
             stream = score_shards(missing, run_dir, columns, options, device=device, workers=workers)
         else:
             stream = predictor.stream(shards.missing(), workers)

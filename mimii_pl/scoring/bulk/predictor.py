@@ -39,17 +39,27 @@ class Predictor:
     Args:
         machine_id: ID of all recordings; None: that of each recording, or else the one that its path tells.
         folder: base of relative paths; empty: the current folder of the process.
+        members: add a column for each member of the back end (see `Scorer.members`).
 
     Attributes:
         columns: names of the values of a row, in the order of the CSV.
     """
 
-    def __init__(self, scorer: "Scorer", machine_id: str | None = None, folder: str = "") -> None:
+    def __init__(
+        self, scorer: "Scorer", machine_id: str | None = None, folder: str = "", *, members: bool = False
+    ) -> None:
         self.scorer, self.machine_id, self.folder = scorer, machine_id, folder
         self.keys: tuple[str, ...] = ("file", "machine_id")
         values: tuple[str, ...] = ("score", "higher_than", "decision")
         if scorer.classes is not None:
             self.keys, values = ("file",), ("taken_for", *(f"p({name})" for name in scorer.classes))
+        self.members = scorer.member_names if members else []
+        if members and not self.members:
+            raise InputError(
+                "members=true: the score of this run is not the mean of several members, which takes "
+                "backend=committee or backend.per_id=both"
+            )
+        values += tuple(f"member({name})" for name in self.members)
         self.columns = (*self.keys, *values, "heard", "skipped")
         self.no_values = tuple(NO_VALUES.get(name, math.nan) for name in values)
 
@@ -110,16 +120,22 @@ class Predictor:
     def _predict(self, waves: np.ndarray, ids: np.ndarray) -> list[Prediction]:
         """Predict the values of clips int16 [N, samples] with machine ID numbers [N]; `no_values` for NaN scores."""
         scorer = self.scorer
-        predicted = scorer.predict_waves(waves, ids)  # [N] or [N, K]
+        if self.members:
+            of_members = np.ascontiguousarray(scorer.member_waves(waves, ids).T)  # [M, N]
+            predicted = of_members.mean(axis=0)
+        else:
+            of_members, predicted = np.empty((0, len(waves))), scorer.predict_waves(waves, ids)  # [N] or [N, K]
         rows: list[Prediction]
         if scorer.classes is not None:
             rows = [(scorer.classes[shares.argmax()], *shares.tolist()) for shares in predicted]
         elif scorer.thresholds is None:
-            rows = [(score, *self.no_values[1:]) for score in predicted.tolist()]
+            rows = [(score, *self.no_values[1:3]) for score in predicted.tolist()]
         else:
             thresholds = scorer.thresholds
             columns = predicted, thresholds.rank(predicted, ids), thresholds.decide(predicted, ids)
             rows = list(zip(*(column.tolist() for column in columns), strict=True))
+        if self.members:
+            rows = [(*row, *shares) for row, shares in zip(rows, of_members.T.tolist(), strict=True)]
         undefined = np.isnan(predicted.reshape(len(waves), -1)).any(axis=1)
         return [self.no_values if missing else row for row, missing in zip(rows, undefined, strict=True)]
 

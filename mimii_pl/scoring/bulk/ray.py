@@ -39,6 +39,7 @@ class ScoreRecordings:
         device: `auto` takes the GPU of the actor, if it has one.
         threads: decoding threads.
         trust: packages, besides this one, whose classes the run may name.
+        members: add a column `member(<name>)` for each member of the back end (see `Scorer.members`).
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class ScoreRecordings:
         device: str = "auto",
         threads: int = 1,
         trust: Collection[str] = (),
+        members: bool = False,
     ) -> None:
         from mimii_pl.scoring.load_run import load_run
 
-        self.predictor = Predictor(load_run(run, device=device, trust=trust), machine_id, folder)
+        self.predictor = Predictor(load_run(run, device=device, trust=trust), machine_id, folder, members=members)
         self.threads = threads
 
     def __call__(self, batch: Columns) -> Columns:
@@ -87,7 +89,7 @@ def score_shards(
 
     Args:
         columns: names of the values of a row.
-        options: of `ScoreRecordings`: machine_id, trust.
+        options: of `ScoreRecordings`: machine_id, trust, members.
         workers: actors; None: one per GPU, or one per core if there is no GPU (or device=cpu).
     """
     ray = require_ray()
