@@ -90,7 +90,7 @@ class MachineSounds(pl.LightningDataModule):
             raise InputError(f"dataset.sample_rate={sample_rate}: should be from {RATES[0]} to {RATES[-1]} Hz")
         if rpm is not None and not 0 < rpm < math.inf:
             raise InputError(f"dataset.rpm={rpm:g}: should be above 0, in revolutions of the shaft per minute")
-        self.rpm = rpm
+        self.rpm = rpm and float(rpm)
         self.root, self.machine, self.protocol, self.target = Path(root), machine, protocol, target
         self.class_of = classes
         self.features, self.augmentation = features, list(augmentation)

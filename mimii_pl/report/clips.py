@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ REFERENCE_CLIPS = 8  # with the lowest scores, which others are compared with
 PEAK = 0.7  # of the loudest clip that is played, full scale 1
 RANGE = 70  # dB that the spectrogram shows
 ORDER_STEPS = (1, 2, 5)  # of the ticks of an axis in orders, times powers of 10
+LOWEST_ORDER = 0.1  # on such an axis
 ORDER_ROOM = 9  # mel bands between two such ticks, at least
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
@@ -131,7 +133,9 @@ class _Drawing(NamedTuple):
         nearest: NearestShown | None,
     ) -> Shown:
         length = len(wave) / self.rate
-        words = _words(location, length, rpm) if location else "not localized: that would have taken too long"
+        words = location_words(location, length, rpm) if location else "not localized: that would have taken too long"
+        if location and location.amount.max() <= 0:  # it would be blank
+            location = None
         alt = f"Spectrogram of {name}, {length:.1f} s: {words}."
         picture = spectrogram(wave, self.rate, location, alt, top=top, rpm=rpm)
         return Shown(picture, self._sound(wave), _joined(words, speed_words(rpm)), members, nearest)
@@ -145,8 +149,15 @@ class _Drawing(NamedTuple):
         return sound(wave[: round(self.seconds * self.rate)] / FULL_SCALE * self.gain, self.rate)
 
 
-def _words(location: Location, length: float, rpm: float | None) -> str:
-    """Describe the frequency that adds most to the score, in Hz and orders, and the time if one stands out."""
+def location_words(location: Location, length: float, rpm: float | None = None) -> str:
+    """Describe the frequency that adds most to the score, in Hz and orders, and the time if one stands out.
+
+    Args:
+        length: of the clip in s.
+        rpm: speed of the shaft in revolutions per minute; None: unknown, without orders.
+    """
+    if location.amount.max() <= 0:
+        return "no part stands out: it differs from usual clips everywhere"
     rows, columns = location.amount.mean(axis=1), location.amount.mean(axis=0)
     words = []
     if len(rows) > 1:
@@ -247,8 +258,8 @@ def order_ticks(rpm: float, centres: np.ndarray) -> dict[float, float]:
     Returns:
         order -> place, 0.5 is the centre of the first band; at least ORDER_ROOM bands apart.
     """
-    lowest, highest = centres[0] / rpm * 60, centres[-1] / rpm * 60
-    powers = range(int(np.floor(np.log10(lowest))), int(np.ceil(np.log10(highest))) + 1)
+    lowest, highest = max(centres[0] / rpm * 60, LOWEST_ORDER), centres[-1] / rpm * 60
+    powers = range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)
     orders = [step * 10.0**power for power in powers for step in ORDER_STEPS]
     ticks: dict[float, float] = {}
     for order in orders:

@@ -77,8 +77,8 @@ class NormalClips:
         chosen = rows[self._distances(row, rows).argmin()]
         rpm = self.rpm[chosen]
         whose = "of its machine ID" if own.any() else "of all machine IDs"
-        what = f"view {self.view}" if self.view else "embedding"
-        words = f"nearest of the {len(rows)} normal clips {whose}, by standardized Euclidean distance, {what}"
+        what = f"view {self.view}" if self.view else "embeddings"
+        words = f"nearest of the {len(rows)} normal clips {whose}: standardized Euclidean distance of {what}"
         return Neighbour(Path(str(self.paths[chosen])), float(rpm) if rpm > 0 and np.isfinite(rpm) else None, words)
 
     def _distances(self, row: int, rows: np.ndarray) -> np.ndarray:

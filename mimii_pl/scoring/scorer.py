@@ -193,7 +193,7 @@ class Scorer:
                 "the score of this run is not the mean of several members: that takes backend=committee, or "
                 "backend.per_id=both"
             )
-        return self._predict(self._member_scores, waves, ids, description).reshape(len(waves), -1)
+        return self._predict(self._member_scores, waves, ids, description).reshape(len(waves), len(self.member_names))
 
     def score_held_out(
         self,

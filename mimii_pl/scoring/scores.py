@@ -33,7 +33,7 @@ def write_scores(path: Path, clips: Iterable[ClipScore]) -> None:
     """Write csv, with scores at full precision; without speeds if none is known."""
     clips = list(clips)
     columns = ClipScore._fields if any(clip.rpm for clip in clips) else ClipScore._fields[:-1]
-    rows = ((*clip[:5], repr(clip.score), clip.decision, repr(clip.rpm) if clip.rpm else "") for clip in clips)
+    rows = ((*clip[:5], repr(clip.score), clip.decision, f"{clip.rpm:.10g}" if clip.rpm else "") for clip in clips)
     write_csv(path, columns, (row[: len(columns)] for row in rows))
 
 
