@@ -32,10 +32,10 @@ def read_weights(source: str, sha256: str | None, network: str) -> dict[str, Ten
     """
     path = _downloaded(source) if source.startswith("hf:") else Path(source).expanduser()
     if path.suffix != ".safetensors":
-        old, new = shlex.quote(path.name), shlex.quote(f"{path.stem}.safetensors")
+        stem = shlex.quote(path.stem)
         raise InputError(
             f"model.weights={source}: only safetensors are read, since other formats may execute code: "
-            f"mimii convert input={old} network={network} output={new}"
+            f"mimii convert input={shlex.quote(path.name)} network={network} output={stem}.safetensors"
         )
     if not path.is_file():
         raise InputError(f"model.weights={source}: no such file")

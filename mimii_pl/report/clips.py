@@ -116,7 +116,7 @@ def _read(scorer: Scorer, file: str | Path) -> np.ndarray | None:
 
 
 class _Drawing(NamedTuple):
-    """What the clips of a machine ID share: rate in Hz, gain, and seconds to play."""
+    """Properties that the clips of a machine ID share: rate in Hz, gain, and seconds to play."""
 
     rate: int
     gain: float

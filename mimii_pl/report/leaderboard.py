@@ -120,7 +120,7 @@ def show_leaderboard(rows: list[dict], others: Sequence[Other], sweep_dir: Path,
 def _print_board(console: "Console", board: Board, rows: Sequence[dict]) -> None:
     from mimii_pl.report.screen import print_alert
 
-    objectives = sorted({row["asked"] for row in rows} - {"criterion", board.criterion})
+    objectives = sorted({row["asked"] for row in rows} - {"criterion", *(row["task"].criterion for row in rows)})
     columns = (*board.labels, "rank", "name", *(["objective"] if objectives else []), *board.heads, "run")
     notes = [board.note(", ".join(RANKED_BY[name] for name in objectives))]
     notes += [f"All rows: {shared}." for shared in {row["shared"] for row in rows} - {""}]

@@ -1,4 +1,4 @@
-"""Which member of a back end heard an anomaly: a row of bars per clip."""
+"""Members of a back end that heard an anomaly: a row of bars per clip."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -10,13 +10,13 @@ from mimii_pl.scoring.objective import RANKED_BY
 
 
 def note(values, goals):
-    return trust_note("criterion", "pseudo AUC", values, goals, "(AUC + pAUC)/2")
+    return trust_note("criterion", "sensitivity", values, goals, "(AUC + pAUC)/2")
 
 
 def test_the_agreement_of_an_order_with_the_test_clips():
     same = note([0.9, 0.8, 0.7, 0.6], [0.95, 0.9, 0.6, 0.5])
     assert same == (
-        "Trust in this order: over these 4 rows the rank correlation (Spearman) of pseudo AUC and (AUC + pAUC)/2 of "
+        "Trust in this order: over these 4 rows the rank correlation (Spearman) of sensitivity and (AUC + pAUC)/2 of "
         "the test clips is 1.00 (1: the same order, 0: none); the first row is the best."
     )
     turned = note([0.9, 0.8, 0.7, 0.6], [0.5, 0.6, 0.9, 0.95])
@@ -28,7 +28,7 @@ def test_the_agreement_of_an_order_with_the_test_clips():
 
 def test_what_is_undefined_or_tied_is_said():
     tied = note([1, 1, 0.7, 0.6], [0.5, 0.6, 0.7, 1])
-    assert "2 rows share the first's pseudo AUC, so their order says nothing" in tied
+    assert "2 rows share the first's sensitivity, so their order says nothing" in tied
     constant = note([1.0] * 4, [0.5, 0.6, 0.7, 0.9])
     assert "is undefined" in constant
     assert "4 rows share" in constant

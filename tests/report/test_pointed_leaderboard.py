@@ -13,7 +13,7 @@ from mimii_pl.report.leaderboard import collect, leaderboard_columns, show_leade
 from mimii_pl.scoring.results import write_results
 from mimii_pl.scoring.scores import ClipScore, score_results, write_scores
 
-RUNS = [  # overrides, pseudo AUC, distance of the classes in deviations
+RUNS = [  # overrides, sensitivity, distance of the classes in deviations
     (["model=spectrum", "backend.density=ratio"], 0.946, 0.6),
     (["model=spectrum", "backend.per_id=false"], 0.938, 2.0),
     (["model=spectrum", "backend.density=ratio", "backend.per_id=false"], 0.936, 2.1),
@@ -38,7 +38,7 @@ def sweep(tmp_path):
         ]
         write_scores(child / "scores.csv", clips)
         write_results(child / "results.csv", score_results(clips))
-        write_facts(child, status="finished", epochs=9, pseudo_auc=criterion)
+        write_facts(child, status="finished", epochs=9, sensitivity=criterion)
     return tmp_path
 
 

@@ -20,7 +20,7 @@ from mimii_pl.scoring.bootstrap import Interval
 from mimii_pl.scoring.scores import ClipScore, score_results
 from mimii_pl.tracking.compare import side_by_side
 
-DETECTORS = {  # overrides -> (pseudo AUC, distance of the classes in deviations)
+DETECTORS = {  # overrides -> (sensitivity, distance of the classes in deviations)
     ("model=spectrum", "backend.density=ratio", "backend.per_id=false"): (0.949, 0.8),
     ("model=spectrum", "backend.k=4", "backend.metric=euclidean", "backend.pool=mean_std"): (0.94, 2.5),
     ("model=dense_ae", "model.lr=0.00012345", "training.epochs=7", "features.n_mels=77"): (0.93, 2.4),
@@ -55,7 +55,7 @@ def recorded(overrides, criterion, quality, *, ids=("id_01", "id_02"), clips=40)
         "lowest loss",
         score_results(scored),
         scored,
-        {"pseudo_auc": criterion, "parameters": 1000, "macs": 5e6, "ms_per_clip": 1.5},
+        {"sensitivity": criterion, "parameters": 1000, "macs": 5e6, "ms_per_clip": 1.5},
     )
 
 
@@ -84,7 +84,7 @@ def test_the_terminals_tables_fit(tmp_path, monkeypatch, capsys, width):
     assert max(len(line) for line in table.splitlines()) <= (width or 100)
     assert "…" not in table
     head = next(line for line in table.splitlines() if "detector" in line)
-    assert all(name in head for name in ("pseudo", "AUC", "AUC - first"))
+    assert all(name in head for name in ("sensitivity", "AUC", "AUC - first"))
     assert ("min" in head) == ("Omitted here, but in compare.csv: " not in table)
     assert ("Omitted here" in table) == (width == 80)
 
