@@ -16,7 +16,7 @@ from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.features.log_mel import LogMel
 from mimii_pl.report.figures import Image, as_image, data_uri
 from mimii_pl.report.localize import Location, localize
-from mimii_pl.scoring.scorer import Scorer
+from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.scores import ClipScore
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Shown(NamedTuple):
 
 
 def show_clips(
-    scorer: Scorer, clips: Sequence[ClipScore], chosen: Sequence[ClipScore], seconds: float
+    scorer: BaseScorer, clips: Sequence[ClipScore], chosen: Sequence[ClipScore], seconds: float
 ) -> dict[str, Shown]:
     """Make pictures and sounds of chosen clips of one machine ID, by file; clips whose file is missing are skipped.
 
@@ -67,7 +67,7 @@ def gain_of(waves: Sequence[np.ndarray]) -> float:
     return PEAK * FULL_SCALE / max(1, *(int(np.abs(wave.astype(int)).max()) for wave in waves))
 
 
-def _read(scorer: Scorer, clip: ClipScore) -> np.ndarray | None:
+def _read(scorer: BaseScorer, clip: ClipScore) -> np.ndarray | None:
     try:
         return scorer.read(Path(clip.file)).wave
     except InputError as reason:

@@ -26,8 +26,8 @@ from mimii_pl.report.tables import (
 )
 from mimii_pl.report.template import template
 from mimii_pl.scoring import metrics
+from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.results import Result, read_results
-from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.scores import ClipScore, read_scores
 from mimii_pl.scoring.sensitivity import in_words, read_sensitivity, sensitivity_of
 from mimii_pl.threshold._threshold import Thresholds
@@ -40,7 +40,7 @@ def write_report(
     *,
     title: str = "",
     caption: str = "",
-    scorer: Scorer | None = None,
+    scorer: BaseScorer | None = None,
     clips: int = 0,
     seconds: float = 10.0,
 ) -> Path:
@@ -142,7 +142,7 @@ def _lists(clips: list[ClipScore], count: int) -> list[tuple[str, str, list[Clip
     ]
 
 
-def _shown(scorer: Scorer, clips: list[ClipScore], lists: Sequence[tuple], seconds: float) -> dict:
+def _shown(scorer: BaseScorer, clips: list[ClipScore], lists: Sequence[tuple], seconds: float) -> dict:
     from mimii_pl.report.clips import show_clips
 
     chosen = list(dict.fromkeys(clip for *_, listed in lists for clip in listed))
