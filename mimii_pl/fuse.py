@@ -40,8 +40,8 @@ from mimii_pl.scoring.load_run import load_run, noise_clips
 from mimii_pl.scoring.metrics import auc, metrics_of
 from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS
 from mimii_pl.scoring.results import Result, read_results
-from mimii_pl.scoring.sensitivity import Noticed, in_words, sensitivity_of, write_sensitivity
 from mimii_pl.scoring.scores import ClipScore, read_scores
+from mimii_pl.scoring.sensitivity import Noticed, in_words, sensitivity_of, write_sensitivity
 from mimii_pl.task import Task
 from mimii_pl.threshold import Thresholds
 

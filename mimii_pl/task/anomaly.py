@@ -21,6 +21,7 @@ from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.scores import ClipScore, score_results
 from mimii_pl.scoring.sensitivity import (
     Noticed,
+    ScoreWaves,
     in_words,
     measure_sensitivity,
     sensitivity_of,
