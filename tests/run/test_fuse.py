@@ -306,7 +306,7 @@ def test_fuse_score_register_and_compare_from_the_command_line(runs, tmp_path):
     assert (tmp_path / "registered.csv").read_text() == (tmp_path / "own.csv").read_text()
     done = mimii("compare", "model=fused", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "fused: dense_ae, committee" in (tmp_path / "outputs" / "compare" / "compare.csv").read_text()
+    assert "fused: committee, dense_ae" in (tmp_path / "outputs" / "compare" / "compare.csv").read_text()
     done = mimii("record", f"run={place}", cwd=tmp_path)
     assert "MLflow has everything" in done.stdout, done.stderr
     done = mimii("retrain", f"sweep={place}", cwd=tmp_path)
