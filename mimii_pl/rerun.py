@@ -17,7 +17,7 @@ from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import replacing_folder, write_text
 from mimii_pl.core.freeze import freeze_config, open_stored
-from mimii_pl.core.run_dir import check_digests, find_run, is_copy, read_facts, write_facts
+from mimii_pl.core.run_dir import check_digests, find_run, is_copy, read_facts, refuse_fused, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
 from mimii_pl.core.stored_config import keep_offline, relocated
@@ -66,6 +66,7 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
         The objective, as for `run`.
     """
     source, run_dir = find_run(cfg.run, trained=True).resolve(), run_dir.resolve()
+    refuse_fused(source, "Rescore its members, and fuse again: mimii fuse runs=[...]")
     _require_anomaly_run(source, read_facts(source))
     cfg = _rescoring_config(cfg, source, run_dir)
     published(cfg.get("published"))
@@ -119,6 +120,7 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
         InputError: there is no such run, it names a class that is not trusted, or an override would change a choice.
     """
     run_dir = find_run(run, finished=False)
+    refuse_fused(run_dir, "Nothing of it is trained: mimii fuse runs=[...] makes it again, in seconds")
     cfg = open_stored(run_dir, trust)
     if "rescored_from" not in read_facts(run_dir):  # else it trains nothing
         require_inside(cfg)

@@ -30,7 +30,7 @@ from mimii_pl.core.freeze import freeze_config
 from mimii_pl.core.run_dir import read_facts, require_writable_run, write_digests, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
-from mimii_pl.core.trusted_classes import packages
+from mimii_pl.core.trusted_classes import FUSED, packages
 from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.dataset._learned_from import clip_changes, write_clips
@@ -38,10 +38,10 @@ from mimii_pl.model import Detector
 from mimii_pl.model._detector import too_short_named
 from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
+from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.cost import write_cost
-from mimii_pl.scoring.load_run import load_run
+from mimii_pl.scoring.load_run import load_detector
 from mimii_pl.scoring.results import Result
-from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.sweep.pruning import TrialPruned, pruning
 from mimii_pl.task import Task
 from mimii_pl.threshold._threshold import MIN_OWN_CLIPS
@@ -104,7 +104,7 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
     for name in ("backend.npz", "thresholds.json"):  # of an evaluation that was killed
         (run_dir / name).unlink(missing_ok=True)
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
-    scorer = load_run(run_dir, device=device, trust=packages(cfg))  # checked already, or the user's own
+    scorer = load_detector(run_dir, device=device, trust=packages(cfg))  # checked already, or the user's own
     criterion = task.fit(scorer, data, run_dir)  # on training and held-out clips
     objective = task.final_objective(scorer, data, criterion, run_dir)
     results = task.evaluate(scorer, data, run_dir)  # all test clips are scored before any of their labels is read
@@ -296,10 +296,13 @@ def _write_training_facts(trainer: pl.Trainer, detector: Detector, watch: Stopwa
 def _titles(cfg: DictConfig, task: Task) -> tuple[str, str]:
     """Return title and caption of a run's page and tables."""
     title = f"{cfg.choices.get('model', '')} on {cfg.machine.name} ({cfg.choices.get('dataset', '')})"
+    if FUSED in cfg:
+        weights = (f"{name} (weight {member.weight:g})" for name, member in cfg[FUSED].members.items())
+        return title, f"mean of the standardized scores of {', '.join(weights)}"
     return title, f"checkpoint with the {task.checkpoint_rule}; seed {cfg.seed}"
 
 
-def write_run_page(cfg: DictConfig, task: Task, scorer: Scorer, run_dir: Path) -> None:
+def write_run_page(cfg: DictConfig, task: Task, scorer: BaseScorer, run_dir: Path) -> None:
     title, caption = _titles(cfg, task)
     write_page(task, run_dir, scorer, title=title, caption=caption, clips=cfg.report.clips, seconds=cfg.report.seconds)
 

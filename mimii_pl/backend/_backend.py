@@ -233,13 +233,10 @@ class BackEnd:
 
     def _scale(self, scores: np.ndarray) -> np.ndarray:
         """Compute the median and standard deviation of each judge's scores [J, N], [2, J]."""
-        scores = self._logged(scores)
-        std = scores.std(axis=1)
-        return np.stack([np.median(scores, axis=1), np.where(std > 0, std, 1)])
+        return median_and_std(self._logged(scores))
 
     def _logged(self, scores: np.ndarray) -> np.ndarray:
-        logged = np.log(np.maximum(scores, SMALLEST))
-        return np.where(np.array(self.positives)[:, None], logged, scores)
+        return np.where(np.array(self.positives)[:, None], log_scores(scores), scores)
 
     def _seen(self, embeddings: np.ndarray) -> np.ndarray:
         return embeddings if self.view is None or not self.views else embeddings[..., self.views[self.view]]
@@ -255,6 +252,17 @@ class BackEnd:
         for key, array in state.items():
             id_, name = key.split(".")
             self.parts.setdefault(int(id_), {})[name] = array
+
+
+def log_scores(scores: np.ndarray) -> np.ndarray:
+    """Return the logarithm of scores, none of which is below 0; 0 counts as the smallest that is told from it."""
+    return np.log(np.maximum(scores, SMALLEST))
+
+
+def median_and_std(scores: np.ndarray) -> np.ndarray:
+    """Compute median and standard deviation over the last axis, [..., N] -> [2, ...]; a deviation of 0 counts as 1."""
+    std = scores.std(axis=-1)
+    return np.stack([np.median(scores, axis=-1), np.where(std > 0, std, 1)])
 
 
 def too_few(name: str, least: int, whose: str, count: int) -> InputError:

@@ -10,6 +10,7 @@ backend.npz       fitted back end, where there is one
 embeddings.npz    embeddings of all clips, where the detector has one
 thresholds.json   one per machine ID, and the held-out normal scores they were chosen from
 scores.csv        one row per test clip
+held_out.csv      one row per held-out normal clip: its score, and its scores with the faults of pseudo-anomalies
 challenge/        the same in the format of the DCASE challenge, for its data sets
 predictions.csv   of a classifier instead of scores: one row per test clip, with the probability of each class
 sensitivity.csv   AUC of each fault, severity and machine ID, on held-out normal clips
@@ -19,12 +20,14 @@ history.csv       losses per epoch
 mlflow.jsonl      points for MLflow, and in mlflow.sent how many it has
 skipped.csv       recordings that could not be used
 report.html       the report
+members/          of a fused run, in place of a detector: what scoring needs of each run it is made of
 """
 
 import hashlib
 import json
 import logging
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -38,6 +41,7 @@ WRITTEN_IN_PLACE = ("run.log", "mlflow.jsonl", "mlflow.sent", *RUN_FOLDERS, ".lo
 OTHER_FILES = ("run.json", "report.html", "embeddings.npz")
 RUN_TABLES = (
     "scores.csv",
+    "held_out.csv",
     "predictions.csv",
     "results.csv",
     "history.csv",
@@ -48,6 +52,7 @@ RUN_TABLES = (
 )
 log = logging.getLogger(__name__)
 BINARY_FILES = ("features.npz", "backend.npz")  # that scoring needs, besides the checkpoint
+MEMBERS = "members"  # folder of a fused run with a folder for each run it is made of
 SCORING_FILES = ("config.yaml", *BINARY_FILES, "thresholds.json")  # all that it needs, besides the checkpoint
 
 
@@ -95,6 +100,8 @@ def read_facts(run_dir: Path) -> dict[str, Any]:
         _validate_facts(facts)
         if "checkpoint" in facts:
             _refuse_outside(run_dir, facts["checkpoint"])
+        for name in facts.get("members", ()):
+            _refuse_elsewhere(run_dir, name)
     return facts
 
 
@@ -119,6 +126,10 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value and all(len(part) < 256 for part in value.split("/"))
 
 
+def _is_folder(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_]\w{0,99}", value) is not None
+
+
 def _is_shown(value: Any) -> bool:
     return isinstance(value, str) and value.isprintable()
 
@@ -139,6 +150,7 @@ FACT_TYPES: dict[str, Callable[[Any], bool]] = {  # facts that others depend on 
     "status": lambda value: value in ("running", "finished", "pruned"),
     "labels": _list_of(_is_label),
     "classes": _list_of(_is_text),
+    "members": _list_of(_is_folder, fewest=2),
     "samples": lambda value: _is_count(value) and value > 0,
     **dict.fromkeys(("checkpoint", "run_dir", "rescored_from", "root"), _is_path),
     **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out"), _is_text),
@@ -161,6 +173,12 @@ def _refuse_outside(run_dir: Path, name: str) -> None:
         raise ValueError(f"checkpoint is {name[:50]}, a folder")
 
 
+def _refuse_elsewhere(run_dir: Path, name: str) -> None:
+    """Raise InputError if a member named by run.json is a link, which could lead anywhere."""
+    if any(path.is_symlink() for path in (run_dir / MEMBERS, run_dir / MEMBERS / name)):
+        raise InputError(f"{run_dir / MEMBERS / name} is a link: not loaded. Replace it by what it stands for")
+
+
 def parent_run_id(sweep_dir: Path) -> str | None:
     """Read the MLflow ID of a sweep's parent run; None if the sweep has none."""
     return read_sweep_facts(sweep_dir).get("mlflow_run_id")
@@ -181,8 +199,9 @@ def read_sweep_facts(sweep_dir: Path) -> dict[str, Any]:
 
 def write_digests(run_dir: Path) -> None:
     """Note what is in the binary files that scoring needs, so that damage to them is found."""
-    names = (*BINARY_FILES, read_facts(run_dir)["checkpoint"])
-    write_facts(run_dir, digests={name: _digest(run_dir / name) for name in names if (run_dir / name).is_file()})
+    changing = ("config.yaml", "thresholds.json")  # by `mimii decide`; those of members stay
+    names = [name for name in scoring_files(run_dir) if name not in changing and (run_dir / name).is_file()]
+    write_facts(run_dir, digests={name: _digest(run_dir / name) for name in names})
 
 
 def check_digests(run_dir: Path) -> None:
@@ -192,6 +211,30 @@ def check_digests(run_dir: Path) -> None:
         with damaged(run_dir / name):
             if _digest(run_dir / name) != digest:
                 raise ValueError("its content is not what the run wrote")
+
+
+def scoring_files(run_dir: Path) -> list[str]:
+    """Return the names of the files, besides run.json, that scores and decisions depend on; some may be absent.
+
+    Raises:
+        InputError: the run is not finished.
+    """
+    facts = read_facts(run_dir)
+    if "members" in facts:
+        names = [*SCORING_FILES]
+        for member in facts["members"]:
+            folder = f"{MEMBERS}/{member}"
+            names += [f"{folder}/{name}" for name in ("run.json", *scoring_files(run_dir / folder))]
+        return names
+    if "checkpoint" not in facts:
+        raise InputError(f"run={run_dir} is not finished: `mimii resume {shlex.quote(str(run_dir))}` continues it")
+    return [*SCORING_FILES, facts["checkpoint"]]
+
+
+def refuse_fused(run_dir: Path, instead: str) -> None:
+    """Raise InputError for a fused run, where only a run of a detector can be used; `instead`: the way out."""
+    if members := read_facts(run_dir).get("members"):
+        raise InputError(f"run={run_dir} is fused of {', '.join(members)}: it has no detector of its own. {instead}")
 
 
 def _digest(path: Path) -> str:
@@ -207,11 +250,9 @@ def run_fingerprint(run_dir: Path) -> str:
     Raises:
         InputError: the run is not finished.
     """
-    facts = read_facts(run_dir)
-    if "checkpoint" not in facts:
-        raise InputError(f"run={run_dir} is not finished: `mimii resume {shlex.quote(str(run_dir))}` continues it")
+    facts, names = read_facts(run_dir), scoring_files(run_dir)
     digest = hashlib.sha256(json.dumps([facts.get(name) for name in ("labels", "samples", "classes")]).encode())
-    for name in (*SCORING_FILES, facts["checkpoint"]):
+    for name in names:
         digest.update(f"\n{name}\n".encode())
         if (run_dir / name).is_file():
             digest.update(bytes.fromhex(_digest(run_dir / name)))
@@ -223,7 +264,7 @@ def find_run(run: str | Path, *, finished: bool = True, trained: bool = False, o
 
     Args:
         finished: `latest` is a finished run; False: an interrupted one.
-        trained: `latest` skips runs that only rescored another one.
+        trained: `latest` skips runs that were only rescored or fused.
 
     Raises:
         InputError: there is no such run.
@@ -246,7 +287,7 @@ def find_run(run: str | Path, *, finished: bool = True, trained: bool = False, o
             log.warning("%s", error)
             continue
         is_wanted = facts.get("status") == ("finished" if finished else "running")
-        if is_wanted and not (trained and "rescored_from" in facts):
+        if is_wanted and not (trained and facts.keys() & {"rescored_from", "members"}):
             _refuse_links(path.parent)
             return path.parent
     wanted = "finished run" if finished else "interrupted run"
@@ -257,9 +298,9 @@ def find_run(run: str | Path, *, finished: bool = True, trained: bool = False, o
 
 
 def _stored_runs(folder: Path) -> Iterator[Path]:
-    """Yield the run.json of every run below a folder; hidden folders hold unfinished copies."""
+    """Yield the run.json of every run below a folder, but of unfinished copies (hidden) and members of fused runs."""
     for path in folder.rglob("run.json"):
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+        if not any(part.startswith(".") or part == MEMBERS for part in path.relative_to(folder).parts):
             yield path
 
 

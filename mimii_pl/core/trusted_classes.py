@@ -12,8 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from mimii_pl.core.errors import InputError, damaged
 
 OWN = "mimii_pl"
+FUSED = "fused"  # section of the configuration of a fused run
 Place = tuple[Any, ...]
 SECTIONS = ("choices", "machine", "dataset", "protocol", "features", "model", "task", "trainer")  # of every run
+DETECTING = ("features", "model")  # those that a fused run does not have: its members have
 PLACES = {  # where a configuration names a class -> base of what may be named there; `*`: any key, or number in a list
     "dataset": "mimii_pl.dataset.MachineSounds",
     "protocol": "mimii_pl.protocol.Protocol",
@@ -125,14 +127,14 @@ def _resolved(path: Place, name: str, trust: Collection[str]) -> type:
 
 
 def _require_sections(plain: dict[str, Any]) -> None:
-    for name in SECTIONS:
+    for name in SECTIONS if FUSED not in plain else set(SECTIONS) - set(DETECTING):
         if not isinstance(plain.get(name), dict):
             raise ValueError(f"it has no section {name}")
     if not isinstance(plain["machine"].get("name"), str):
         raise ValueError("machine.name is not a text")
-    for name in ("dataset", "protocol", "features", "model", "task", "trainer"):
+    for name in ("dataset", "protocol", "task", "trainer"):
         _require_class(name, plain[name])
-    for name in ("backend", "threshold"):
+    for name in (*DETECTING, "backend", "threshold"):
         if plain.get(name) is not None:
             _require_class(name, plain[name])
     for name, items in (("augmentation", plain.get("augmentation")), ("callbacks", plain["trainer"].get("callbacks"))):

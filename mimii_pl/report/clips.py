@@ -20,7 +20,7 @@ from mimii_pl.report.figures import Image, as_image, data_uri
 from mimii_pl.report.localize import Location, localize
 from mimii_pl.report.members import Bar, member_bars
 from mimii_pl.report.neighbours import Neighbour, NormalClips
-from mimii_pl.scoring.scorer import Scorer
+from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.scores import ClipScore
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Shown(NamedTuple):
 
 
 def show_clips(
-    scorer: Scorer,
+    scorer: BaseScorer,
     clips: Sequence[ClipScore],
     chosen: Sequence[ClipScore],
     seconds: float,
@@ -107,7 +107,7 @@ def gain_of(waves: Sequence[np.ndarray]) -> float:
     return PEAK * FULL_SCALE / max(1, *(int(np.abs(wave.astype(int)).max()) for wave in waves))
 
 
-def _read(scorer: Scorer, file: str | Path) -> np.ndarray | None:
+def _read(scorer: BaseScorer, file: str | Path) -> np.ndarray | None:
     try:
         return scorer.read(Path(file)).wave
     except InputError as reason:

@@ -19,7 +19,7 @@ from mimii_pl.report.template import template
 
 if TYPE_CHECKING:
     from mimii_pl.dataset._datamodule import MachineSounds
-    from mimii_pl.scoring.scorer import Scorer
+    from mimii_pl.scoring.base_scorer import BaseScorer
 
 LISTEN_SPLITS = ("train", "validation", "test")
 
@@ -94,7 +94,7 @@ def listen(cfg: DictConfig | Sequence[str]) -> Listening:
     return page
 
 
-def _scorer_of(cfg: DictConfig) -> "Scorer | None":
+def _scorer_of(cfg: DictConfig) -> "BaseScorer | None":
     """Load the run that hears the clips, if one is given."""
     if cfg.run is None:
         return None
@@ -104,12 +104,12 @@ def _scorer_of(cfg: DictConfig) -> "Scorer | None":
     if not scorer.member_names:
         raise InputError(
             f"run={cfg.run}: its score is not the mean of several members, which takes backend=committee or "
-            "backend.per_id=both. Without run= the page has no scores"
+            "backend.per_id=both, or `mimii fuse`. Without run= the page has no scores"
         )
     return scorer
 
 
-def _bars(scorer: "Scorer | None", data: "MachineSounds", rows: Sequence[int]) -> dict[int, list[Bar]]:
+def _bars(scorer: "BaseScorer | None", data: "MachineSounds", rows: Sequence[int]) -> dict[int, list[Bar]]:
     """Lay out the bars of clips by row, all on one scale; none without a run."""
     if scorer is None:
         return {}

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from scipy.signal import istft, stft
 from torch import Tensor
 
+from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.scorer import Scorer
 
 STEPS = 4  # of the path over which gradients are averaged
@@ -32,12 +33,12 @@ class Location(NamedTuple):
     method: str
 
 
-def localize(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
+def localize(scorer: BaseScorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
     """Explain the score of a clip by its differences from usual clips; None where that would take too long.
 
     Auto-encoders: the squared error of the reconstruction, less its mean over the usual clips at that frequency. Other
-    networks: integrated gradients (Sundararajan et al., ICML 2017) from the mean of the usual clips. Back ends: the
-    decrease of the score when a part of the clip is swapped for that of a usual one.
+    networks: integrated gradients (Sundararajan et al., ICML 2017) from the mean of the usual clips. Back ends and
+    fused runs: the decrease of the score when a part of the clip is swapped for that of a usual one.
 
     Args:
         scorer: a finished run.
@@ -45,11 +46,11 @@ def localize(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray) -
         number: number of its machine ID.
         usual: int16 [M, T], clips of the same machine with low scores.
     """
-    if scorer.backend is None and scorer.detector.supports("error_map"):
+    if not isinstance(scorer, Scorer) or scorer.backend is not None:
+        return _swaps(scorer, wave, number, usual[0])
+    if scorer.detector.supports("error_map"):
         return _errors(scorer, wave, number, usual)
-    return (_gradients(scorer, wave, number, usual) if scorer.backend is None else None) or _swaps(
-        scorer, wave, number, usual[0]
-    )
+    return _gradients(scorer, wave, number, usual) or _swaps(scorer, wave, number, usual[0])
 
 
 def _errors(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location:
@@ -87,7 +88,7 @@ def _smooth(amount: Tensor) -> Tensor:
     return F.avg_pool2d(amount, size, stride=1, padding=[length // 2 for length in size], count_include_pad=False)
 
 
-def _swaps(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
+def _swaps(scorer: BaseScorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
     transform = {"fs": scorer.sample_rate, "nperseg": min(1024, len(wave))}
     own, other = (stft(clip.astype(np.float32), **transform)[2] for clip in (wave, usual))
     rows = np.round(np.array(SWAP_BANDS) * own.shape[0]).astype(int)

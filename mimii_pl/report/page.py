@@ -27,6 +27,7 @@ from mimii_pl.report.tables import (
 )
 from mimii_pl.report.template import template
 from mimii_pl.scoring import metrics
+from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.results import Result, read_results
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.scores import ClipScore, read_scores
@@ -41,7 +42,7 @@ def write_report(
     *,
     title: str = "",
     caption: str = "",
-    scorer: Scorer | None = None,
+    scorer: BaseScorer | None = None,
     clips: int = 0,
     seconds: float = 10.0,
 ) -> Path:
@@ -60,7 +61,7 @@ def write_report(
     thresholds = Thresholds.read(kept) if kept.is_file() else None
     embedding_maps = maps(run_dir / "embeddings.npz", scored)
     normal_clips = None
-    if scorer and clips and (run_dir / "embeddings.npz").is_file():
+    if isinstance(scorer, Scorer) and clips and (run_dir / "embeddings.npz").is_file():
         normal_clips = NormalClips(run_dir / "embeddings.npz", scorer)
     machines = []
     for key in with_bar(sorted({clip[:2] for clip in scored}), "drawing the report"):
@@ -147,7 +148,7 @@ def _lists(clips: list[ClipScore], count: int) -> list[tuple[str, str, list[Clip
 
 
 def _shown(
-    scorer: Scorer, clips: list[ClipScore], lists: Sequence[tuple], seconds: float, normal_clips: NormalClips | None
+    scorer: BaseScorer, clips: list[ClipScore], lists: Sequence[tuple], seconds: float, normal_clips: NormalClips | None
 ) -> dict:
     from mimii_pl.report.clips import show_clips
 

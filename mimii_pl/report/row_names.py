@@ -44,12 +44,7 @@ def detector_names(
         shown.append({key: value for key, value in changed.items() if key in own})
     shared = _shared(shown) if len(set(map(_identity, configs))) > 1 else {}
     shown = [{key: value for key, value in options.items() if key not in shared} for options in shown]
-    heads = [
-        " + ".join(
-            dict.fromkeys(config[group] for group in ("model", "backend") if config.get(group, "none") != "none")
-        )
-        for config in configs
-    ]
+    heads = [_head(config) for config in configs]
     full = [{**config, **other} for config, other in zip(configs, others or none, strict=True)]
     return RowNames(_unique(heads, shown, full), ", ".join(_labels(shared, shared)))
 
@@ -72,6 +67,15 @@ def data_names(configs: Sequence[Options]) -> list[str]:
         own = protocol in ("", default_protocol(config.get("dataset", "")))
         heads.append(_tail(folder, depth) + ("" if own else f" + {protocol}"))
     return _unique(heads, [{} for _ in configs], configs)
+
+
+def _head(config: Options) -> str:
+    """Return the names of model and back end, or those of the members of a fused run."""
+    members = [key.split(".")[2] for key in config if re.fullmatch(r"fused\.members\.\w+\.content", key)]
+    if members:
+        return f"{config['model']}: {', '.join(members)}"
+    names = (config[group] for group in ("model", "backend") if config.get(group, "none") != "none")
+    return " + ".join(dict.fromkeys(names))
 
 
 def _shared(shown: Sequence[Options]) -> dict[str, str]:

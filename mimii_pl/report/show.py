@@ -14,8 +14,8 @@ from mimii_pl.report.grid import to_rich
 from mimii_pl.report.page import write_report
 from mimii_pl.report.published_comparison import run_comparison
 from mimii_pl.report.tables import DECISIONS, results_table
+from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.results import Result
-from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.sensitivity import NOTICED, in_words, read_sensitivity
 from mimii_pl.task import Task
 from mimii_pl.task.anomaly import Anomaly
@@ -24,7 +24,7 @@ from mimii_pl.task.classification import Classification
 
 @singledispatch
 def write_page(
-    task: Task, run_dir: Path, scorer: Scorer, *, title: str, caption: str, clips: int, seconds: float
+    task: Task, run_dir: Path, scorer: BaseScorer, *, title: str, caption: str, clips: int, seconds: float
 ) -> None:
     """Write `report.html`, the page of a run.
 
@@ -55,7 +55,7 @@ def show_run(
 
 @write_page.register
 def _write_anomaly(
-    task: Anomaly, run_dir: Path, scorer: Scorer, *, title: str, caption: str, clips: int, seconds: float
+    task: Anomaly, run_dir: Path, scorer: BaseScorer, *, title: str, caption: str, clips: int, seconds: float
 ) -> None:
     write_report(run_dir, title=title, caption=caption, scorer=scorer, clips=clips, seconds=seconds)
 
@@ -83,7 +83,7 @@ def _show_anomaly(
 
 @write_page.register
 def _write_classification(
-    task: Classification, run_dir: Path, scorer: Scorer, *, title: str, caption: str, clips: int, seconds: float
+    task: Classification, run_dir: Path, scorer: BaseScorer, *, title: str, caption: str, clips: int, seconds: float
 ) -> None:
     write_class_report(run_dir, title=_class_title(task, title), caption=_sentence(caption))
 

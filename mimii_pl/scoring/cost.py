@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from mimii_pl.core.memory import peak_bytes
-from mimii_pl.core.run_dir import read_facts, write_facts
+from mimii_pl.core.run_dir import read_facts, scoring_files, write_facts
 from mimii_pl.dataset._cache import ClipRows
+from mimii_pl.scoring.base_scorer import BaseScorer
+from mimii_pl.scoring.fused_scorer import FusedScorer
 from mimii_pl.scoring.scorer import Scorer
 
 BATCHES = [2**power for power in range(9)]  # 1 to 256 clips
@@ -42,7 +44,7 @@ class Scoring(NamedTuple):
     clips_per_second: float
 
 
-def write_cost(scorer: Scorer, waves: _Clips, ids: np.ndarray, run_dir: Path, seconds: float) -> None:
+def write_cost(scorer: BaseScorer, waves: _Clips, ids: np.ndarray, run_dir: Path, seconds: float) -> None:
     """Add the cost of the run and of scoring to run.json.
 
     Args:
@@ -60,7 +62,7 @@ def write_cost(scorer: Scorer, waves: _Clips, ids: np.ndarray, run_dir: Path, se
     write_facts(run_dir, **{name: fact for name, fact in facts.items() if fact is not None})
 
 
-def measure(scorer: Scorer, waves: _Clips, ids: np.ndarray, seconds: float) -> Scoring:
+def measure(scorer: BaseScorer, waves: _Clips, ids: np.ndarray, seconds: float) -> Scoring:
     """Measure scoring: the batch size is doubled while that helps; each size takes the median after a warm-up pass.
 
     Args:
@@ -87,7 +89,7 @@ def measure(scorer: Scorer, waves: _Clips, ids: np.ndarray, seconds: float) -> S
     return Scoring(macs, 1e3 * per_clip[1], 1e3 * per_clip[best], best, 1 / per_clip[best])
 
 
-def _pass(scorer: Scorer, waves: _Clips, ids: np.ndarray, size: int) -> float:
+def _pass(scorer: BaseScorer, waves: _Clips, ids: np.ndarray, size: int) -> float:
     """Return the seconds to score one batch; the scores are copied to the CPU, which waits for a GPU to finish."""
     rows = np.arange(size) % len(waves)
     one_batch, clips = copy.copy(scorer), waves[rows]
@@ -107,7 +109,7 @@ def _median(timed_pass: Callable[[], float], warm_up: float, share: float, deadl
     return statistics.median(times or [warm_up])
 
 
-def multiply_accumulates(scorer: Scorer, waves: np.ndarray, ids: np.ndarray) -> int:
+def multiply_accumulates(scorer: BaseScorer, waves: np.ndarray, ids: np.ndarray) -> int:
     """Count the multiply-accumulates that score (classify) clips int16 [B, samples], or embed them for a back end.
 
     Only matrix products and convolutions count, as torch counts them (two operations each), in everything that is
@@ -115,6 +117,9 @@ def multiply_accumulates(scorer: Scorer, waves: np.ndarray, ids: np.ndarray) -> 
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    if isinstance(scorer, FusedScorer):
+        return sum(multiply_accumulates(member, scorer.heard_by(member, waves), ids) for member in scorer.runs.values())
+    assert isinstance(scorer, Scorer)
     detector = scorer.detector
     function = detector.score if scorer.classes is None else detector.classify
     if scorer.backend is not None:
@@ -131,7 +136,7 @@ def size_bytes(run_dir: Path) -> int:
 
     The checkpoint counts as it is, with the state of the optimizer that resuming needs.
     """
-    names = (read_facts(run_dir)["checkpoint"], "features.npz", "backend.npz")
+    names = [name for name in scoring_files(run_dir) if not name.endswith((".yaml", ".json"))]
     return sum((run_dir / name).stat().st_size for name in names if (run_dir / name).is_file())
 
 

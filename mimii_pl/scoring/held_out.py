@@ -7,8 +7,9 @@ import numpy as np
 from mimii_pl.backend import BackEnd
 from mimii_pl.backend._backend import assign_folds, cross_scores
 from mimii_pl.dataset import ClipRows, MachineSounds
+from mimii_pl.scoring.base_scorer import Clips
 from mimii_pl.scoring.pseudo_anomaly import PseudoAnomalies
-from mimii_pl.scoring.scorer import Clips, Scorer
+from mimii_pl.scoring.scorer import Scorer
 
 
 class HeldOutScores:

@@ -16,11 +16,13 @@ from mimii_pl.core.check import check, parameters
 from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError, damaged, first_line
 from mimii_pl.core.files import read_arrays, require_stored
-from mimii_pl.core.run_dir import check_digests, find_run, read_facts
+from mimii_pl.core.run_dir import MEMBERS, check_digests, find_run, read_facts, refuse_fused
 from mimii_pl.core.stored_config import read_config
-from mimii_pl.core.trusted_classes import trust_classes
+from mimii_pl.core.trusted_classes import FUSED, trust_classes
 from mimii_pl.features import Spectral, Statistics
 from mimii_pl.model import Detector
+from mimii_pl.scoring.base_scorer import BaseScorer
+from mimii_pl.scoring.fused_scorer import FusedScorer
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.threshold import Thresholds
 
@@ -28,8 +30,8 @@ BUILT = ("model", "features", "backend")  # what a scorer is built from
 LONGEST = 2**28  # samples of a clip: 4.6 hours at 16 kHz
 
 
-def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str] = ()) -> Scorer:
-    """Load a run directory as a `Scorer`.
+def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str] = ()) -> BaseScorer:
+    """Load a run directory as a scorer: a `Scorer`, or a `FusedScorer` of several.
 
     Args:
         run_dir: directory of a finished run, or `latest`.
@@ -39,7 +41,40 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
     Raises:
         InputError: there is no such run or device, a file is damaged, or the run names a class that is not trusted.
     """
-    run_dir, device = find_run(run_dir), _usable(device)
+    run_dir = find_run(run_dir)
+    cfg, facts = read_config(run_dir), read_facts(run_dir)
+    if FUSED not in cfg and "members" not in facts:
+        return load_detector(run_dir, device=device, trust=trust)
+    trust_classes(cfg, trust)
+    with damaged(run_dir / "config.yaml"):
+        weights = _weights(cfg, facts.get("members", []))
+    check_digests(run_dir)
+    members = {}
+    for name in weights:
+        refuse_fused(run_dir / MEMBERS / name, "A fused run cannot be a member")
+        members[name] = load_detector(run_dir / MEMBERS / name, device=device, trust=trust)
+    try:
+        scorer = FusedScorer(members, weights)
+    except InputError as error:
+        raise InputError(f"{run_dir}: {error}") from None
+    if os.path.lexists(path := run_dir / "thresholds.json"):
+        scorer.thresholds = Thresholds.read(path, scorer.labels)
+    return scorer
+
+
+def _weights(cfg: DictConfig, names: list[str]) -> dict[str, float]:
+    """Return the weights of the members of a fused run."""
+    weights = {str(name): member["weight"] for name, member in cfg[FUSED].members.items()}
+    if list(weights) != names:
+        raise ValueError(f"its members are {', '.join(weights)}, those of run.json {', '.join(names)}")
+    if not all(type(weight) in (int, float) and 0 < weight < math.inf for weight in weights.values()):
+        raise ValueError(f"its weights are {list(weights.values())}")
+    return weights
+
+
+def load_detector(run_dir: Path, *, device: str = "auto", trust: Collection[str] = ()) -> Scorer:
+    """Load the directory of a run of a detector as a `Scorer`; arguments and errors as for `load_run`."""
+    device = _usable(device)
     cfg, facts = read_config(run_dir), read_facts(run_dir)
     classes = trust_classes(cfg, trust)
     with damaged(run_dir / "config.yaml"):
@@ -142,7 +177,7 @@ def _restored(cfg: DictConfig, state: Path, n_ids: int) -> BackEnd:
     return backend
 
 
-def noise_clips(scorer: Scorer, clips: int) -> np.ndarray:
+def noise_clips(scorer: BaseScorer, clips: int) -> np.ndarray:
     """Make clips of noise to try a scorer with, int16 [clips, samples]."""
     return np.random.default_rng(0).normal(0, 1000, (clips, scorer.samples)).astype(np.int16)
 

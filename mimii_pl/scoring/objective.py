@@ -7,9 +7,10 @@ import numpy as np
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.model import Detector
+from mimii_pl.scoring.base_scorer import Clips
 from mimii_pl.scoring.held_out import HeldOutScores
 from mimii_pl.scoring.metrics import arithmetic_mean, auc
-from mimii_pl.scoring.scorer import Clips, Scorer
+from mimii_pl.scoring.scorer import Scorer
 
 Objective = Literal["sensitivity", "diverse", "other_ids", "loss", "balanced_accuracy", "criterion"]
 RANKED_BY = {  # objective -> its description on the leaderboard

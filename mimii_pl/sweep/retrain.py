@@ -11,7 +11,7 @@ from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
 from mimii_pl.core.stored_config import keep_offline
-from mimii_pl.core.trusted_classes import require_inside, trust_classes
+from mimii_pl.core.trusted_classes import FUSED, require_inside, trust_classes
 from mimii_pl.sweep.experiment import as_experiment
 from mimii_pl.sweep.winners import Sweep, Trial, criterion, find_sweep, winners
 
@@ -42,7 +42,9 @@ def retraining(arguments: list[str]) -> tuple[list[str], Path]:
     trust = trusted_packages(arguments)
     sweep = _sweep(request["best"], options, trust)
     chosen = [(trial, sweep.config(trial)) for trial in _chosen(sweep, request)]
-    for _, cfg in chosen:  # their experiments will name the same classes
+    for trial, cfg in chosen:  # their experiments will name the same classes
+        if FUSED in cfg:
+            raise InputError(f"{trial.name} is a fused run, which has no detector to train: name another sweep")
         trust_classes(cfg, trust)
         require_inside(cfg)
         keep_offline(cfg)

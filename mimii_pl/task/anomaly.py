@@ -14,12 +14,14 @@ from mimii_pl.dataset import ClipRows, MachineSounds
 from mimii_pl.model import Detector, TrainingFree
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.held_out import CrossFitted, HeldOutScores, backend_embeddings, domain_names, recording_names
+from mimii_pl.scoring.held_out_table import HELD_OUT_FILE, HeldOutTable
 from mimii_pl.scoring.level import level_scores
 from mimii_pl.scoring.results import Result
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.scores import ClipScore, score_results
 from mimii_pl.scoring.sensitivity import (
     Noticed,
+    ScoreWaves,
     in_words,
     measure_sensitivity,
     sensitivity_of,
@@ -75,18 +77,22 @@ class Anomaly(Task):
         normal, ids = self.held_out.normal_scores()
         scorer.thresholds = Thresholds.hold(normal, ids, data.labels)
         self._choose_thresholds(scorer, scorer.thresholds, data, normal, ids)
-        noticed = self._noticed(self.held_out, normal[len(normal) - len(self.held_out.ids) :])
+        rows = np.concatenate([data.rows("train"), data.rows("validation")])[-len(normal) :]
+        table = HeldOutTable([data.clips[row] for row in rows], normal, len(self.held_out.ids))
+        score = table.noting(self.held_out.score_waves)
+        noticed = self._noticed(self.held_out, normal[len(normal) - len(self.held_out.ids) :], score)
+        table.write(run_dir / HELD_OUT_FILE)
         write_sensitivity(run_dir / "sensitivity.csv", noticed)
         write_facts(run_dir, notices=in_words(noticed))
         return sensitivity_of(noticed)
 
-    def _noticed(self, held_out: HeldOutScores, normal: np.ndarray) -> list[Noticed]:
+    def _noticed(self, held_out: HeldOutScores, normal: np.ndarray, score: ScoreWaves) -> list[Noticed]:
         """Find how well faults in held-out normal clips are noticed; `normal` [N] are the scores of these clips."""
         ids = held_out.ids
         if (used := len(np.unique(spread_rows(ids, self.criterion_clips)))) < len(ids):
             log.info("faults are put into %d of %d held-out clips (task.criterion_clips)", used, len(ids))
         form = held_out.labels, held_out.sample_rate, self.criterion_clips
-        return measure_sensitivity(held_out.score_waves, held_out.clips, ids, normal, *form)
+        return measure_sensitivity(score, held_out.clips, ids, normal, *form)
 
     def _require_embedding(self, detector: Detector) -> None:
         if self.backend is not None and not detector.has_embedding:
@@ -138,7 +144,7 @@ class Anomaly(Task):
 
     def interim(self, scorer: Scorer, data: MachineSounds) -> float:
         held_out = HeldOutScores(scorer, *interim_clips(data))
-        return sensitivity_of(self._noticed(held_out, held_out.normal_scores()[0]))
+        return sensitivity_of(self._noticed(held_out, held_out.normal_scores()[0], held_out.score_waves))
 
 
 def write_embeddings(scorer: Scorer, data: MachineSounds, run_dir: Path) -> np.ndarray:

@@ -19,6 +19,7 @@ ARTIFACTS = (
     "config.yaml",
     "run.json",
     "scores.csv",
+    "held_out.csv",
     "results.csv",
     "history.csv",
     "skipped.csv",

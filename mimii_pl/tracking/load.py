@@ -8,12 +8,12 @@ from mimii_pl.scoring.bulk.files import score_files
 from mimii_pl.tracking.registry import local_run
 
 if TYPE_CHECKING:
-    from mimii_pl.scoring.scorer import Scorer
+    from mimii_pl.scoring.base_scorer import BaseScorer
 
 
 def load(
     run_dir: str | Path, *, device: str = "auto", trust: Sequence[str] = (), tracking_uri: str | None = None
-) -> "Scorer":
+) -> "BaseScorer":
     """Load a run as a `Scorer`. Whoever wrote it, nothing of it is executed (see SECURITY.md).
 
     Args:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mimii_pl.core.addresses import without_password
 from mimii_pl.core.errors import InputError, first_line, one_line
 from mimii_pl.core.files import require_writable
-from mimii_pl.core.run_dir import SCORING_FILES, find_run, read_facts, run_fingerprint
+from mimii_pl.core.run_dir import find_run, read_facts, run_fingerprint, scoring_files
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.tracking.store import existing, without_bars
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
-MODEL_FILES = ("run.json", *SCORING_FILES)  # in addition to the checkpoint
 ALIAS = "champion"  # of the version in use
 SCHEME = "models:/"
 FOLDER = re.compile(r"\w[\w\- .]*")  # of a model that is fetched: no path
@@ -58,7 +57,7 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
         )
     client, run_id = existing(logger.tracking_uri), facts["mlflow_run_id"]
     artifacts = _artifacts(client, run_id, run_dir, logger.tracking_uri)
-    files = [name for name in (*MODEL_FILES, facts["checkpoint"]) if _is_own(run_dir / name)]
+    files = [name for name in ("run.json", *scoring_files(run_dir)) if _is_own(run_dir / name)]
     content = run_fingerprint(run_dir)[:16]
     _make_model(client, name)
     of_run = [version for version in client.search_model_versions(f"name = '{name}'") if version.run_id == run_id]

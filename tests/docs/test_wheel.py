@@ -62,6 +62,7 @@ FORKED = [  # each in a process forked from one that has imported the installed 
     (["score", f"run={FIRST}", f"input={CLIPS}", "device=cpu"], "scores.csv"),
     (["rescore", f"run={FIRST}", "backend=lof", "report=brief", "efficiency.seconds=0"], "fan"),
     (["decide", f"run={FIRST}", "threshold=youden", "report=brief"], "fan"),
+    (["fuse", f"runs=[{FIRST},{FIRST}]", "report=brief", "efficiency.seconds=0"], "fused on fan"),
     (["compare", "machine=fan"], "compare.html"),
     (["record", f"run={SWEEP}"], "MLflow has everything"),
     (["register", f"run={FIRST}"], "is now champion"),

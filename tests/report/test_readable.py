@@ -84,7 +84,7 @@ def test_the_terminals_tables_fit(tmp_path, monkeypatch, capsys, width):
     assert max(len(line) for line in table.splitlines()) <= (width or 100)
     assert "…" not in table
     head = next(line for line in table.splitlines() if "detector" in line)
-    assert all(name in head for name in ("sensitivity", "AUC", "AUC - first"))
+    assert all(name in head for name in ("sensitivity", "AUC", "AUC - first")), head
     assert ("min" in head) == ("Omitted here, but in compare.csv: " not in table)
     assert ("Omitted here" in table) == (width == 80)
 

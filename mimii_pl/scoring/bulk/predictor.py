@@ -15,7 +15,7 @@ from mimii_pl.core.prefetch import prefetch
 from mimii_pl.scoring.bulk.recordings import Recording
 
 if TYPE_CHECKING:
-    from mimii_pl.scoring.scorer import Scorer
+    from mimii_pl.scoring.base_scorer import BaseScorer
 
 Prediction = tuple[str | float | int, ...]  # a row, in the order of `Predictor.columns`
 NO_VALUES: dict[str, str | int] = {"taken_for": "", "decision": -1}  # for a skipped recording; NaN in other columns
@@ -46,7 +46,7 @@ class Predictor:
     """
 
     def __init__(
-        self, scorer: "Scorer", machine_id: str | None = None, folder: str = "", *, members: bool = False
+        self, scorer: "BaseScorer", machine_id: str | None = None, folder: str = "", *, members: bool = False
     ) -> None:
         self.scorer, self.machine_id, self.folder = scorer, machine_id, folder
         self.keys: tuple[str, ...] = ("file", "machine_id")

@@ -1,0 +1,193 @@
+"""The audio side of a scorer: from files and waveforms to clips, from scores to decisions."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mimii_pl.core.errors import InputError
+from mimii_pl.dataset._cache import ClipRows
+from mimii_pl.dataset._machine_id import MachineIds
+from mimii_pl.scoring.inputs import Audio, Heard, file_clip, machine_id_numbers, waveform_clip
+from mimii_pl.scoring.pseudo_anomaly import PseudoAnomalies
+from mimii_pl.threshold._threshold import Thresholds
+
+log = logging.getLogger(__name__)
+MachineId = str | int | Sequence[str | int] | None
+Clips = np.ndarray | ClipRows | PseudoAnomalies  # int16 [N, samples], read batch by batch
+
+
+class Decision(NamedTuple):
+    """Scores and decisions of N clips."""
+
+    score: np.ndarray  # [N], higher is more anomalous
+    higher_than: np.ndarray  # [N] share of the held-out normal clips of the same machine ID with a lower score
+    anomalous: np.ndarray  # [N] bool, above the threshold of the machine ID
+
+
+class BaseScorer:
+    """Base of the scorers, that of one detector and that of several runs: all that `load` may return.
+
+    `score`, `decide` and `classify` take audio: files or waveforms. The `*_waves` methods take clips as the cache holds
+    them, int16 [N, samples], with the numbers of their machine IDs [N], their positions in `labels`; -1: unknown. Clips
+    are read batch by batch, so they need not all be in memory. A `description` shows a progress bar.
+
+    A subclass implements `score_waves`, and `classify_waves` if it has classes.
+
+    Attributes:
+        labels: machine IDs seen in training, as `<machine>/<id>`.
+        sample_rate: in Hz; other recordings are resampled.
+        samples: length of a clip: longer recordings are cut at the end, shorter ones are repeated from the start.
+        full_scale: number in floating-point recordings and waveforms that counts as full scale.
+        classes: names of the classes that `classify` distinguishes; None: the run is not a classifier.
+        machine_ids: how a file tells its machine ID.
+        needs_id: whether scores depend on the machine ID.
+        thresholds: one per machine ID, chosen from held-out normal clips; None before they are fitted.
+    """
+
+    def __init__(
+        self,
+        *,
+        labels: list[str],
+        classes: list[str] | None = None,
+        sample_rate: int,
+        samples: int,
+        channel: int | str = 0,
+        full_scale: float = 1.0,
+        batch_size: int = 32,
+        device: torch.device | str = "cpu",
+        machine_ids: MachineIds | None = None,
+        needs_id: bool = True,
+    ) -> None:
+        self.labels, self.classes, self.needs_id = labels, classes, needs_id
+        self.machine_ids = machine_ids or MachineIds(labels)
+        self.sample_rate, self.samples, self.channel, self.full_scale = sample_rate, samples, channel, full_scale
+        self.batch_size, self.device = batch_size, torch.device(device)
+        self.thresholds: Thresholds | None = None
+
+    # --- files and waveforms -----------------------------------------------------------------------------------------
+    def score(self, audio: Audio, *, rate: int | None = None, machine_id: MachineId = None) -> np.ndarray:
+        """Return anomaly scores, one per clip [N]; higher is more anomalous.
+
+        Args:
+            audio: path, paths, or waveforms [T] or [N, T], int16, or float with the run's `full_scale` (1, unless it
+                was set). Of recordings longer than a clip the beginning is scored, with a warning.
+            rate: sampling frequency of waveforms in Hz; not needed for files.
+            machine_id: ID that each clip is compared with, one for all clips or one each: `id_00`, or `fan/id_00`;
+                None: the one that the path of a file tells. Not needed if there is only one, or if the detector does
+                not use it.
+
+        Raises:
+            InputError: a file that cannot be read, an unknown machine ID, waveforms without a rate.
+
+        >>> from mimii_pl.features.log_mel import LogMel
+        >>> from mimii_pl.model.level import Level
+        >>> from mimii_pl.scoring.scorer import Scorer
+        >>> features = LogMel(sample_rate=16000)
+        >>> detector = Level(features.shape(8000), n_ids=1)  # untrained: distance from 0 dB
+        >>> scorer = Scorer(detector, features, labels=["fan/id_00"], sample_rate=16000, samples=8000)
+        >>> scorer.score(np.full((2, 8000), [[1.0], [0.1]]), rate=16000).round(2)
+        array([ 0., 20.])
+        """
+        return self.score_waves(*self._clips(audio, rate, machine_id))
+
+    def members(self, audio: Audio, *, rate: int | None = None, machine_id: MachineId = None) -> dict[str, np.ndarray]:
+        """Return the score of each member of a committee or a fused run, name -> [N]; a clip's score is their mean.
+
+        They are standardized: 0 is the median of the normal clips of the machine ID, and 1 a standard deviation above
+        it (in logarithms where the member's scores are positive). Arguments and errors as for `score`.
+
+        Raises:
+            InputError: as for `score`, or the run judges in one way only.
+        """
+        clips = self._clips(audio, rate, machine_id)
+        return dict(zip(self.member_names, self.member_waves(*clips).T, strict=True))
+
+    def decide(self, audio: Audio, *, rate: int | None = None, machine_id: MachineId = None) -> Decision:
+        """Return scores, ranks among normal clips and decisions; arguments and errors as for `score`."""
+        if self.thresholds is None:
+            raise InputError("this run has no thresholds: it is of an earlier version. Train it again, or use score()")
+        waves, ids = self._clips(audio, rate, machine_id)
+        scores = self.score_waves(waves, ids)
+        return Decision(scores, self.thresholds.rank(scores, ids), self.thresholds.decide(scores, ids).astype(bool))
+
+    def classify(self, audio: Audio, *, rate: int | None = None) -> np.ndarray:
+        """Return the probability of each of `classes`, [N, K]; audio as for `score`.
+
+        Raises:
+            InputError: as for `score`, or the run is not of task=classification.
+        """
+        if self.classes is None:
+            raise InputError("this run computes anomaly scores: classify() needs a run of task=classification")
+        waves = self.waves(audio, rate)
+        return self.classify_waves(waves, np.full(len(waves), -1))
+
+    def waves(self, audio: Audio, rate: int | None = None) -> np.ndarray:
+        """Convert audio to clips, int16 [N, samples]."""
+        if isinstance(audio, np.ndarray | Tensor):
+            if rate is None:
+                raise InputError("waveforms need their sampling frequency: score(waveform, rate=16000)")
+            waves = np.atleast_2d(np.asarray(audio))
+            if waves.ndim != 2:
+                raise InputError(f"waveforms of shape {list(waves.shape)}: give one [T], or several [N, T]")
+            form = self.sample_rate, self.samples, self.full_scale
+            return self._stacked([waveform_clip(wave, rate, *form) for wave in waves])
+        paths = [audio] if isinstance(audio, str | Path) else list(audio)
+        if not all(isinstance(path, str | Path) for path in paths):
+            raise InputError("audio is a path, paths, or an array or tensor of waveforms")
+        return self._stacked([self.read(Path(path)) for path in paths])
+
+    def _stacked(self, clips: list[Heard]) -> np.ndarray:
+        if longer := sum(share < 1 for _, share in clips):
+            text = "%d of %d recordings are longer than a clip of this run: only their first %.7g s are scored"
+            log.warning(text, longer, len(clips), self.seconds)
+        return np.stack([wave for wave, _ in clips]) if clips else np.empty((0, self.samples), np.int16)
+
+    @property
+    def seconds(self) -> float:
+        """Length of a clip in s."""
+        return self.samples / self.sample_rate
+
+    def read(self, path: Path) -> Heard:
+        """Read a file as a clip."""
+        return file_clip(path, self.sample_rate, self.samples, self.channel, self.full_scale)
+
+    def id_numbers(self, machine_id: str | int | Sequence[str | int | None] | None, clips: int) -> np.ndarray:
+        """Return the numbers of machine IDs given by name, [clips]; -1 where none is needed."""
+        return machine_id_numbers(machine_id, clips, self.labels, needed=self.needs_id)
+
+    def _clips(self, audio: Audio, rate: int | None, machine_id: MachineId) -> tuple[np.ndarray, np.ndarray]:
+        waves = self.waves(audio, rate)
+        if machine_id is None and not isinstance(audio, np.ndarray | Tensor):
+            paths = [audio] if isinstance(audio, str | Path) else audio
+            return waves, self.id_numbers([self.machine_ids.of(Path(path)) for path in paths], len(waves))
+        return waves, self.id_numbers(machine_id, len(waves))
+
+    @property
+    def member_names(self) -> list[str]:
+        """Names of the members whose mean the score is; empty if the run judges in one way only."""
+        return []
+
+    # --- clips as the cache holds them -------------------------------------------------------------------------------
+    def score_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
+        """Return anomaly scores [N]."""
+        raise NotImplementedError
+
+    def member_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
+        """Return the standardized score of each of the M members, [N, M]; errors as for `members`."""
+        raise InputError(
+            "the score of this run is not the mean of several members: that takes backend=committee, "
+            "backend.per_id=both, or a fused run"
+        )
+
+    def classify_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
+        """Return the probability of each class, [N, K]."""
+        raise NotImplementedError
+
+    def predict_waves(self, waves: Clips, ids: np.ndarray) -> np.ndarray:
+        """Return the predictions of the run: scores [N], or class probabilities [N, K]."""
+        return self.score_waves(waves, ids) if self.classes is None else self.classify_waves(waves, ids)
