@@ -42,7 +42,7 @@ from mimii_pl.core.run_lock import BusyError
 from mimii_pl.core.trusted_classes import trusted_by
 
 log = logging.getLogger(__name__)
-SWEEPS = ("sweep=", "best=", "hydra.mode=MULTIRUN")  # overrides that make a sweep without -m
+SWEEPS = ("sweep=", "best=", "experiment=auto", "hydra.mode=MULTIRUN")  # overrides that make a sweep without -m
 HINTS = {  # how to continue after Ctrl-C
     "download": "the same command continues the download",
     "search": "the same command continues the search",

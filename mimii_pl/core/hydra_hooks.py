@@ -12,6 +12,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
+from mimii_pl.core.durations import share_of_time
 from mimii_pl.core.search_name import search_name
 
 EXTRAS = {"hydra_ray_launcher": "ray", "hydra_submitit_launcher": "cluster"}  # package of a Hydra plugin -> our extra
@@ -62,6 +63,8 @@ def missing_extra(error: Exception) -> str | None:
 
 
 OmegaConf.register_new_resolver("search_name", search_name, use_cache=True, replace=True)  # used by hydra.sweep.dir
+
+OmegaConf.register_new_resolver("share_of_time", share_of_time, replace=True)  # used by experiment=auto
 
 # files in conf/hydra/launcher have the names of the plugins' own configurations, which supply all other options
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema", UserWarning)

@@ -91,7 +91,7 @@ def test_what_throbs_is_heard_by_the_member_for_rhythm(committee):
 def test_a_run_of_one_judge_has_no_members(alone):
     scorer = mimii_pl.load(alone, device="cpu")
     assert scorer.member_names == []
-    with pytest.raises(InputError, match=r"backend=committee, or backend\.per_id=both"):
+    with pytest.raises(InputError, match=r"backend=committee, backend\.per_id=both, or a fused run"):
         scorer.members(np.zeros((1, 100), np.int16), rate=world.RATE, machine_id="id_00")
 
 

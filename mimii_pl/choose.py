@@ -1,0 +1,101 @@
+"""`experiment=auto`: choose among the runs of a sweep without a label, and fuse those that are chosen."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from mimii_pl.core.arguments import quoted
+from mimii_pl.core.config import compose
+from mimii_pl.core.console import Console
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.grouping import group_by
+from mimii_pl.core.trusted_classes import trusted_by
+from mimii_pl.fuse import fuse
+from mimii_pl.report.grid import Grid
+from mimii_pl.report.leaderboard import collect, group_of
+from mimii_pl.report.screen import print_grid
+from mimii_pl.report.tables import number
+
+
+class Choice(NamedTuple):
+    """A run of the shortlist, whether it is chosen, and why."""
+
+    row: Mapping[str, Any]
+    chosen: bool
+    why: str
+
+
+class FuseBest(Callback):
+    """Callback of a sweep that chooses runs by their objective, of held-out clips alone, and fuses them.
+
+    Args:
+        within: how far below the best objective a run may be.
+        most: number of runs that are fused.
+    """
+
+    def __init__(self, *, within: float = 0.05, most: int = 3) -> None:
+        self.within, self.most = within, most
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        sweep_dir, trust = Path(config.hydra.sweep.dir), sorted(trusted_by(config) - {"mimii_pl"})
+        rows, _ = collect(sweep_dir, trust)
+        try:
+            for group, listed in group_by(rows, group_of).items():
+                choices = choose(listed, self.within, self.most)
+                print_grid(Console(), as_grid(", ".join(filter(None, group)), choices))
+                runs = [str(sweep_dir / choice.row["run"]) for choice in choices if choice.chosen]
+                if len(runs) > 1:
+                    logger = config.choices.get("logger", "mlflow")
+                    options = [
+                        f"runs=[{','.join(map(quoted, runs))}]",
+                        f"trust=[{','.join(trust)}]",
+                        f"logger={logger}",
+                    ]
+                    fuse(compose(options, "command/fuse"), sweep_dir / f"fused-{group[0]}")
+        except InputError as error:
+            sys.exit(f"error: {error}")  # Hydra makes a warning of an error in a callback
+
+
+def choose(rows: Sequence[Mapping[str, Any]], within: float, most: int) -> list[Choice]:
+    """Choose the runs of a machine type that are fused: the best by its objective, and others not far below it.
+
+    Args:
+        rows: of the leaderboard, best first.
+        within: how far below the best objective a run may be.
+        most: number of runs that are fused.
+    """
+    choices: list[Choice] = []
+    best = rows[0]["objective"] if rows else math.nan
+    for row in rows:
+        below = best - row["objective"]
+        if not math.isfinite(row["objective"]):
+            choices.append(Choice(row, False, "its objective is not a number"))
+        elif below > within:
+            choices.append(Choice(row, False, f"{number(below)} below the best, more than {number(within)}"))
+        elif sum(choice.chosen for choice in choices) == most:
+            choices.append(Choice(row, False, f"{most} are chosen already"))
+        else:
+            choices.append(Choice(row, True, f"{number(below)} below the best" if choices else "the best"))
+    return choices
+
+
+def as_grid(machine: str, choices: Sequence[Choice]) -> Grid:
+    """Show a choice as a table."""
+    rows: list[tuple[str, ...]] = [
+        (
+            choice.row["name"],
+            number(choice.row["objective"]),
+            f"{choice.row['train_seconds']:.3g} s",
+            "fused" if choice.chosen else "",
+            choice.why,
+        )
+        for choice in choices
+    ]
+    note = "Chosen by the objective, of held-out normal clips: no test label is read."
+    heads = ("detector", "objective", "training", "", "why")
+    return Grid(f"Choice on {machine}", heads, rows, note, kept=("objective", "why"))
