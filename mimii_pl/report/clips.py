@@ -47,8 +47,9 @@ class NearestShown(NamedTuple):
 class Shown(NamedTuple):
     """A clip on the page: pictures, a data URI of its sound, and the location of the anomaly in words.
 
-    members: a bar per member of the back end; empty if there is only one.
-    nearest: its nearest normal clip; None without embeddings.
+    Attributes:
+        members: a bar per member of the back end, and the mean; empty if there is only one.
+        nearest: its nearest normal clip; None without embeddings.
     """
 
     picture: Image
