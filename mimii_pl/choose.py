@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core.arguments import quoted
 from mimii_pl.core.config import compose
@@ -20,6 +20,7 @@ from mimii_pl.report.grid import Grid
 from mimii_pl.report.leaderboard import collect, group_of
 from mimii_pl.report.screen import print_grid
 from mimii_pl.report.tables import number
+from mimii_pl.sweep.leaderboard_callback import Leaderboard
 
 
 class Choice(NamedTuple):
@@ -30,8 +31,8 @@ class Choice(NamedTuple):
     why: str
 
 
-class FuseBest(Callback):
-    """Callback of a sweep that chooses runs by their objective, of held-out clips alone, and fuses them.
+class FusingLeaderboard(Leaderboard):
+    """Leaderboard of a sweep that then chooses runs by their objective, of held-out clips alone, and fuses them.
 
     Args:
         within: how far below the best objective a run may be.
@@ -42,21 +43,19 @@ class FuseBest(Callback):
         self.within, self.most = within, most
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        sweep_dir, trust = Path(config.hydra.sweep.dir), sorted(trusted_by(config) - {"mimii_pl"})
-        rows, _ = collect(sweep_dir, trust)
+        super().on_multirun_end(config, **kwargs)
+        sweep_dir, trust = Path(config.hydra.sweep.dir).resolve(), sorted(trusted_by(config) - {"mimii_pl"})
+        GlobalHydra.instance().clear()  # the sweep is over, and another configuration is composed
         try:
-            for group, listed in group_by(rows, group_of).items():
-                choices = choose(listed, self.within, self.most)
+            for group, rows in group_by(collect(sweep_dir, trust)[0], group_of).items():
+                choices = choose(rows, self.within, self.most)
                 print_grid(Console(), as_grid(", ".join(filter(None, group)), choices))
-                runs = [str(sweep_dir / choice.row["run"]) for choice in choices if choice.chosen]
+                runs = [quoted(str(sweep_dir / choice.row["run"])) for choice in choices if choice.chosen]
                 if len(runs) > 1:
-                    logger = config.choices.get("logger", "mlflow")
-                    options = [
-                        f"runs=[{','.join(map(quoted, runs))}]",
-                        f"trust=[{','.join(trust)}]",
-                        f"logger={logger}",
-                    ]
-                    fuse(compose(options, "command/fuse"), sweep_dir / f"fused-{group[0]}")
+                    logger = "mlflow" if OmegaConf.select(config, "trainer.logger") else "none"
+                    options = [f"runs=[{','.join(runs)}]", f"trust=[{','.join(trust)}]", f"logger={logger}"]
+                    options.append(f"efficiency.seconds={config.efficiency.seconds}")
+                    fuse(compose(options, "command/fuse"), sweep_dir / f"fused-{'-'.join(filter(None, group))}")
         except InputError as error:
             sys.exit(f"error: {error}")  # Hydra makes a warning of an error in a callback
 

@@ -52,7 +52,7 @@ def test_one_command_chooses_and_fuses(tmp_path):
         "machine=fan",
         f"dataset.root={root}",
         "dataset.download=false",
-        "hydra.callbacks.fuse_best.within=1",
+        "hydra.callbacks.leaderboard.within=1",
         f"hydra.sweep.dir={tmp_path}/auto",
         "logger=none",
         "report=brief",
