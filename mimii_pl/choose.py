@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from mimii_pl.report.grid import Grid
 from mimii_pl.report.leaderboard import collect, group_of
 from mimii_pl.report.screen import print_grid
 from mimii_pl.report.tables import number
+from mimii_pl.scoring.load_run import load_run
 from mimii_pl.sweep.leaderboard_callback import Leaderboard
 
 
@@ -34,13 +35,17 @@ class Choice(NamedTuple):
 class FusingLeaderboard(Leaderboard):
     """Leaderboard of a sweep that then chooses runs by their objective, of held-out clips alone, and fuses them.
 
+    The objective ranks detectors of one kind well and those of different kinds poorly, so the detectors of `always` are
+    chosen in any case, and every judge counts alike: a committee of seven weighs as much as seven other runs.
+
     Args:
         within: how far below the best objective a run may be.
         most: number of runs that are fused.
+        always: detectors that are chosen whatever their objective.
     """
 
-    def __init__(self, *, within: float = 0.05, most: int = 3) -> None:
-        self.within, self.most = within, most
+    def __init__(self, *, within: float = 0.05, most: int = 3, always: Sequence[str] = ("committee",)) -> None:
+        self.within, self.most, self.always = within, most, list(always)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         super().on_multirun_end(config, **kwargs)
@@ -48,53 +53,67 @@ class FusingLeaderboard(Leaderboard):
         GlobalHydra.instance().clear()  # the sweep is over, and another configuration is composed
         try:
             for group, rows in group_by(collect(sweep_dir, trust)[0], group_of).items():
-                choices = choose(rows, self.within, self.most)
-                print_grid(Console(), as_grid(", ".join(filter(None, group)), choices))
-                runs = [quoted(str(sweep_dir / choice.row["run"])) for choice in choices if choice.chosen]
+                choices = choose(rows, self.within, self.most, self.always)
+                runs = [sweep_dir / choice.row["run"] for choice in choices if choice.chosen]
+                weights = [max(1, len(load_run(run, trust=trust).member_names)) for run in runs]
+                print_grid(Console(), as_grid(", ".join(filter(None, group)), choices, weights))
                 if len(runs) > 1:
                     logger = "mlflow" if OmegaConf.select(config, "trainer.logger") else "none"
-                    options = [f"runs=[{','.join(runs)}]", f"trust=[{','.join(trust)}]", f"logger={logger}"]
+                    options = [
+                        f"runs=[{','.join(quoted(str(run)) for run in runs)}]",
+                        f"trust=[{','.join(trust)}]",
+                        f"logger={logger}",
+                    ]
+                    options.append(f"weights=[{','.join(map(str, weights))}]")
                     options.append(f"efficiency.seconds={config.efficiency.seconds}")
                     fuse(compose(options, "command/fuse"), sweep_dir / f"fused-{'-'.join(filter(None, group))}")
         except InputError as error:
             sys.exit(f"error: {error}")  # Hydra makes a warning of an error in a callback
 
 
-def choose(rows: Sequence[Mapping[str, Any]], within: float, most: int) -> list[Choice]:
+def choose(rows: Sequence[Mapping[str, Any]], within: float, most: int, always: Collection[str] = ()) -> list[Choice]:
     """Choose the runs of a machine type that are fused: the best by its objective, and others not far below it.
 
     Args:
         rows: of the leaderboard, best first.
         within: how far below the best objective a run may be.
         most: number of runs that are fused.
+        always: detectors that are chosen whatever their objective.
     """
     choices: list[Choice] = []
+    most -= sum(row["model"] in always for row in rows)
     best = rows[0]["objective"] if rows else math.nan
     for row in rows:
         below = best - row["objective"]
-        if not math.isfinite(row["objective"]):
+        if row["model"] in always:
+            choices.append(Choice(row, True, "always: near the best on every machine"))
+        elif not math.isfinite(row["objective"]):
             choices.append(Choice(row, False, "its objective is not a number"))
         elif below > within:
             choices.append(Choice(row, False, f"{number(below)} below the best, more than {number(within)}"))
-        elif sum(choice.chosen for choice in choices) == most:
-            choices.append(Choice(row, False, f"{most} are chosen already"))
+        elif sum(choice.chosen and choice.row["model"] not in always for choice in choices) >= most:
+            choices.append(Choice(row, False, "enough are chosen already"))
         else:
-            choices.append(Choice(row, True, f"{number(below)} below the best" if choices else "the best"))
+            choices.append(Choice(row, True, f"{number(below)} below the best" if below > 0 else "the best"))
     return choices
 
 
-def as_grid(machine: str, choices: Sequence[Choice]) -> Grid:
-    """Show a choice as a table."""
+def as_grid(machine: str, choices: Sequence[Choice], weights: Sequence[int]) -> Grid:
+    """Show a choice as a table; `weights` are those of the runs that are chosen."""
+    weighed = iter(weights)
     rows: list[tuple[str, ...]] = [
         (
             choice.row["name"],
             number(choice.row["objective"]),
             f"{choice.row['train_seconds']:.3g} s",
-            "fused" if choice.chosen else "",
+            f"{next(weighed)}" if choice.chosen else "",
             choice.why,
         )
         for choice in choices
     ]
-    note = "Chosen by the objective, of held-out normal clips: no test label is read."
-    heads = ("detector", "objective", "training", "", "why")
+    note = (
+        "Chosen by the objective, of held-out normal clips: no test label is read. Weight: number of judges; those "
+        "without a weight are not fused."
+    )
+    heads = ("detector", "objective", "training", "weight", "why")
     return Grid(f"Choice on {machine}", heads, rows, note, kept=("objective", "why"))

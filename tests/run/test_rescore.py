@@ -92,7 +92,11 @@ def test_a_sweep_over_back_ends_from_the_command_line(trained, tmp_path):
     done = mimii("rescore", f"run={trained}", "-m", "backend=knn,gmm,mahalanobis", "report=brief", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     board = next(tmp_path.rglob("leaderboard.csv")).read_text()
-    assert [board.count(name) for name in ("knn", "gmm", "mahalanobis")] == [3, 3, 3]  # column, name of the detector and of the run
+    assert [board.count(name) for name in ("knn", "gmm", "mahalanobis")] == [
+        3,
+        3,
+        3,
+    ]  # column, name of the detector and of the run
     assert (tmp_path / "mlruns" / "mlflow.db").is_file()
 
 

@@ -14,7 +14,10 @@ from mimii_pl.scoring.load_run import load_run
 
 
 def rows(*objectives):
-    return [{"name": f"d{place}", "objective": value, "train_seconds": 1.0} for place, value in enumerate(objectives)]
+    return [
+        {"name": f"d{place}", "model": f"d{place}", "objective": value, "train_seconds": 1.0}
+        for place, value in enumerate(objectives)
+    ]
 
 
 def test_the_best_and_those_close_to_it_are_chosen():
@@ -24,12 +27,19 @@ def test_the_best_and_those_close_to_it_are_chosen():
         "the best",
         ".020 below the best",
         ".040 below the best",
-        "3 are chosen already",
+        "enough are chosen already",
         ".200 below the best, more than .050",
         "its objective is not a number",
     ]
-    assert as_grid("fan", choices).rows[0] == ("d0", ".800", "1 s", "fused", "the best")
+    rows_shown = as_grid("fan", choices, [7, 1, 1]).rows
+    assert rows_shown[0] == ("d0", ".800", "1 s", "7", "the best")
+    assert rows_shown[3][3] == ""
     assert not choose([], within=0.05, most=3)
+
+
+def test_some_are_chosen_whatever_their_objective():
+    choices = choose(rows(0.9, 0.89, 0.88, 0.2), within=0.05, most=2, always=["d3"])
+    assert [choice.chosen for choice in choices] == [True, False, False, True]
 
 
 def test_a_time_is_divided_among_runs():
@@ -63,4 +73,6 @@ def test_one_command_chooses_and_fuses(tmp_path):
     assert "the best" in done.stdout
     fused = tmp_path / "auto" / "fused-fan"
     assert read_facts(fused)["status"] == "finished"
-    assert sorted(load_run(fused).member_names) == ["committee", "idnn"]
+    scorer = load_run(fused)
+    assert sorted(scorer.member_names) == ["committee", "idnn"]
+    assert dict(zip(scorer.member_names, scorer.weights, strict=True)) == {"committee": 7, "idnn": 1}
