@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from mimii_pl.core.callbacks import Stopwatch
 from mimii_pl.core.checkpoints import AtomicCheckpoints, checkpoint_bytes, last_checkpoint
-from mimii_pl.core.config import build, build_data
+from mimii_pl.core.config import build, build_data, is_trained
 from mimii_pl.core.console import Console
 from mimii_pl.core.errors import InputError, damaged, one_line
 from mimii_pl.core.files import require_writable, write_arrays, write_csv
@@ -299,7 +299,10 @@ def _titles(cfg: DictConfig, task: Task) -> tuple[str, str]:
     if FUSED in cfg:
         weights = (f"{name} (weight {member.weight:g})" for name, member in cfg[FUSED].members.items())
         return title, f"mean of the standardized scores of {', '.join(weights)}"
-    return title, f"checkpoint with the {task.checkpoint_rule}; seed {cfg.seed}"
+    if is_trained(cfg, packages(cfg)):
+        return title, f"checkpoint with the {task.checkpoint_rule}; seed {cfg.seed}"
+    fitted = "the back end is fitted to all normal training clips, and thresholds are cross-validated"
+    return title, f"nothing is trained{'' if task.backend is None else f': {fitted}'}; seed {cfg.seed}"
 
 
 def write_run_page(cfg: DictConfig, task: Task, scorer: BaseScorer, run_dir: Path) -> None:

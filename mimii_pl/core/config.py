@@ -91,6 +91,17 @@ def task_class(cfg: DictConfig, trust: Collection[str] = ()) -> Any:
     return trust_classes(cfg, trust, places=("task",))["task"]
 
 
+def is_trained(cfg: DictConfig, trust: Collection[str] = ()) -> bool:
+    """Return False if the detector of a configuration has no weights, so that there is no checkpoint to choose.
+
+    Args:
+        trust: as for `task_class`.
+    """
+    if "model" not in cfg:  # of a fused run
+        return True
+    return not getattr(trust_classes(cfg, trust, places=("model",))["model"], "training_free", False)
+
+
 def explain(error: Exception) -> str:
     """Explain a configuration mistake in one line: the fault, the valid choices and the closest of them."""
     cause = error.__cause__ or error

@@ -35,6 +35,7 @@ class Detector(pl.LightningModule):
     """
 
     crop: Crop | None = None  # the part of a clip it trains on at a time; None: whole clips
+    training_free = False  # True if there are no weights, and so no checkpoint to choose
     uses_machine_id = False  # True if `score` depends on the machine ID
     views: Mapping[str, slice] = MappingProxyType({})  # named parts of the embedding, which back ends may use alone
     divides_ids = False  # True for a classifier that takes several classes per machine ID, `dataset.classes`

@@ -33,6 +33,8 @@ class EstimatorClassifier(TrainingFree, Classifier):
 
     stored: Tensor
 
+    training_free = False  # an estimator is fitted in one pass
+
     def __init__(
         self,
         in_shape: tuple[int, int, int],

@@ -18,6 +18,8 @@ class TrainingFree(Detector):
     collected: a back end is fitted to those of all normal clips, also of the held-out ones.
     """
 
+    training_free = True
+
     def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False

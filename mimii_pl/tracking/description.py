@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl import __version__
-from mimii_pl.core.config import task_class
+from mimii_pl.core.config import is_trained, task_class
 from mimii_pl.core.options import flatten
 from mimii_pl.core.run_dir import parent_run_id
 from mimii_pl.report.cost import COSTS
@@ -52,9 +52,10 @@ def describe_run(
     """
     trial = OmegaConf.select(cfg, "sweep.trial")
     name = f"{cfg.choices.model}-{cfg.machine.name}" + ("" if trial is None else f"-{trial}")
+    rule = task_class(cfg, trust).checkpoint_rule if is_trained(cfg, trust) else "none, as nothing is trained"
     tags = {
         "machine": cfg.machine.name,
-        "selection": task_class(cfg, trust).checkpoint_rule,
+        "selection": rule,
         "run_dir": str(run_dir),
         "version": __version__,
         **{str(group): str(choice) for group, choice in cfg.choices.items() if group != "machine"},

@@ -57,3 +57,11 @@ def test_spectrum_scores_in_standard_deviations():
     torch.testing.assert_close(model.mean, spec.mean(dim=(0, 1, 3)), rtol=1e-5, atol=1e-5)
     assert model.score(batch(None, [0] * 200, spec)).mean().item() == pytest.approx(1, rel=1e-3)
     assert model.score(batch(None, [0], torch.full((1, 1, 3, 6), 11.0))).item() == pytest.approx(9, rel=0.2)
+
+
+def test_a_configuration_says_whether_anything_is_trained():
+    from mimii_pl.core.config import is_trained
+
+    names = ("spectrum", "committee", "dense_ae", "svm")
+    trained = {name: is_trained(world.composed(f"model={name}")) for name in names}
+    assert trained == {"spectrum": False, "committee": False, "dense_ae": True, "svm": True}
