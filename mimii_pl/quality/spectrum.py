@@ -9,7 +9,7 @@ BELOW_CLIFF = 3  # of them, below the edge, that the spectrum above is compared 
 EMPTY = 1e-20  # power of a band, full scale 1
 MAINS = (50, 60)  # Hz
 HUM_HARMONICS = 6  # of mains hum that are looked for
-LINES = 3  # of them that make hum
+HUM_LINES = 3  # of them that make hum
 LINE_RISE = 15  # dB of a line above the spectrum around it
 LINE_WIDTH = 1.0  # Hz around a line
 AROUND = 12.0  # Hz on either side that a line is compared with
@@ -59,7 +59,7 @@ def band_edge(power: np.ndarray, rate: int, cliff: float) -> float:
 def hum(power: np.ndarray, rate: int) -> tuple[int, float]:
     """Return the mains frequency in Hz whose multiples are lines of the spectrum, and their share of its power.
 
-    (0, 0) without hum: fewer than `LINES` of the first `HUM_HARMONICS` multiples are lines.
+    (0, 0) without hum: fewer than `HUM_LINES` of the first `HUM_HARMONICS` multiples are lines.
     """
     step = rate / 2 / max(1, len(power) - 1)  # Hz per bin
     total = float(power[1:].sum())
@@ -69,7 +69,7 @@ def hum(power: np.ndarray, rate: int) -> tuple[int, float]:
     for mains in MAINS:
         lines = [_line(power, step, mains * number) for number in range(1, HUM_HARMONICS + 1)]
         found = [share for share in lines if share]
-        if len(found) >= LINES and (share := sum(found) / total) > best[1]:
+        if len(found) >= HUM_LINES and (share := sum(found) / total) > best[1]:
             best = mains, float(share)
     return best
 

@@ -11,7 +11,7 @@ from mimii_pl.core.foreign import printable
 from mimii_pl.core.grouping import group_by
 from mimii_pl.quality.findings import CheckedRecording, Finding
 from mimii_pl.quality.limits import Limits
-from mimii_pl.quality.spectrum import EDGES, LINES
+from mimii_pl.quality.spectrum import EDGES, HUM_LINES
 from mimii_pl.scoring.metrics import auc
 
 LEAST_GROUP = 5  # recordings that a comparison needs
@@ -151,7 +151,7 @@ def _hum(label: str, heard: Sequence[Row], limits: Limits) -> Iterator[Finding]:
     usual = np.median(others, axis=0)  # NaN where one of them has no band
     for row, measures in humming:
         mains, share = measures.hum
-        places = np.searchsorted(EDGES, mains * np.arange(1, LINES + 1)) - 1
+        places = np.searchsorted(EDGES, mains * np.arange(1, HUM_LINES + 1)) - 1
         if (measures.bands[places] >= usual[places] + HUM_RISE).any():
             text = f"{100 * share:.0f} % of its power at multiples of {mains} Hz, unlike most of its machine"
             yield Finding("hum", "warning", label, row, text, share)
