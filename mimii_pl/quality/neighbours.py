@@ -24,7 +24,7 @@ CHUNK_DISTANCES = 1 << 22  # distances in memory at a time
 PAIRS = 2_000  # that are compared sample by sample, those with the most alike spectra
 COMPARED_RATE = 8000  # Hz
 COMPARED_SECONDS = 10.0  # s from the start of each
-KEPT_WAVES = 32  # recordings in memory for that
+KEPT_WAVES = 256  # recordings in memory for that, 160 KB each
 WHITEN = 1e-3  # of the mean magnitude: weaker frequencies do not count
 
 
@@ -155,9 +155,9 @@ def _reader(channel: int | str, full_scale: float) -> Callable[[Path], np.ndarra
     def wave(path: Path) -> np.ndarray:
         try:
             options = {"channel": channel, "samples": samples, "full_scale": full_scale}
-            return read(path, sample_rate=COMPARED_RATE, **options).wave.astype(np.float32)  # type: ignore[arg-type]
+            return read(path, sample_rate=COMPARED_RATE, **options).wave  # type: ignore[arg-type]
         except UnreadableClip:  # out of scale, or silent in its beginning
-            return np.empty(0, np.float32)
+            return np.empty(0, np.int16)
 
     return wave
 
@@ -169,8 +169,10 @@ def whitened_peak(one: np.ndarray, other: np.ndarray) -> float:
     """
     if min(len(one), len(other)) < COMPARED_RATE // 10:
         return 0.0
+    from scipy import fft
+
     size = 1 << (len(one) + len(other) - 1).bit_length()
-    first, second = np.fft.rfft(one - one.mean(), size), np.fft.rfft(other - other.mean(), size)
+    first, second = (fft.rfft((wave - wave.mean()).astype(np.float32), size) for wave in (one, other))
     strong = np.ones(len(first), bool)
     for spectrum in (first, second):
         magnitude = np.abs(spectrum)
@@ -178,7 +180,7 @@ def whitened_peak(one: np.ndarray, other: np.ndarray) -> float:
     cross = first * np.conj(second)
     cross[strong] /= np.abs(cross[strong])
     cross[~strong] = 0
-    return float(np.abs(np.fft.irfft(cross, size)).max() * size / max(1, 2 * strong.sum()))
+    return float(np.abs(fft.irfft(cross, size)).max() * size / max(1, 2 * strong.sum()))
 
 
 def _copy(kind: str, recordings: Sequence[CheckedRecording], one: int, other: int, words: str, value: float) -> Finding:
