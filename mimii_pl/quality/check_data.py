@@ -110,6 +110,6 @@ def warn_of_findings(data: "MachineSounds", command: str, limits: Limits | None 
         first = next(one for one in findings if one.kind == kind)
         what = "machine IDs" if first.row is None else f"of {len(chosen)} recordings looked at"
         where = first.label if first.row is None else printable(recordings[first.row].clip.path)
-        log.warning(
-            "%s: %d %s, such as %s (%s). More: %s", FINDINGS[kind].title, count, what, where, first.text, command
-        )
+        log.warning("%s: %d %s, such as %s: %s", FINDINGS[kind].title, count, what, where, first.text)
+    if findings:
+        log.warning("more about these recordings, with sound and pictures: `%s`", command)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from support import world
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch

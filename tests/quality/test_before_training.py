@@ -38,7 +38,7 @@ def test_a_line_for_each_kind_with_a_count_and_the_command(root, open_data, capl
     planted.plant(root, "clipping")
     data = opened(open_data, root)
     learned = {data.clips[row].path.stem for split in ("train", "validation") for row in data.rows(split)}
-    lines = warned(caplog, data)
+    *lines, last = warned(caplog, data)
     assert [line.partition(":")[0] for line in lines] == [
         title
         for title, name in {
@@ -50,7 +50,8 @@ def test_a_line_for_each_kind_with_a_count_and_the_command(root, open_data, capl
         if name in learned
     ]
     assert len(lines) >= 3
-    assert all(line.endswith(f"More: {COMMAND}") for line in lines)
+    assert all(f" of {len(data.rows('train')) + len(data.rows('validation'))} recordings" in line for line in lines)
+    assert last.endswith(f"`{COMMAND}`")
 
 
 def test_no_label_and_no_sound_of_a_test_clip_is_read(root, open_data, caplog):
