@@ -36,6 +36,7 @@ from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.dataset._learned_from import clip_changes, write_clips
 from mimii_pl.model import Detector
 from mimii_pl.model._detector import too_short_named
+from mimii_pl.quality.check_data import warn_of_findings
 from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
 from mimii_pl.scoring.base_scorer import BaseScorer
@@ -84,6 +85,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         recorder = new_recorder(trainer.logger, cfg, run_dir, sweep_dir)  # MLflow
         data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
         _require_same_clips(data, run_dir)
+        rank_zero_only(warn_of_findings)(data, check_command(cfg))  # clipped, silent, strange recordings
         detector = build_detector(cfg, data)  # [B, C, F, N] -> score [B], embedding [B, D]
         task.validate(detector, data)
         require_room(detector, run_dir, elsewhere(sweep_dir))
@@ -155,6 +157,12 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
             count["validation"],
         )
     return data
+
+
+def check_command(cfg: DictConfig) -> str:
+    """Return the command that checks the recordings of a configuration in full."""
+    choice = {"dataset": cfg.choices.get("dataset", ""), "dataset.root": cfg.dataset.root, "machine": cfg.machine.name}
+    return " ".join(["mimii check", *(shlex.quote(f"{key}={value}") for key, value in choice.items())])
 
 
 def build_detector(cfg: DictConfig, data: MachineSounds) -> Detector:

@@ -27,6 +27,7 @@ FORMATS = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC"}  # whose headers tell 
 RATES = range(1_000, 400_001)  # Hz; beyond, a header decides how much memory and time its file takes
 FULL_SCALE = 32768.0  # int16 value of amplitude 1
 FLOATING = {"FLOAT", "DOUBLE"}  # subtypes whose numbers may be in any unit
+RAW_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}  # subtype -> bits of a sample
 OVERS = 0.001  # share of samples beyond full scale that are clipped without a word
 HIGHEST_OVER = 2.0  # times full scale: an impact of a bearing is higher, and what is to be heard
 FILTER_WIDTH = 6  # zero crossings of the resampling filter on either side
@@ -55,6 +56,19 @@ class OutOfScale(UnreadableClip):
         self.fault = f"{reason} (peak {peak:.3g}, dataset.full_scale={full_scale:.8g})"
         self.peak = peak
         super().__init__(f"{self.fault}: train with {full_scale_for(peak)}")
+
+
+class RawFormat(NamedTuple):
+    """Format of a recording as its header tells it.
+
+    Attributes:
+        bits: of an integer sample; 0 for floating point and for codes that are no plain numbers.
+    """
+
+    rate: int
+    channels: int
+    bits: int
+    subtype: str
 
 
 class Excerpt(NamedTuple):
@@ -218,6 +232,29 @@ def duration(path: Path) -> float:
     """
     with _opened(path) as file:
         return round(_count(file) / file.samplerate, 6)
+
+
+def raw_blocks(path: Path) -> Iterator[tuple[RawFormat, np.ndarray]]:
+    """Yield all of a recording as it is stored, block by block: its format, and a block [N, channels].
+
+    Blocks have at most `BLOCK` values: int16 for up to 16 bits, int32 for more, with the highest bit in its place, and
+    float32 for floating point.
+
+    Raises:
+        UnreadableClip: as for `read`, at the first block or at the end, but not for sound that is silent or not finite.
+    """
+    with _opened(path) as file:
+        bits = RAW_BITS.get(file.subtype, 0)
+        kind = "float32" if file.subtype in FLOATING else "int32" if bits > 16 else "int16"
+        form = RawFormat(file.samplerate, file.channels, bits, file.subtype)
+        decoded = 0
+        while len(block := file.read(max(1, BLOCK // file.channels), dtype=kind, always_2d=True)):
+            decoded += len(block)
+            yield form, block
+        if file.frames < UNKNOWN and decoded < file.frames:
+            raise _truncated(decoded)
+        if not decoded:
+            raise UnreadableClip("empty: it contains no samples")
 
 
 @contextmanager

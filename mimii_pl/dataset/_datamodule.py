@@ -21,6 +21,7 @@ from mimii_pl.dataset._batches import ClipBatches
 from mimii_pl.dataset._classes import attribute_class, check_names, class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
 from mimii_pl.dataset._copies import group_copies, name_copies
+from mimii_pl.dataset._excluded import without_excluded
 from mimii_pl.dataset._machine_id import MachineIds
 from mimii_pl.dataset._rpm import told_rpm
 from mimii_pl.dataset._sampler import TrainSampler
@@ -55,6 +56,7 @@ class MachineSounds(pl.LightningDataModule):
             more than 0.1 % of its samples beyond is not used, a few overs are clipped.
         batch_size: clips (or crops of clips) per step.
         cache_dir: folder of the decoded audio.
+        exclude: a table of `mimii check`: the recordings that it marks are not trained on; tests keep theirs.
         strict: True: the first unusable recording or folder ends the run; False: it is skipped and reported.
         num_workers: processes that gather batches; keep 0 unless a GPU waits for them.
         seed: of the order of training batches.
@@ -80,6 +82,7 @@ class MachineSounds(pl.LightningDataModule):
         full_scale: float = 1.0,
         batch_size: int = 32,
         cache_dir: str = "data/cache",
+        exclude: str | None = None,
         strict: bool = False,
         num_workers: int = 0,
         seed: int = 0,
@@ -97,6 +100,7 @@ class MachineSounds(pl.LightningDataModule):
         self.sample_rate, self.seconds, self.channel = sample_rate, seconds, channel
         self.full_scale = float(full_scale)
         self.batch_size, self.cache_dir, self.strict = batch_size, Path(cache_dir), strict
+        self.exclude = Path(exclude) if exclude else None
         self.num_workers, self.seed = num_workers, seed
         self.crop: Crop | None = None
         self.clips: list[Clip] = []
@@ -149,11 +153,15 @@ class MachineSounds(pl.LightningDataModule):
         row_of = {clip.path: row for row, clip in enumerate(usable)}
         if usable != clips:
             assigned = self.protocol(usable)
+        assigned, excluded = self._without_excluded(assigned)
         rows = [row_of[clip.path] for clip in assigned]
         self.waves: _cache.Waves = cache.waves
         if rows != list(range(len(usable))):
             self.waves = _cache.ClipRows(cache.waves, np.array(rows, int))
-        self.digests, self.skipped = [cache.digests[row] for row in rows], cache.skipped + self.skipped_folders
+        self.digests, self.skipped = (
+            [cache.digests[row] for row in rows],
+            cache.skipped + excluded + self.skipped_folders,
+        )
         name_copies(assigned, self.digests)
         self.clips = assigned
         self.labels = sorted({clip.label for clip in self.clips if clip.split == "train"})
@@ -191,6 +199,14 @@ class MachineSounds(pl.LightningDataModule):
         number = {name: index for index, name in enumerate(self.classes)}
         self.label = np.array([number.get(name, -1) for name in names])
         log.info("%d classes: machine IDs divided by domain and attributes", len(self.classes))
+
+    def _without_excluded(self, clips: list[Clip]) -> tuple[list[Clip], list[tuple[str, str]]]:
+        if self.exclude is None:
+            return clips, []
+        kept, out = without_excluded(clips, self.exclude, self.root)
+        reason = f"excluded by {printable(self.exclude)}"
+        log.info("%d training recordings are %s", len(out), reason)
+        return kept, [(file_cell(clip.path), reason) for clip in out]
 
     def _open(self, clips: list[Clip]) -> _cache.WaveCache:
         cache = _cache.build_cache(

@@ -115,6 +115,7 @@ def test_hydra_reads_the_text_that_was_written(key, tmp_path, monkeypatch):
         ("score", ("input", "run", "output", "machine_id")),
         ("train", ("dataset.root", "dataset.cache_dir", "hydra.run.dir", "hydra.sweep.dir")),
         ("listen", ("output", "dataset.root", "dataset.cache_dir")),
+        ("check", ("output", "table", "dataset.root", "dataset.exclude")),
         ("download", ("dataset.root",)),
         ("rescore", ("run", "hydra.run.dir")),
         ("decide", ("run",)),

@@ -69,8 +69,21 @@ FORKED = [  # each in a process forked from one that has imported the installed 
     (["score", "run=models:/fan@champion", f"input={CLIPS}", "output=registered.csv", "device=cpu"], "registered.csv"),
     (["retrain", f"sweep={SWEEP}", "seed=0,1"], "fan version 2"),
     (["listen", *(option for option in SMALL if option.startswith(("dataset", "machine"))), "clips=1"], "listen.html"),
+    (
+        ["check", *(option for option in SMALL if option.startswith(("dataset", "machine"))), "fail_on=never"],
+        "check.csv",
+    ),
 ]
-LEFT = {"data", "mlruns", "outputs", "scores.csv", "registered.csv", "listen.html"}  # files that the documents name
+LEFT = {
+    "data",
+    "mlruns",
+    "outputs",
+    "scores.csv",
+    "registered.csv",
+    "listen.html",
+    "check.csv",
+    "check.html",
+}  # files that the documents name
 
 
 @pytest.fixture(scope="module")
