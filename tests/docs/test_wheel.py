@@ -9,9 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from mimii_pl.__main__ import commands
 from mimii_pl.core.config import CONF
+from mimii_pl.model._embedders import AISFX
 
 ROOT = CONF.parent
 TESTS = Path(__file__).resolve().parents[1]
@@ -83,6 +85,7 @@ LEFT = {
     "listen.html",
     "check.csv",
     "check.html",
+    "weights.safetensors",
 }  # files that the documents name
 
 
@@ -135,7 +138,12 @@ def test_every_command_runs(installed, tmp_path):
     ((code, _, error),) = forked(installed, [unreachable], options)
     assert (code, len(error.strip().splitlines())) == (1, 1), error
     assert "connection refused" in error
-    assert {arguments[0] for _, arguments, _ in FRESH} | {one[0] for one, _ in FORKED} | {"download"} == {*commands()}
+    torch.save(AISFX().state_dict(), tmp_path / "theirs.pt")
+    converted = ["convert", f"input={tmp_path / 'theirs.pt'}", "network=aisfx"]
+    (done,) = forked(installed, [converted], options)
+    check(converted, *done, "sha256")
+    tried = {arguments[0] for _, arguments, _ in FRESH} | {one[0] for one, _ in FORKED}
+    assert tried | {"download", "convert"} == {*commands()}
 
     assert {path.name for path in folder.iterdir()} == LEFT
     runs = {path.parent for path in folder.rglob("config.yaml")}
