@@ -14,7 +14,7 @@ from mimii_pl.report.class_tables import each_class
 from mimii_pl.report.grid import Grid, ranking_note, to_rich
 from mimii_pl.report.tables import results_table
 from mimii_pl.scoring.metrics import Measure, measures_of, metrics_of
-from mimii_pl.scoring.objective import RANKED_BY
+from mimii_pl.scoring.ranked_by import RANKED_BY
 from mimii_pl.scoring.results import Result, read_results
 
 SENSITIVITY = Measure("sensitivity", "sensitivity", "sensitivity", "")  # the criterion, not a metric of the test clips

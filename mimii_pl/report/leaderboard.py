@@ -24,7 +24,7 @@ from mimii_pl.report.repeats import TEXT_COLUMNS, summary_cells
 from mimii_pl.report.row_names import data_names, detector_names
 from mimii_pl.report.screen import LEAST_NAME, LEAST_TEXT, fit_columns, omitted_words
 from mimii_pl.scoring.bootstrap import Interval
-from mimii_pl.scoring.objective import RANKED_BY
+from mimii_pl.scoring.ranked_by import RANKED_BY
 from mimii_pl.scoring.scores import read_scores
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ NAMED = sorted(  # (group, class) of every file of conf/ that names a class
     {
         (path.parent.name, name)
         for path in CONF.glob("*/*.yaml")
-        if path.parent.name != "hydra"
+        if path.parent.name != "hydra" and path.stem != "auto"  # a callback of Hydra, as those of conf/hydra
         for name in re.findall(r"_target_: ([\w.]+)", path.read_text())
     }
 )

@@ -6,7 +6,7 @@ from mimii_pl.report import criterion_trust
 from mimii_pl.report.beaten import LISTED_ROWS, beaten_alert, interval_text
 from mimii_pl.report.criterion_trust import MEASURED, MeasuredAgreement, trust_note
 from mimii_pl.scoring.bootstrap import Interval
-from mimii_pl.scoring.objective import RANKED_BY
+from mimii_pl.scoring.ranked_by import RANKED_BY
 
 
 def note(values, goals):

@@ -141,7 +141,7 @@ def test_a_launcher_that_is_not_installed(tmp_path, launcher, extra):
 import pkgutil, sys
 found = pkgutil.iter_modules
 gone = "hydra_ray_launcher", "hydra_submitit_launcher"
-pkgutil.iter_modules = lambda *where: (module for module in found(*where) if not module.name.endswith(gone))
+pkgutil.iter_modules = lambda *a, **b: (module for module in found(*a, **b) if not module.name.endswith(gone))
 from mimii_pl.__main__ import train
 train()
 """
