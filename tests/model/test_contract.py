@@ -22,7 +22,7 @@ from mimii_pl.scoring.scorer import Scorer
 
 NAMES = sorted(file.stem for file in CONF.joinpath("model").glob("[!_]*.yaml"))
 CLASSIFIERS = [name for name in NAMES if "_classifier" in CONF.joinpath(f"model/{name}.yaml").read_text()]
-EPOCHS = {"complex_ssl": 8, "dis_spec": 8, "wave_ae": 25} | dict.fromkeys(
+EPOCHS = {"complex_ssl": 8, "dis_spec": 8, "stgram": 17, "tfgram": 17, "wave_ae": 25} | dict.fromkeys(
     ("anogan", "attention_ae", "conv_ae", "conv_ae_image", "conv_vae_image", "f_anogan", "lstm_ae", "skip_ae"), 15
 )  # of slow ones, about twice as many as it takes; of others 25
 LEARNS_BETTER = {
