@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core.arguments import quoted
@@ -17,7 +16,7 @@ from mimii_pl.core.grouping import group_by
 from mimii_pl.core.trusted_classes import trusted_by
 from mimii_pl.fuse import fuse
 from mimii_pl.report.grid import Grid
-from mimii_pl.report.leaderboard import collect, group_of
+from mimii_pl.report.leaderboard import group_of
 from mimii_pl.report.screen import print_grid
 from mimii_pl.report.tables import number
 from mimii_pl.scoring.load_run import load_run
@@ -50,9 +49,8 @@ class FusingLeaderboard(Leaderboard):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         super().on_multirun_end(config, **kwargs)
         sweep_dir, trust = Path(config.hydra.sweep.dir).resolve(), sorted(trusted_by(config) - {"mimii_pl"})
-        GlobalHydra.instance().clear()  # the sweep is over, and another configuration is composed
         try:
-            for group, rows in group_by(collect(sweep_dir, trust)[0], group_of).items():
+            for group, rows in group_by(self.rows, group_of).items():
                 choices = choose(rows, self.within, self.most, self.always)
                 runs = [sweep_dir / choice.row["run"] for choice in choices if choice.chosen]
                 weights = [max(1, len(load_run(run, trust=trust).member_names)) for run in runs]

@@ -55,7 +55,6 @@ class BackEnd:
     ) -> None:
         self.per_id, self.pool, self.view, self.limit = per_id, pool, view, limit
         self.gem_power, self.rdp_gamma = gem_power, rdp_gamma
-        self.least += per_id == "both"  # one in a fold of its own
         self.device = torch.device("cpu")
         self.views: Mapping[str, slice] = {}
         self.parts: dict[int, dict[str, np.ndarray]] = {}
@@ -74,6 +73,11 @@ class BackEnd:
     def standardizes(self) -> bool:
         """True if the score is the mean of standardized scores of several judges."""
         return self.per_id == "both"
+
+    @property
+    def least_clips(self) -> int:
+        """Fewest normal clips that it can be fitted to: one more than a part needs where folds standardize."""
+        return self.least + 1 if self.standardizes else self.least
 
     @property
     def first_view(self) -> str | None:
@@ -144,8 +148,8 @@ class BackEnd:
         Args:
             folds: number of each clip's fold [N], from `assign_folds`.
         """
-        if len(ids) < self.least:
-            raise too_few(self.name, self.least, "the pool of all machine IDs", len(ids))
+        if len(ids) < self.least_clips:
+            raise too_few(self.name, self.least_clips, "the pool of all machine IDs", len(ids))
         self.fit_parts(embeddings, ids, domains)
         copies = []
         for fold in range(int(folds.max()) + 1):

@@ -45,8 +45,7 @@ class Committee(BackEnd):
         nested = [name for name, member in self.members.items() if isinstance(member, Committee)]
         if nested:
             raise InputError(f"backend.members.{nested[0]}: a committee cannot be a member of another")
-
-        self.least = 1 + max(member.least for member in self.members.values())  # one in a fold of its own
+        self.least = max(member.least for member in self.members.values())
         for name in self.members:
             if not name.isidentifier():
                 raise InputError(f"backend.members.{name}: should be a word of letters, digits and underscores")

@@ -148,7 +148,7 @@ class KNN(BackEnd):
             The distances [bands, n, k], and the row of the nearest one in the bank [bands, n].
         """
         bank = part["bank"]
-        stored, k = self._slices(bank), min(k, len(bank) - others)
+        stored, k = self._slices(bank), min(k, len(bank) - 1 if others else len(bank))
         distances = np.empty((len(stored), len(x), k), np.float32)  # allocated once: no fragmented heap
         nearest = np.empty((len(stored), len(x)), int)
         step = max(1, DISTANCES // len(bank))

@@ -18,17 +18,23 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 
 
 def compose(overrides: Sequence[str] = (), name: str = "train", config_dir: str | None = None) -> DictConfig:
-    """Compose the configuration of `mimii train <overrides>`, for notebooks and tests.
+    """Compose the configuration of `mimii train <overrides>`, in notebooks and tests, and within a command.
 
     Args:
         name: a file of `conf/`, such as `train` or `command/listen`.
         config_dir: a folder of more choices, as for `--config-dir`.
     """
     import hydra
+    from hydra.core.global_hydra import GlobalHydra
 
     overrides = [*spell_overrides(overrides), *searched(config_dir)]
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = hydra.compose(name, overrides=overrides, return_hydra_config=True)
+    state = GlobalHydra.instance()
+    command, state.hydra = state.hydra, None  # a command is within Hydra, which composes for one caller at a time
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = hydra.compose(name, overrides=overrides, return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = command
     choices = composed.hydra.runtime.choices
     with open_dict(composed):
         composed.pop("hydra")

@@ -75,17 +75,12 @@ def _augmentations(options: Mapping[str, str]) -> list[str] | None:
 @cache
 def _defaults(*chosen: tuple[str, str]) -> tuple[dict[str, str], dict[str, str]] | None:
     """Compose these choices: options by dotted key with the choices, and the key that a key's value follows."""
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
-    state = GlobalHydra.instance()
-    command, state.hydra = state.hydra, None  # a command is within Hydra, which composes for one caller at a time
     try:
         cfg = compose([f"{group}={choice}" for group, choice in chosen])
     except HydraException:
         return None
-    finally:
-        GlobalHydra.instance().hydra = command
     raw = flatten(cfg)
     follows = {key: match[1] for key, value in raw.items() if (match := _REFERENCE.fullmatch(value))}
     OmegaConf.resolve(cfg)

@@ -7,7 +7,6 @@ import numpy as np
 
 from mimii_pl.core.errors import damaged
 from mimii_pl.core.files import read_arrays
-from mimii_pl.model import TrainingFree
 from mimii_pl.scoring.scorer import Scorer
 
 BANK_ROWS = 4096  # compared at a time
@@ -49,7 +48,7 @@ class NormalClips:
         with damaged(path):
             embeddings = kept["embedding"].reshape(len(kept["path"]), -1)
             self.embeddings = embeddings if self.view is None else embeddings[:, views[self.view]]
-            learned = ("train", "validation") if isinstance(scorer.detector, TrainingFree) else ("train",)
+            learned = ("train", "validation") if scorer.detector.training_free else ("train",)
             self.bank = np.isin(kept["split"], learned)
             self.paths, self.keys = kept["path"], np.stack([kept["machine"], kept["machine_id"]], axis=1)
             self.rpm = kept["rpm"].astype(float) if "rpm" in kept else np.full(len(self.paths), np.nan)

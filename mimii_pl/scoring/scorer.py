@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from mimii_pl.core.bars import with_bar
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _audio
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.dataset._machine_id import MachineIds
 from mimii_pl.model._detector import Detector
 from mimii_pl.scoring.base_scorer import BaseScorer, Clips
 
@@ -20,40 +20,18 @@ from mimii_pl.scoring.base_scorer import BaseScorer, Clips
 class Scorer(BaseScorer):
     """A trained detector with all that it needs to score recordings; made by `load`.
 
-    Methods and other attributes: see `BaseScorer`.
+    Args:
+        detector: trained.
+        features: of the waveforms.
+        **audio: see `BaseScorer`, which also has the other attributes and methods.
 
     Attributes:
         backend: computes scores from embeddings; None: the detector scores by itself.
     """
 
-    def __init__(
-        self,
-        detector: Detector,
-        features: torch.nn.Module,
-        *,
-        labels: list[str],
-        classes: list[str] | None = None,
-        sample_rate: int,
-        samples: int,
-        channel: int | str = 0,
-        full_scale: float = 1.0,
-        batch_size: int = 32,
-        device: torch.device | str = "cpu",
-        machine_ids: MachineIds | None = None,
-    ) -> None:
-        self.detector, self.features = detector.to(device).eval().float(), features.to(device)
-        super().__init__(
-            labels=labels,
-            classes=classes,
-            sample_rate=sample_rate,
-            samples=samples,
-            channel=channel,
-            full_scale=full_scale,
-            batch_size=batch_size,
-            device=device,
-            machine_ids=machine_ids,
-            needs_id=detector.uses_machine_id,
-        )
+    def __init__(self, detector: Detector, features: torch.nn.Module, **audio: Any) -> None:
+        super().__init__(needs_id=detector.uses_machine_id, **audio)
+        self.detector, self.features = detector.to(self.device).eval().float(), features.to(self.device)
         self.backend: BackEnd | None = None
 
     # --- clips as the cache holds them -------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ class Leaderboard(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
-        rows, others = collect(sweep_dir, trusted_by(config))
+        self.rows, others = collect(sweep_dir, trusted_by(config))
+        rows = self.rows
         write_table(sweep_dir / "leaderboard.csv", rows, leaderboard_columns())
         if grids := [grid for board, listed in by_board(rows) for grid in board.grids(listed)]:
             write_text(sweep_dir / "leaderboard.md", "\n".join(map(to_markdown, grids)))

@@ -15,7 +15,6 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.dataset import ClipRows, MachineSounds
 from mimii_pl.model import Detector
-from mimii_pl.model._training_free import TrainingFree
 from mimii_pl.scoring.diverse import Embedded, mean_diverse_auc
 from mimii_pl.scoring.held_out import HeldOutScores, recording_names
 from mimii_pl.scoring.objective import Objective, objective_value, other_ids_auc, validate_objective
@@ -152,7 +151,7 @@ def diverse_of(scorer: Scorer, data: MachineSounds, most: int | None = None) -> 
     backend = scorer.backend or KNN()
     windows = math.ceil(backend.limit / len(rows))  # where they are not pooled
     x = scorer.embed_waves(ClipRows(data.waves, rows), ids, "embedding normal clips", windows)
-    trained = not isinstance(scorer.detector, TrainingFree)
+    trained = not scorer.detector.training_free
     halves = np.split(np.arange(len(rows)), [len(chosen[0])])
     fold = assign_folds(ids, recording_names(data, rows))
     crossed = [[np.flatnonzero(fold != number), np.flatnonzero(fold == number)] for number in range(fold.max() + 1)]

@@ -11,7 +11,7 @@ from mimii_pl.core.files import write_arrays, write_csv
 from mimii_pl.core.foreign import file_cell
 from mimii_pl.core.run_dir import write_facts
 from mimii_pl.dataset import ClipRows, MachineSounds
-from mimii_pl.model import Detector, TrainingFree
+from mimii_pl.model import Detector
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.held_out import CrossFitted, HeldOutScores, backend_embeddings, domain_names, recording_names
 from mimii_pl.scoring.held_out_table import HELD_OUT_FILE, HeldOutTable
@@ -108,7 +108,7 @@ class Anomaly(Task):
         if self.backend is None:
             return HeldOutScores(scorer, *data.of("validation"))
         scorer.use(self.backend)
-        if isinstance(scorer.detector, TrainingFree):
+        if scorer.detector.training_free:
             return CrossFitted(scorer, data, self.backend, backend_embeddings(scorer, self.backend, data, means))
         rows = data.rows("train")
         embeddings = backend_embeddings(scorer, self.backend, data, means[: len(rows)])

@@ -84,8 +84,10 @@ def test_constant_embeddings_give_finite_scores(backend):
 @pytest.mark.parametrize("clips", [1, 2])
 def test_so_few_clips_are_enough_or_explained(backend, clips):
     few = np.eye(3, dtype=np.float32)[:clips]
-    if clips < backend.least:
-        with pytest.raises(InputError, match=rf"needs at least {backend.least} embeddings.*only {clips}.*per_id=false"):
+    if clips < backend.least_clips:
+        with pytest.raises(
+            InputError, match=rf"needs at least {backend.least_clips} embeddings.*only {clips}.*per_id=false"
+        ):
             backend.fit(few, np.zeros(clips, int))
         return
     backend.fit(few, np.zeros(clips, int))

@@ -74,6 +74,16 @@ def test_both_is_the_mean_of_own_and_all_ids():
     np.testing.assert_allclose(both.score(query, query_ids), pair.score(query, query_ids), rtol=1e-6)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "mahalanobis"])
+def test_the_fewest_clips_for_both_are_one_more_than_for_one(metric):
+    both = KNN(metric=metric, per_id="both")
+    train, ids = clips(both.least_clips, ids=1)
+    with pytest.raises(InputError, match=rf"needs at least {both.least_clips} embeddings"):
+        both.fit(train[1:], ids[1:])
+    both.fit(train, ids)
+    assert np.isfinite(both.score(train, ids)).all()
+
+
 def test_scores_that_may_be_negative_are_standardized_as_they_are():
     train, ids = clips(ids=1)
     committee = Committee(members={"likelihood": GMM(components=1, per_id=False)})
