@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mimii_pl.model._complex import PReLU
+from mimii_pl.model._inverted_residual import InvertedResidual, conv_block
 
 STEM = 64  # channels of the first two convolutions
 BOTTLENECKS = ((2, 128, 2, 2), (4, 128, 2, 2), (4, 128, 2, 2))  # expansion, channels, blocks, stride of the first block
@@ -25,13 +26,17 @@ class MobileFaceNet(nn.Module):
 
     def __init__(self, channels: int, bins: int, dimensions: int = 128) -> None:
         super().__init__()
-        layers: list[nn.Module] = [_conv(channels, STEM, 3, 2), _conv(STEM, STEM, 3, groups=STEM)]
+        layers: list[nn.Module] = [
+            conv_block(channels, STEM, 3, 2, activation=PReLU),
+            conv_block(STEM, STEM, 3, groups=STEM, activation=PReLU),
+        ]
         before = STEM
         for expansion, after, blocks, stride in BOTTLENECKS:
             for number in range(blocks):
-                layers.append(Bottleneck(before, after, expansion, stride if number == 0 else 1))
+                step = stride if number == 0 else 1
+                layers.append(InvertedResidual(before, after, expansion, step, activation=PReLU))
                 before = after
-        self.layers = nn.Sequential(*layers, _conv(before, WIDEST, 1))
+        self.layers = nn.Sequential(*layers, conv_block(before, WIDEST, 1, activation=PReLU))
         halved = bins
         for _ in range(1 + len(BOTTLENECKS)):
             halved = (halved + 1) // 2
@@ -49,27 +54,3 @@ class MobileFaceNet(nn.Module):
         """Embed spectra, [B, C, F, N] -> [B, D]."""
         maps = self.layers(x.contiguous(memory_format=torch.channels_last))
         return self.last(self.frequencies(maps.mean(dim=3)))
-
-
-class Bottleneck(nn.Module):
-    """1 x 1 expansion, depthwise 3 x 3 and linear 1 x 1 projection, added to the input if the shapes are equal."""
-
-    def __init__(self, channels_in: int, channels_out: int, expansion: int, stride: int) -> None:
-        super().__init__()
-        inner = channels_in * expansion
-        self.layers = nn.Sequential(
-            _conv(channels_in, inner, 1),
-            _conv(inner, inner, 3, stride, groups=inner),
-            nn.Conv2d(inner, channels_out, 1, bias=False),
-            nn.BatchNorm2d(channels_out),
-        )
-        self.adds = stride == 1 and channels_in == channels_out
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform feature maps, [B, C, F, N] -> [B, C', F', N']."""
-        return x + self.layers(x) if self.adds else self.layers(x)
-
-
-def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(channels_out), PReLU(channels_out))

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from mimii_pl.model._image_classifier import ImageClassifier
+from mimii_pl.model._inverted_residual import InvertedResidual, conv_block
 
 # expansion, channels, blocks, stride of the first block: table 2 of the paper
 STAGES = (
@@ -37,40 +38,25 @@ class MobileNetV2(ImageClassifier):
     ) -> None:
         super().__init__(in_shape, n_classes, **window)
         channels, last = _scaled(32, width), _scaled(1280, max(1.0, width))
-        layers: list[nn.Module] = [_conv(1, channels, 3, stride=2)]
+        layers: list[nn.Module] = [conv_block(1, channels, 3, 2, activation=_relu6)]
         for expansion, channels_out, blocks, stride in STAGES:
             for number in range(blocks):
                 after = _scaled(channels_out, width)
-                layers.append(InvertedResidual(channels, after, expansion, stride if number == 0 else 1))
+                step = stride if number == 0 else 1
+                layers.append(InvertedResidual(channels, after, expansion, step, activation=_relu6))
                 channels = after
         self.encoder = nn.Sequential(
-            *layers, _conv(channels, last, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout)
+            *layers,
+            conv_block(channels, last, 1, activation=_relu6),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(dropout),
         )
         self.head = nn.Linear(last, n_classes)
 
 
-class InvertedResidual(nn.Module):
-    """1 x 1 expansion, depthwise 3 x 3 and linear 1 x 1 projection, added to the input if the shapes are equal."""
-
-    def __init__(self, channels_in: int, channels_out: int, expansion: int, stride: int) -> None:
-        super().__init__()
-        inner = channels_in * expansion
-        self.layers = nn.Sequential(
-            *([_conv(channels_in, inner, 1)] if expansion > 1 else []),
-            _conv(inner, inner, 3, stride=stride, groups=inner),
-            nn.Conv2d(inner, channels_out, 1, bias=False),
-            nn.BatchNorm2d(channels_out),
-        )
-        self.adds = stride == 1 and channels_in == channels_out
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform feature maps, [M, C, F, N] -> [M, C', F', N']."""
-        return x + self.layers(x) if self.adds else self.layers(x)
-
-
-def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(channels_out), nn.ReLU6())
+def _relu6(channels: int) -> nn.Module:
+    return nn.ReLU6()
 
 
 def _scaled(channels: int, width: float) -> int:

@@ -79,7 +79,7 @@ def nearest(
     Args:
         themselves: True: queries are the others, and none is its own neighbour.
     """
-    k = min(k, len(others) - themselves)
+    k = min(k, len(others) - 1 if themselves else len(others))
     squares = np.square(others).sum(axis=1)
     step = max(1, CHUNK_DISTANCES // max(1, len(others)))
     distances, places = [], []
