@@ -14,12 +14,11 @@ from mimii_pl.core.console import Console
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.grouping import group_by
 from mimii_pl.core.trusted_classes import trusted_by
-from mimii_pl.fuse import fuse
+from mimii_pl.fuse import fuse, judge_count
 from mimii_pl.report.grid import Grid
 from mimii_pl.report.leaderboard import group_of
 from mimii_pl.report.screen import print_grid
 from mimii_pl.report.tables import number
-from mimii_pl.scoring.load_run import load_run
 from mimii_pl.sweep.leaderboard_callback import Leaderboard
 
 
@@ -53,7 +52,7 @@ class FusingLeaderboard(Leaderboard):
             for group, rows in group_by(self.rows, group_of).items():
                 choices = choose(rows, self.within, self.most, self.always)
                 runs = [sweep_dir / choice.row["run"] for choice in choices if choice.chosen]
-                weights = [max(1, len(load_run(run, trust=trust).member_names)) for run in runs]
+                weights = [judge_count(run, trust) for run in runs]
                 print_grid(Console(), as_grid(", ".join(filter(None, group)), choices, weights))
                 if len(runs) > 1:
                     logger = "mlflow" if OmegaConf.select(config, "trainer.logger") else "none"

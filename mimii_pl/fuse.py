@@ -63,6 +63,8 @@ class Source(NamedTuple):
 def fuse(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> float:
     """Fuse finished runs: the score is the mean of their standardized scores. Nothing is trained, no clip is scored.
 
+    Without `weights` each run counts by the number of its judges: seven for a committee of seven, else 1.
+
     Args:
         cfg: a composed configuration (`conf/command/fuse.yaml`).
         run_dir: a new run directory; it becomes as complete as that of a trained run, with copies of its members.
@@ -131,7 +133,14 @@ def _sources(cfg: DictConfig) -> list[Source]:
         if labels != of_first:
             known = f"it knows {', '.join(labels)}, and run={first} {', '.join(of_first)}"
             raise InputError(f"run={source.run_dir} cannot be fused: {known}. Fuse runs with the same machine IDs")
+    if cfg.weights is None:
+        return [source._replace(weight=float(judge_count(source.run_dir, cfg.trust))) for source in sources]
     return sources
+
+
+def judge_count(run_dir: Path, trust: Sequence[str]) -> int:
+    """Count the judges of a finished run, whose mean its score is; 1 if it judges in one way only."""
+    return max(1, len(load_run(run_dir, trust=trust).member_names))
 
 
 def _listed_weights(weights: Any) -> list:

@@ -89,7 +89,8 @@ def show_clips(
     }
     rows: list[list[Bar]] = [[] for _ in waves]
     if names := scorer.member_names:
-        rows = member_bars(names, scorer.member_waves(np.stack(list(waves.values())), np.full(len(waves), number)))
+        scores = scorer.member_waves(np.stack(list(waves.values())), np.full(len(waves), number))
+        rows = member_bars(names, scores, scorer.member_weights)
     drawing = _Drawing(scorer.sample_rate, gain_of([*waves.values(), *normal.values()]), seconds)
     speeds = {clip.file: clip.rpm for clip in chosen}
     shown = {}

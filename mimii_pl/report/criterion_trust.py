@@ -84,7 +84,7 @@ def _elsewhere(criterion: str, goal: str) -> str:
         "best)"
         for one in found
     )
-    return f"Measured with {goal}: {'; '.join(texts)}."
+    return f"Rank correlation (Spearman) of this criterion with {goal}, measured elsewhere: {'; '.join(texts)}."
 
 
 def signed(value: float) -> str:

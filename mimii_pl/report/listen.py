@@ -115,7 +115,8 @@ def _bars(scorer: "BaseScorer | None", data: "MachineSounds", rows: Sequence[int
         return {}
     clips = [data.clips[row] for row in rows]
     scores = scorer.members([clip.path for clip in clips], machine_id=[clip.label for clip in clips])
-    return dict(zip(rows, member_bars(list(scores), np.stack(list(scores.values()), axis=1)), strict=True))
+    bars = member_bars(list(scores), np.stack(list(scores.values()), axis=1), scorer.member_weights)
+    return dict(zip(rows, bars, strict=True))
 
 
 def _listen_clips(

@@ -17,14 +17,15 @@ class Bar(NamedTuple):
     width: float
 
 
-def member_bars(names: Sequence[str], scores: np.ndarray) -> list[list[Bar]]:
+def member_bars(names: Sequence[str], scores: np.ndarray, weights: np.ndarray) -> list[list[Bar]]:
     """Lay out a row of bars per clip, from 0, on one scale for all clips; the last bar is the mean.
 
     Args:
         names: of the members, M.
         scores: standardized score of each, [N, M].
+        weights: of each in the mean, [M].
     """
-    scores = np.column_stack([scores, scores.mean(axis=1)])
+    scores = np.column_stack([scores, np.average(scores, axis=1, weights=weights)])
     drawn = np.nan_to_num(scores, posinf=0, neginf=0)
     low, high = min(0.0, drawn.min(initial=0)), max(LEAST_SPAN, drawn.max(initial=0))
     ends = 100 * (np.clip([np.nan_to_num(scores), np.zeros_like(scores)], low, high) - low) / (high - low)

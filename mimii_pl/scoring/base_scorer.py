@@ -172,6 +172,11 @@ class BaseScorer:
         """Names of the members whose mean the score is; empty if the run judges in one way only."""
         return []
 
+    @property
+    def member_weights(self) -> np.ndarray:
+        """Weight of each member in the mean, [M]."""
+        return np.ones(len(self.member_names))
+
     # --- clips as the cache holds them -------------------------------------------------------------------------------
     def score_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
         """Return anomaly scores [N]."""

@@ -98,6 +98,10 @@ class FusedScorer(BaseScorer):
     def member_names(self) -> list[str]:
         return list(self.runs)
 
+    @property
+    def member_weights(self) -> np.ndarray:
+        return self.weights
+
     def score_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
         return self.fuse(self.member_waves(waves, ids, description).T)
 

@@ -43,8 +43,8 @@ def test_what_was_measured_elsewhere_is_said_of_its_own_criterion(monkeypatch):
     )
     monkeypatch.setattr(criterion_trust, "MEASURED", measured)
     assert note([0.9], [0.8]) == (
-        "Measured with (AUC + pAUC)/2: .31 on toys (25 detectors, its choice .052 below the best); -.10 on motors (26 "
-        "detectors, its choice .000 below the best)."
+        "Rank correlation (Spearman) of this criterion with (AUC + pAUC)/2, measured elsewhere: .31 on toys (25 "
+        "detectors, its choice .052 below the best); -.10 on motors (26 detectors, its choice .000 below the best)."
     )
 
 

@@ -49,7 +49,7 @@ def alone(root):
 
 # --- members ---------------------------------------------------------------------------------------------------------
 def test_bars_are_on_one_scale_from_zero():
-    first, second = member_bars(["a", "b"], np.array([[4.0, 8.0], [-2.0, 0.0]]))
+    first, second = member_bars(["a", "b"], np.array([[4.0, 8.0], [-2.0, 0.0]]), np.ones(2))
     assert [bar.name for bar in first] == ["a", "b", "mean"]
     assert [bar.score for bar in first] == [4, 8, 6]
     assert [(bar.left, bar.width) for bar in first] == [(20, 40), (20, 80), (20, 60)]  # the track is -2 to 8
@@ -57,8 +57,9 @@ def test_bars_are_on_one_scale_from_zero():
 
 
 def test_small_scores_have_short_bars_and_no_number_breaks_the_page():
-    assert member_bars(["a"], np.array([[1.0]]))[0][0].width == pytest.approx(100 / 3)
-    strange = member_bars(["a", "b"], np.array([[np.inf, 1.0], [-np.inf, np.nan]]))
+    assert member_bars(["a", "b"], np.array([[4.0, 8.0]]), np.array([3.0, 1.0]))[0][-1].score == 5
+    assert member_bars(["a"], np.array([[1.0]]), np.ones(1))[0][0].width == pytest.approx(100 / 3)
+    strange = member_bars(["a", "b"], np.array([[np.inf, 1.0], [-np.inf, np.nan]]), np.ones(2))
     assert all(np.isfinite((bar.left, bar.width)).all() for row in strange for bar in row)
 
 

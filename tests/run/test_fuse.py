@@ -72,9 +72,9 @@ def test_a_run_fused_with_itself_ranks_clips_as_it_does_itself(runs, tmp_path):
     assert [clip.decision for clip in read_scores(twice / "scores.csv")] == [clip.decision for clip in clips]
 
 
-@pytest.mark.parametrize("weights", [(1, 1), (3, 1)])
-def test_scores_are_those_standardized_by_hand(runs, tmp_path, weights):
-    place = fused(tmp_path / "run", runs / "trained", runs / "free", overrides=[f"weights=[{weights[0]},{weights[1]}]"])
+@pytest.mark.parametrize(("option", "weights"), [("weights=null", (1, 7)), ("weights=[3,1]", (3, 1))])
+def test_scores_are_those_standardized_by_hand(runs, tmp_path, option, weights):
+    place = fused(tmp_path / "run", runs / "trained", runs / "free", overrides=[option])
     clips = read_scores(place / "scores.csv")
     rows = []
     for name, logs in (("trained", True), ("free", False)):  # errors are positive; the committee's mean is signed
