@@ -34,7 +34,7 @@ class FusingLeaderboard(Leaderboard):
     """Leaderboard of a sweep that then chooses runs by their objective, of held-out clips alone, and fuses them.
 
     The objective ranks detectors of one kind well and those of different kinds poorly, so the detectors of `always` are
-    chosen in any case, and every judge counts alike: a committee of seven weighs as much as seven other runs.
+    chosen in any case, and every judge counts alike: a committee of six weighs as much as six other runs.
 
     Args:
         within: how far below the best objective a run may be.

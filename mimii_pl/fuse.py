@@ -63,7 +63,7 @@ class Source(NamedTuple):
 def fuse(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> float:
     """Fuse finished runs: the score is the mean of their standardized scores. Nothing is trained, no clip is scored.
 
-    Without `weights` each run counts by the number of its judges: seven for a committee of seven, else 1.
+    Without `weights` each run counts by the number of its judges: six for a committee of six, else 1.
 
     Args:
         cfg: a composed configuration (`conf/command/fuse.yaml`).

@@ -120,7 +120,7 @@ def default_members() -> dict[str, BackEnd | None]:
     return {
         "shape": KNN(view="mel_db", metric="mahalanobis", per_id="both"),
         "amplitude_shape": KNN(view="mel_amplitude", metric="mahalanobis", per_id=False),
-        "bands": KNN(view="mel_db", density="ratio", bands=4, mean="geometric", per_id="both"),
+        "bands": KNN(view="mel_db", density="ratio", bands=4, mean="geometric", per_id=False),
         "amplitude": KNN(view="mel_amplitude", density="ratio", per_id=False),
         "rhythm": Mahalanobis(view="modulation", per_id=False),
     }

@@ -72,7 +72,7 @@ def test_a_run_fused_with_itself_ranks_clips_as_it_does_itself(runs, tmp_path):
     assert [clip.decision for clip in read_scores(twice / "scores.csv")] == [clip.decision for clip in clips]
 
 
-@pytest.mark.parametrize(("option", "weights"), [("weights=null", (1, 7)), ("weights=[3,1]", (3, 1))])
+@pytest.mark.parametrize(("option", "weights"), [("weights=null", (1, 6)), ("weights=[3,1]", (3, 1))])
 def test_scores_are_those_standardized_by_hand(runs, tmp_path, option, weights):
     place = fused(tmp_path / "run", runs / "trained", runs / "free", overrides=[option])
     clips = read_scores(place / "scores.csv")

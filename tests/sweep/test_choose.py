@@ -75,4 +75,4 @@ def test_one_command_chooses_and_fuses(tmp_path):
     assert read_facts(fused)["status"] == "finished"
     scorer = load_run(fused)
     assert sorted(scorer.member_names) == ["committee", "idnn"]
-    assert dict(zip(scorer.member_names, scorer.weights, strict=True)) == {"committee": 7, "idnn": 1}
+    assert dict(zip(scorer.member_names, scorer.weights, strict=True)) == {"committee": 6, "idnn": 1}
