@@ -51,6 +51,7 @@ from mimii_pl.tracking.logger import Recorder
 from mimii_pl.tracking.spool import Spool
 
 log = logging.getLogger(__name__)
+STEPS_PER_BATCH = 16  # of detectors whose steps are small
 
 
 def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> float:
@@ -212,6 +213,9 @@ def train_detector(
         KeyboardInterrupt: the user interrupted training.
     """
     data.crop = detector.crop
+    if shares_batches(trainer, detector, data):
+        data.steps_per_batch = STEPS_PER_BATCH
+        detector.divide_batches(data.batch_size)
     data.fit_features(trainer.strategy.root_device)
     require_long_clips(detector, data)
     if trainer.is_global_zero:
@@ -229,6 +233,22 @@ def train_detector(
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         _write_training_facts(trainer, detector, watch, run_dir)
+
+
+def shares_batches(trainer: pl.Trainer, detector: Detector, data: MachineSounds) -> bool:
+    """Return True if several steps of a detector may share a batch: they are small, and nobody looks between them.
+
+    Batches are gathered, represented and reported by Lightning as a whole; the steps are those of single batches.
+    """
+    own = type(detector)
+    plain = own.training_step is Detector.training_step and own.configure_optimizers is Detector.configure_optimizers
+    whole_epochs = all(
+        isinstance(share, float) and share == 1 for share in (trainer.limit_train_batches, trainer.val_check_interval)
+    )
+    alone = trainer.world_size == 1 and trainer.accumulate_grad_batches == 1 and not trainer.gradient_clip_val
+    return (
+        detector.small_steps and plain and whole_epochs and alone and trainer.max_steps == -1 and not data.augmentation
+    )
 
 
 def require_long_clips(detector: Detector, data: MachineSounds) -> None:

@@ -71,6 +71,11 @@ class Batch(NamedTuple):
     target: Tensor | None = None
     frame: Tensor | None = None
 
+    def split(self, size: int) -> list["Batch"]:
+        """Divide the batch into consecutive ones of `size` clips; the last one may have fewer."""
+        columns = [[None] * -(-len(self.wave) // size) if part is None else part.split(size) for part in self]
+        return [Batch(*parts) for parts in zip(*columns, strict=True)]
+
 
 class Crop(NamedTuple):
     """Part of a clip that a detector requests at a time.

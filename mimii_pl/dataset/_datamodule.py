@@ -103,6 +103,7 @@ class MachineSounds(pl.LightningDataModule):
         self.exclude = Path(exclude) if exclude else None
         self.num_workers, self.seed = num_workers, seed
         self.crop: Crop | None = None
+        self.steps_per_batch = 1  # optimizer steps of `batch_size` clips that a training batch has room for
         self.clips: list[Clip] = []
         self.skipped_folders: list[tuple[str, str]] = []
         self._clip_statistics: Statistics | None = None  # of every clip, [n_clips, C, 1, 1]
@@ -306,7 +307,12 @@ class MachineSounds(pl.LightningDataModule):
         frames = self.in_shape[2]
         crop = self.crop if self.crop and self.crop.frames < self.crop.room(frames)[1] else None
         sampler = TrainSampler(
-            self.rows("train"), frames, crop, batch_size=self.batch_size, seed=self.seed, **self._processes()
+            self.rows("train"),
+            frames,
+            crop,
+            batch_size=self.batch_size * self.steps_per_batch,
+            seed=self.seed,
+            **self._processes(),
         )
         # Lightning sets the epoch only after the first batch.
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)

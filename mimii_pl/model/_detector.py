@@ -35,6 +35,8 @@ class Detector(pl.LightningModule):
     """
 
     crop: Crop | None = None  # the part of a clip it trains on at a time; None: whole clips
+    small_steps = False  # True if a step takes so little time that several of them should share a batch
+    clips_per_step: int | None = None  # set where a batch is divided into several steps; None: each batch is one step
     training_free = False  # True if there are no weights, and so no checkpoint to choose
     uses_machine_id = False  # True if `score` depends on the machine ID
     views: Mapping[str, slice] = MappingProxyType({})  # named parts of the embedding, which back ends may use alone
@@ -82,11 +84,28 @@ class Detector(pl.LightningModule):
         """Return True if the detector implements an optional method: `embed`, `error_map` or `classify`."""
         return getattr(type(self), method) is not getattr(Detector, method)
 
+    def divide_batches(self, clips: int) -> None:
+        """Take an optimizer step for each `clips` clips of a training batch, not one per batch."""
+        self.clips_per_step, self.automatic_optimization = clips, False
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Log the loss and return it; None for a detector that steps its optimizers itself."""
-        loss = self.loss(batch)
+        loss = self._take_steps(batch, self.clips_per_step) if self.clips_per_step else self.loss(batch)
         self.log_loss("train/loss", loss, batch)
-        return self.weight_loss(loss, batch_idx)
+        return None if self.clips_per_step else self.weight_loss(loss, batch_idx)
+
+    def _take_steps(self, batch: Batch, clips: int) -> Tensor:
+        """Take an optimizer step for each `clips` clips of a batch; their mean loss, a scalar."""
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        total = batch.wave.new_zeros(())
+        for part in batch.split(clips):
+            optimizer.zero_grad()
+            loss = self.loss(part)
+            self.manual_backward(loss)
+            optimizer.step()
+            total += loss.detach() * len(part.wave)
+        return total / len(batch.wave)
 
     def log_loss(self, name: str, loss: Tensor, batch: Batch) -> None:
         """Log a loss, averaged over the clips of an epoch and over all processes.

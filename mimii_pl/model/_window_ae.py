@@ -26,6 +26,7 @@ class WindowAE(Detector):
         lr: Adam's learning rate.
     """
 
+    small_steps = True
     encoder: Callable[[Tensor], Tensor]
     decoder: Callable[[Tensor], Tensor]
 

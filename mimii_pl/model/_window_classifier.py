@@ -24,6 +24,8 @@ class WindowClassifier(NetworkClassifier):
         **training: see `NetworkClassifier`.
     """
 
+    small_steps = True
+
     def __init__(
         self,
         in_shape: tuple[int, int, int],

@@ -15,13 +15,13 @@ import torch
 from support import world
 
 import mimii_pl
-from mimii_pl.core.config import CONF
+from mimii_pl.core.config import CONF, build
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report import cost
 from mimii_pl.report.tables import number
 from mimii_pl.rerun import resumed
-from mimii_pl.run import run
+from mimii_pl.run import STEPS_PER_BATCH, build_detector, run, shares_batches
 from mimii_pl.scoring.metrics import LEVEL
 from mimii_pl.scoring.results import per_machine_id, read_results
 from mimii_pl.scoring.sensitivity import read_sensitivity, sensitivity_of
@@ -257,3 +257,41 @@ def test_resuming_what_is_not_there_is_explained(tmp_path, monkeypatch):
         resumed("latest", [])
     with pytest.raises(InputError, match=r"not a run directory"):
         resumed(str(tmp_path), [])
+
+
+# --- several steps in one batch --------------------------------------------------------------------------------------
+def test_steps_that_share_a_batch_are_those_of_single_batches(root, tmp_path, monkeypatch):
+    options = ["model=denoising_ae", "trainer=cpu", "training.epochs=2", "dataset.batch_size=4"]
+    checkpoints = []
+    for shared in (True, False):
+        if not shared:
+            monkeypatch.setattr("mimii_pl.run.shares_batches", lambda *_: False)
+        run(world.configured(root, *options), tmp_path / f"{shared}")
+        checkpoints.append(torch.load(tmp_path / f"{shared}" / "checkpoints" / "last.ckpt", weights_only=True))
+    together, single = checkpoints
+    assert together["global_step"] == single["global_step"] > 2 * STEPS_PER_BATCH
+    for name, weights in together["state_dict"].items():
+        torch.testing.assert_close(weights, single["state_dict"][name], rtol=0, atol=0)
+    histories = [(tmp_path / f"{shared}" / "history.csv").read_text().splitlines() for shared in (True, False)]
+    held_out = [[line for line in history if "val/loss" in line] for history in histories]
+    assert len(held_out[0]) == 2
+    assert held_out[0] == held_out[1]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "+trainer.gradient_clip_val=1",
+        "+trainer.accumulate_grad_batches=2",
+        "+trainer.limit_train_batches=1",
+        "+trainer.max_steps=3",
+        "+trainer.val_check_interval=0.5",
+        "augmentation=noise",
+    ],
+)
+def test_steps_share_no_batch_where_something_happens_between_them(root, tmp_path, option):
+    plain, special = (world.configured(root, "model=dense_ae", "trainer=cpu", *more) for more in ([], [option]))
+    for cfg, expected in ((plain, True), (special, False)):
+        data = world.data_of(cfg)
+        cfg.run_dir = str(tmp_path)
+        assert shares_batches(build(cfg.trainer), build_detector(cfg, data), data) is expected
