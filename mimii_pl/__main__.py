@@ -52,6 +52,7 @@ HINTS = {  # how to continue after Ctrl-C
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name; without arguments, or with --help alone, list the commands."""
+    _wait_passively()
     _hide_passwords()
     command, arguments = split_command([without_password(item) for item in (sys.argv[1:] if argv is None else argv)])
     if command is None:
@@ -68,6 +69,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if finish is not None:
         with _one_line_errors():
             finish()
+
+
+def _wait_passively() -> None:
+    """Let threads that wait for others sleep, in this process and those that it starts: torch reads it when imported.
+
+    By default they spin, which makes small steps many times slower on a core that another process needs.
+    """
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _hide_passwords() -> None:

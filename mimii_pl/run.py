@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -29,7 +29,7 @@ from mimii_pl.core.foreign import printable
 from mimii_pl.core.freeze import freeze_config
 from mimii_pl.core.run_dir import read_facts, require_writable_run, write_digests, write_facts
 from mimii_pl.core.run_lock import locked
-from mimii_pl.core.settings import prepare_process
+from mimii_pl.core.settings import AUTO, SMALL_STEP, limit_threads, prepare_process, threads_restored
 from mimii_pl.core.trusted_classes import FUSED, packages
 from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import clips_fingerprint
@@ -40,7 +40,7 @@ from mimii_pl.quality.check_data import warn_of_findings
 from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
 from mimii_pl.scoring.base_scorer import BaseScorer
-from mimii_pl.scoring.cost import write_cost
+from mimii_pl.scoring.cost import step_macs, write_cost
 from mimii_pl.scoring.load_run import load_detector
 from mimii_pl.scoring.results import Result
 from mimii_pl.sweep.pruning import TrialPruned, pruning
@@ -68,7 +68,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     """
     run_dir = run_dir.resolve()
     published(cfg.get("published"))  # an unknown key is an error before training, not after it
-    with written_by_us(run_dir, elsewhere(sweep_dir)):
+    with threads_restored(), written_by_us(run_dir, elsewhere(sweep_dir)):
         cfg = freeze_config(cfg, run_dir)  # checked, resolved, written
         if (facts := read_facts(run_dir)).get("status") == "finished":
             log.info("%s is already finished", run_dir)
@@ -92,7 +92,9 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         require_room(detector, run_dir, elsewhere(sweep_dir))
         pruner = _pruner(cfg, task, run_dir)
         try:
-            train_detector(trainer, detector, data, recorder, run_dir, pruner)  # best checkpoint by held-out clips
+            train_detector(
+                trainer, detector, data, recorder, run_dir, pruner, cfg.get("threads")
+            )  # best checkpoint by held-out clips
         except TrialPruned as reason:
             log.info("%s", reason)
             write_facts(run_dir, status="pruned", reason=str(reason))
@@ -205,6 +207,7 @@ def train_detector(
     recorder: Recorder,
     run_dir: Path,
     pruner: pl.Callback | None = None,
+    threads: int | Literal["auto"] | None = None,
 ) -> None:
     """Train, from the last checkpoint if the run directory holds one, and write what scoring needs.
 
@@ -218,6 +221,8 @@ def train_detector(
         detector.divide_batches(data.batch_size)
     data.fit_features(trainer.strategy.root_device)
     require_long_clips(detector, data)
+    if threads == AUTO:
+        limit_threads(_chosen_threads(trainer, detector, data, run_dir))
     if trainer.is_global_zero:
         _write_data_state(data, run_dir)
         recorder.start()
@@ -233,6 +238,19 @@ def train_detector(
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         _write_training_facts(trainer, detector, watch, run_dir)
+
+
+def _chosen_threads(trainer: pl.Trainer, detector: Detector, data: MachineSounds, run_dir: Path) -> int:
+    """Choose the number of threads by the work in a step, and note it in run.json; a resumed run keeps its own."""
+    if (known := read_facts(run_dir).get("threads")) is not None:
+        return known
+    threads = torch.get_num_threads()
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if on_cpu and not detector.training_free and step_macs(detector, data) < SMALL_STEP:
+        threads = 1
+    if trainer.is_global_zero:
+        write_facts(run_dir, threads=threads)
+    return threads
 
 
 def shares_batches(trainer: pl.Trainer, detector: Detector, data: MachineSounds) -> bool:

@@ -21,7 +21,7 @@ TOP_LEVEL = {
     "best": str | None,
     "target": str,
     "published": str | list[str] | None,
-    "threads": int | None,
+    "threads": int | Literal["auto"] | None,
     "objective": Literal["sensitivity", "diverse", "other_ids", "loss", "balanced_accuracy", "criterion"],
 }
 POSITIVE = (  # options of our classes that count or measure something: one name has one meaning in the package

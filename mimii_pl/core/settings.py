@@ -2,6 +2,9 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -11,6 +14,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.memory import keep_freed_memory, reset_peak
 
+SMALL_STEP = 1e9  # multiply-accumulates of a training step, below which a second thread costs more than it computes
+AUTO: Literal["auto"] = "auto"
 IGNORED_WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 on torch 2.11
     r".*does not have many workers",  # batches are gathered from a memory map: workers would cost more
@@ -29,18 +34,28 @@ def prepare_process(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, verbose=False)
 
 
-def limit_threads(threads: int | None) -> None:
-    """Limit the threads of torch and of numpy's libraries; None keeps them as they are.
+def limit_threads(threads: int | Literal["auto"] | None) -> None:
+    """Limit the threads of torch and of numpy's libraries; None keeps them as they are, and so does `auto` until later.
 
     Raises:
         InputError: fewer than one.
     """
-    if threads is None:
+    if threads is None or threads == AUTO:
         return
     if threads < 1:
-        raise InputError(f"threads={threads} must be 1 or more, or null for the default of the process")
+        raise InputError(f"threads={threads} must be 1 or more, auto, or null for the default of the process")
     torch.set_num_threads(threads)
     threadpool_limits(threads)
+
+
+@contextmanager
+def threads_restored() -> Iterator[None]:
+    """Restore the number of threads at the end, for the next run of this process."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        limit_threads(before)
 
 
 def quiet_lightning() -> None:

@@ -1,6 +1,7 @@
 """The cost of a run: size, speed and memory, measured in the same way for every detector and back end."""
 
 import copy
+import logging
 import math
 import platform
 import statistics
@@ -15,11 +16,14 @@ import torch
 
 from mimii_pl.core.memory import peak_bytes
 from mimii_pl.core.run_dir import read_facts, scoring_files, write_facts
+from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import ClipRows
+from mimii_pl.model import Detector
 from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.fused_scorer import FusedScorer
 from mimii_pl.scoring.scorer import Scorer
 
+log = logging.getLogger(__name__)
 BATCHES = [2**power for power in range(9)]  # 1 to 256 clips
 TIMED_PASSES = 3  # minimum of timed passes per batch size; more while its share of the budget lasts
 SHARES = 20  # shares that the budget is divided into, one per batch size
@@ -129,6 +133,34 @@ def multiply_accumulates(scorer: BaseScorer, waves: np.ndarray, ids: np.ndarray)
         with FlopCounterMode(display=False, custom_mapping=_FUSED) as counter:
             function(batch)
     return counter.get_total_flops() // 2
+
+
+def step_macs(detector: Detector, data: MachineSounds) -> float:
+    """Estimate the multiply-accumulates of the forward pass of a training step: those of a whole clip's loss, scaled.
+
+    Args:
+        detector: not trained yet; neither it nor the state of random numbers changes.
+        data: with `crop` set to that of the detector.
+
+    Returns:
+        Those of `batch_size` clips, or crops of clips; only what `multiply_accumulates` counts. Infinity for a detector
+        of the user's whose loss needs a trainer.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    detector.eval()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            batch = data.whole_clip()
+            with FlopCounterMode(display=False, custom_mapping=_FUSED) as counter:
+                detector.loss(batch)
+    except Exception as error:  # training raises it, with all that belongs to it
+        log.debug("the work of one clip: %s", error)
+        return math.inf
+    finally:
+        detector.train()
+    share = min(1.0, data.crop.frames / data.in_shape[2]) if data.crop else 1.0
+    return counter.get_total_flops() / 2 * share * data.batch_size
 
 
 def size_bytes(run_dir: Path) -> int:

@@ -17,11 +17,13 @@ from support import world
 import mimii_pl
 from mimii_pl.core.config import CONF, build
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.run_dir import read_facts
+from mimii_pl.core.freeze import open_stored
+from mimii_pl.core.run_dir import read_facts, write_facts
 from mimii_pl.report import cost
 from mimii_pl.report.tables import number
 from mimii_pl.rerun import resumed
 from mimii_pl.run import STEPS_PER_BATCH, build_detector, run, shares_batches
+from mimii_pl.scoring.cost import step_macs
 from mimii_pl.scoring.metrics import LEVEL
 from mimii_pl.scoring.results import per_machine_id, read_results
 from mimii_pl.scoring.sensitivity import read_sensitivity, sensitivity_of
@@ -295,3 +297,33 @@ def test_steps_share_no_batch_where_something_happens_between_them(root, tmp_pat
         data = world.data_of(cfg)
         cfg.run_dir = str(tmp_path)
         assert shares_batches(build(cfg.trainer), build_detector(cfg, data), data) is expected
+
+
+# --- threads ---------------------------------------------------------------------------------------------------------
+def test_threads_are_chosen_by_the_work_in_a_step_and_kept_on_resume(root, tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for name, expected in (("simple_ae", 1), ("spectrum", 3)):
+            run(world.configured(root, "trainer=smoke", f"model={name}"), tmp_path / name)
+            assert read_facts(tmp_path / name)["threads"] == expected
+            assert f"{expected} thread" in read_facts(tmp_path / name)["device"]
+            assert torch.get_num_threads() == 3  # of the next run of this process
+        write_facts(tmp_path / "simple_ae", status="running", threads=2)
+        run(open_stored(tmp_path / "simple_ae", []), tmp_path / "simple_ae")
+        assert read_facts(tmp_path / "simple_ae")["threads"] == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_work_of_a_step_is_that_of_its_windows(root):
+    cfg = world.configured(root, "model=simple_ae")
+    data = world.data_of(cfg)
+    detector = build_detector(cfg, data)
+    data.crop = detector.crop
+    data.fit_features()
+    weights = sum(layer.weight.numel() for layer in detector.modules() if isinstance(layer, torch.nn.Linear))
+    windows = data.in_shape[2] - detector.frames + 1
+    share = detector.crop.frames / data.in_shape[2]
+    assert step_macs(detector, data) == pytest.approx(weights * windows * share * data.batch_size)
+    assert detector.training
