@@ -20,7 +20,10 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mimii_pl.core import config
+from mimii_pl.core import (
+    config,
+    lean_lightning,  # noqa: F401  (so that Lightning, where a command needs it, is imported quickly)
+)
 from mimii_pl.core.addresses import without_password
 from mimii_pl.core.arguments import (
     read_text,
