@@ -85,6 +85,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         trainer = build(cfg.trainer)
         recorder = new_recorder(trainer.logger, cfg, run_dir, sweep_dir)  # MLflow
         data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
+        recorder.require_store()
         _require_same_clips(data, run_dir)
         rank_zero_only(warn_of_findings)(data, check_command(cfg))  # clipped, silent, strange recordings
         detector = build_detector(cfg, data)  # [B, C, F, N] -> score [B], embedding [B, D]
