@@ -1,8 +1,8 @@
 """Leave out what Lightning imports on its own and a run does not use; importing this module is enough.
 
 Lightning needs one class of torch's compiler and two of torchmetrics, and imports both packages whole: with them come
-transformers, half of scipy, and more than half of the time until a command begins. Commands give Lightning these classes
-alone; whoever asks for the rest later gets it.
+transformers, half of scipy, and more than half of the time until a command begins. Commands give Lightning these
+classes alone; whoever asks for the rest later gets it.
 """
 
 import importlib

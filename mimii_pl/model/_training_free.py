@@ -65,7 +65,7 @@ class _NoOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         self.param_groups.append(param_group)
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         pass
 
     def state_dict(self) -> dict[str, Any]:

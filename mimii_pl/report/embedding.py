@@ -10,7 +10,7 @@ from mimii_pl.core.files import read_arrays
 from mimii_pl.report.figures import CLASSES, Image, embedding_map
 from mimii_pl.scoring.scores import ClipScore
 
-MAX_MAP_CLIPS = 1000  # clips on a map, so that t-SNE takes seconds
+MAX_MAP_CLIPS = 500  # clips on a map, so that t-SNE takes seconds
 MIN_MAP_CLIPS = 8  # fewer clips make no map
 
 

@@ -39,8 +39,17 @@ class Scorer(BaseScorer):
         """Return anomaly scores [N]."""
         if self.classes is not None:
             raise InputError("this run is a classifier: use classify(). Anomaly scores need a run of task=anomaly")
-        score = self._detector_score if self.backend is None else self._backend_score
-        return self._predict(score, waves, ids, description).astype(np.float64)
+        return self._predict(lambda batch, _: self._score(batch), waves, ids, description).astype(np.float64)
+
+    def score_batch(self, batch: Batch) -> np.ndarray:
+        """Return anomaly scores [B] of a batch as `batch` makes it, or of one with other features."""
+        with torch.inference_mode():
+            return self._score(batch).cpu().numpy().astype(np.float64)
+
+    def _score(self, batch: Batch) -> Tensor:
+        if self.backend is None:
+            return self.detector.score(batch)
+        return torch.from_numpy(self.backend.score(*self._judged(batch)))
 
     @property
     def member_names(self) -> list[str]:
@@ -70,9 +79,6 @@ class Scorer(BaseScorer):
             return torch.from_numpy(cross_scores(copies, *self._judged(batch), folds[rows]))
 
         return self._predict(score, waves, ids, description)
-
-    def _detector_score(self, batch: Batch, rows: slice) -> Tensor:
-        return self.detector.score(batch)
 
     def classify_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
         """Return the probability of each class, [N, K]."""
@@ -110,10 +116,6 @@ class Scorer(BaseScorer):
         if back is None:
             return pool(embeddings, "mean")
         return pool(embeddings, back.pool, gem_power=back.gem_power, rdp_gamma=back.rdp_gamma)
-
-    def _backend_score(self, batch: Batch, rows: slice) -> Tensor:
-        assert self.backend is not None
-        return torch.from_numpy(self.backend.score(*self._judged(batch)))
 
     def _member_scores(self, batch: Batch, rows: slice) -> Tensor:
         assert self.backend is not None

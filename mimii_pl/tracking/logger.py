@@ -101,9 +101,9 @@ class RunLogger(Logger):
 class Recorder:
     """Record a run in MLflow: RUNNING at its start, FINISHED, FAILED or KILLED at its end; do nothing without MLflow.
 
-    A store that cannot be reached ends a new run before it has done anything; MLflow opens it in a thread, while sound is
-    decoded, and what it refuses ends the run before training. A run that is resumed or part of a sweep
-    goes on, and `mimii record` sends later what MLflow lacks.
+    A store that cannot be reached ends a new run before it has done anything; MLflow opens it in a thread, while sound
+    is decoded, and what it refuses ends the run before training. A run that is resumed or part of a sweep goes on, and
+    `mimii record` sends later what MLflow lacks.
 
     Args:
         logger: `RunLogger`; with any other logger, or none, the run is not recorded.
