@@ -113,7 +113,8 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
     objective = task.final_objective(scorer, data, criterion, run_dir)
     results = task.evaluate(scorer, data, run_dir)  # all test clips are scored before any of their labels is read
     write_cost(scorer, *data.of("validation"), run_dir, cfg.efficiency.seconds)
-    write_run_page(cfg, task, scorer, run_dir)
+    if task.page:
+        write_run_page(cfg, task, scorer, run_dir)
     criteria = {task.criterion: criterion, "objective": objective}
     write_digests(run_dir)
     write_facts(run_dir, status="finished", root=str(data.root.resolve()), **criteria)
@@ -183,6 +184,7 @@ def build_task(cfg: DictConfig) -> Task:
     options: dict[str, Any] = {
         "target": cfg.get("target", "machine_id"),
         "objective": cfg.get("objective", "criterion"),
+        "page": cfg.report.get("page", True),
         "names": {group: str(cfg.choices[group]) for group in ("model", "backend") if group in cfg.choices},
     }
     return build(cfg.task, backend=build(cfg.backend), threshold=build(cfg.threshold), **options)
