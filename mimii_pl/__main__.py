@@ -237,6 +237,8 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
 
     run_dir = Path(hydra.runtime.output_dir)
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
+    if sweep_dir is not None:
+        _omit_page(cfg, hydra.overrides.task)
     try:
         args = name, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
         with _hint_to_continue(run_dir, sweep_dir, searches=bool(cfg.get("sweep"))):
@@ -263,6 +265,17 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         last = reason.strip().splitlines()[-1]
         print(f"{run_dir.name} has failed and the sweep continues: {last}", file=sys.stderr, flush=True)
         return math.nan
+
+
+def _omit_page(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Choose `report=none` for a run of a sweep that computes scores, unless a report was asked for.
+
+    A page takes as long as a short run; that of a classifier is quick.
+    """
+    asked = any(item.lstrip("+").startswith(("report=", "report.")) for item in overrides)
+    choices = cfg.get("choices", {})
+    if not asked and choices.get("report") == "default" and choices.get("task") == "anomaly":
+        cfg.report, cfg.choices.report = OmegaConf.load(config.CONF / "report" / "none.yaml"), "none"
 
 
 @contextmanager

@@ -115,6 +115,8 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
     write_cost(scorer, *data.of("validation"), run_dir, cfg.efficiency.seconds)
     if task.page:
         write_run_page(cfg, task, scorer, run_dir)
+    else:
+        log.info("no page (report=none); `mimii decide %s` makes it", shlex.quote(f"run={run_dir}"))
     criteria = {task.criterion: criterion, "objective": objective}
     write_digests(run_dir)
     write_facts(run_dir, status="finished", root=str(data.root.resolve()), **criteria)

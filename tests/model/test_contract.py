@@ -107,6 +107,20 @@ def test_the_embedding_is_one_vector_per_clip(built):
     assert np.isfinite(embeddings).all()
 
 
+def test_one_pass_gives_what_single_ones_do(built):
+    _, data, detector = built
+    whole, clips = scorer(data, detector), (data.waves[:CLIPS], data.machine_id[:CLIPS])
+    single = {"score": whole.score_waves}
+    if detector.has_embedding:
+        single["embedding"] = whole.embed_waves
+    if detector.supports("classify"):
+        single["probability"] = whole.classify_waves
+    passed = whole.pass_waves(*clips, list(single))
+    assert not set(detector.shared) & set(vars(detector))
+    for name, method in single.items():
+        np.testing.assert_array_equal(getattr(passed, name), method(*clips))
+
+
 @pytest.mark.slow
 def test_an_anomaly_is_localized_within_the_clip(built, monkeypatch):
     _, data, detector = built
