@@ -186,10 +186,11 @@ def build_task(cfg: DictConfig) -> Task:
     options: dict[str, Any] = {
         "target": cfg.get("target", "machine_id"),
         "objective": cfg.get("objective", "criterion"),
-        "page": cfg.report.get("page", True),
         "names": {group: str(cfg.choices[group]) for group in ("model", "backend") if group in cfg.choices},
     }
-    return build(cfg.task, backend=build(cfg.backend), threshold=build(cfg.threshold), **options)
+    task: Task = build(cfg.task, backend=build(cfg.backend), threshold=build(cfg.threshold), **options)
+    task.page = cfg.report.get("page", True)  # runs of earlier versions have no such option
+    return task
 
 
 def _pruner(cfg: DictConfig, task: Task, run_dir: Path) -> pl.Callback | None:

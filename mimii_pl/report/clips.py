@@ -3,6 +3,7 @@
 import io
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,11 +84,13 @@ def show_clips(
         rows = member_bars(names, scores, scorer.member_weights)
     drawing = _Drawing(scorer.sample_rate, gain_of([*waves.values(), *normal.values()]), seconds)
     speeds = {clip.file: clip.rpm for clip in chosen}
-    played = {path: drawing.heard(wave) for path, wave in normal.items()}
+    with ThreadPoolExecutor(1) as pool:  # encodes while anomalies are localized
+        played: dict[str | Path, _Played] = {file: drawing.heard(wave, pool) for file, wave in waves.items()}
+        played |= {path: drawing.heard(wave, pool) for path, wave in normal.items()}
+        locations = [localize(scorer, wave, number, np.stack(usual)) for wave in waves.values()]
     shown = {}
-    for (file, wave), bars in zip(waves.items(), rows, strict=True):
-        location = localize(scorer, wave, number, np.stack(usual))
-        found, own = neighbours.get(file), drawing.heard(wave)
+    for file, location, bars in zip(waves, locations, rows, strict=True):
+        found, own = neighbours.get(file), played[file]
         other = played.get(found.path) if found else None
         top = max(float(each.levels.decibels.max()) for each in (own, other) if each is not None)
         nearest = drawing.nearest(found, other, top) if found and other is not None else None
@@ -112,7 +115,7 @@ class _Played(NamedTuple):
     """Levels of a clip, and its sound as a data URI."""
 
     levels: Levels
-    sound: str
+    sound: Future[str]
 
 
 class _Drawing(NamedTuple):
@@ -122,9 +125,9 @@ class _Drawing(NamedTuple):
     gain: float
     seconds: float
 
-    def heard(self, wave: np.ndarray) -> _Played:
+    def heard(self, wave: np.ndarray, pool: ThreadPoolExecutor) -> _Played:
         audible = wave[: round(self.seconds * self.rate)] / FULL_SCALE * self.gain
-        return _Played(mel_levels(wave, self.rate), sound(audible, self.rate))
+        return _Played(mel_levels(wave, self.rate), pool.submit(sound, audible, self.rate))
 
     def shown(
         self,
@@ -142,12 +145,12 @@ class _Drawing(NamedTuple):
             location = None
         alt = f"Spectrogram of {name}, {length:.1f} s: {words}."
         picture = spectrogram(clip.levels, location, alt, top=top, rpm=rpm)
-        return Shown(picture, clip.sound, _joined(words, speed_words(rpm)), members, nearest)
+        return Shown(picture, clip.sound.result(), _joined(words, speed_words(rpm)), members, nearest)
 
     def nearest(self, found: Neighbour, clip: _Played, top: float) -> NearestShown:
         name = found.path.name
         picture = spectrogram(clip.levels, alt=f"Spectrogram of the normal clip {name}.", top=top, rpm=found.rpm)
-        return NearestShown(name, picture, clip.sound, _joined(found.words, speed_words(found.rpm)))
+        return NearestShown(name, picture, clip.sound.result(), _joined(found.words, speed_words(found.rpm)))
 
 
 def location_words(location: Location, length: float, rpm: float | None = None) -> str:

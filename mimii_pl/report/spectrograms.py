@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.features.log_mel import LogMel
-from mimii_pl.report.figures import Image, pixel_image
+from mimii_pl.report.figures import WIDTH, Image, pixel_image
 from mimii_pl.report.localize import Location
 
 MEL_BANDS = 96
@@ -22,7 +22,7 @@ RANGE = 70  # dB that a spectrogram shows
 ORDER_STEPS = (1, 2, 5)  # of the ticks of an axis in orders, times powers of 10
 LOWEST_ORDER = 0.1  # on such an axis
 ORDER_ROOM = 9  # mel bands between two such ticks, at least
-WIDTH, DPI = 4.8, 90  # in; places are given, since an automatic layout would double the time
+DPI = 90  # of pictures; places are given, since an automatic layout would double the time
 Box = tuple[slice, slice]  # rows and columns of pixels
 
 

@@ -20,7 +20,7 @@ Output = Literal["embedding", "score", "probability"]
 
 
 class OnePass(NamedTuple):
-    """What one pass of N clips through features and detector gave; None: it was not asked for.
+    """Outputs of one pass of N clips through features and detector; None: it was not asked for.
 
     Attributes:
         embedding: [N, D], averaged over windows.

@@ -2,15 +2,15 @@
 
 import math
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
 from mimii_pl.core.files import write_arrays
 from mimii_pl.dataset import ClipRows, MachineSounds
+from mimii_pl.dataset._clip import Split
 from mimii_pl.scoring.scorer import OnePass, Output, Scorer
 
-Split = Literal["train", "validation", "test"]
+PASSED: tuple[Split, ...] = ("train", "validation", "test")
 MAP_CLIPS = 500  # clips on the page's map, so that it takes seconds
 
 
@@ -31,7 +31,7 @@ class Passes:
     """
 
     def __init__(self, scorer: Scorer, data: MachineSounds, *, backend: bool, page: bool) -> None:
-        self.rows: dict[Split, np.ndarray] = {split: data.rows(split) for split in get_args(Split)}
+        self.rows: dict[Split, np.ndarray] = {split: data.rows(split) for split in PASSED}
         embeds = scorer.detector.has_embedding and (backend or page)
         if not backend:
             room = max(MAP_CLIPS - len(self.rows["validation"]) - len(self.rows["test"]), MAP_CLIPS // 4)

@@ -35,12 +35,12 @@ class Task:
         target: what the classes are, such as `machine_id`.
         objective: what searches maximize, see `scoring.objective`; `criterion` is that of the task.
         names: `model` and `backend` as the user chose them, for messages; None: those of their modules.
-        page: whether the run has a page, which shows more than its results are computed from.
 
     Attributes:
         criterion: name of the figure, computed from held-out clips, that runs are compared by; higher is better.
         checkpoint_rule: how the checkpoint is chosen, as tables and MLflow show it.
         is_classification: True if clips get classes rather than anomaly scores.
+        page: False: the run has no page, which shows more than its results are computed from.
     """
 
     criterion: ClassVar[str]
@@ -55,11 +55,11 @@ class Task:
         target: str = "machine_id",
         objective: Objective = "criterion",
         names: Mapping[str, str] | None = None,
-        page: bool = True,
     ) -> None:
         self.backend, self.threshold, self.target = backend, threshold, target
         self.objective: str = self.criterion if objective == "criterion" else objective
-        self.names, self.page = dict(names or {}), page
+        self.names = dict(names or {})
+        self.page = True
         self.held_out: HeldOutScores | None = None  # set by `fit` of some tasks
 
     def validate(self, detector: Detector, data: MachineSounds) -> None:
