@@ -20,7 +20,10 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mimii_pl.core import config
+from mimii_pl.core import (
+    config,
+    lean_lightning,  # noqa: F401  (so that Lightning, where a command needs it, is imported quickly)
+)
 from mimii_pl.core.addresses import without_password
 from mimii_pl.core.arguments import (
     read_text,
@@ -244,6 +247,8 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
 
     run_dir = Path(hydra.runtime.output_dir)
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
+    if sweep_dir is not None:
+        _omit_page(cfg, hydra.overrides.task)
     try:
         args = name, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
         with _hint_to_continue(run_dir, sweep_dir, searches=bool(cfg.get("sweep"))):
@@ -270,6 +275,17 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         last = reason.strip().splitlines()[-1]
         print(f"{run_dir.name} has failed and the sweep continues: {last}", file=sys.stderr, flush=True)
         return math.nan
+
+
+def _omit_page(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Choose `report=none` for a run of a sweep that computes scores, unless a report was asked for.
+
+    A page takes as long as a short run; that of a classifier is quick.
+    """
+    asked = any(item.lstrip("+").startswith(("report=", "report.")) for item in overrides)
+    choices = cfg.get("choices", {})
+    if not asked and choices.get("report") == "default" and choices.get("task") == "anomaly":
+        cfg.report, cfg.choices.report = OmegaConf.load(config.CONF / "report" / "none.yaml"), "none"
 
 
 @contextmanager

@@ -85,6 +85,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         trainer = build(cfg.trainer)
         recorder = new_recorder(trainer.logger, cfg, run_dir, sweep_dir)  # MLflow
         data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
+        recorder.require_store()
         _require_same_clips(data, run_dir)
         rank_zero_only(warn_of_findings)(data, check_command(cfg))  # clipped, silent, strange recordings
         detector = build_detector(cfg, data)  # [B, C, F, N] -> score [B], embedding [B, D]
@@ -114,7 +115,10 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
     objective = task.final_objective(scorer, data, criterion, run_dir)
     results = task.evaluate(scorer, data, run_dir)  # all test clips are scored before any of their labels is read
     write_cost(scorer, *data.of("validation"), run_dir, cfg.efficiency.seconds)
-    write_run_page(cfg, task, scorer, run_dir)
+    if task.page:
+        write_run_page(cfg, task, scorer, run_dir)
+    else:
+        log.info("no page (report=none); `mimii decide %s` makes it", shlex.quote(f"run={run_dir}"))
     criteria = {task.criterion: criterion, "objective": objective}
     write_digests(run_dir)
     write_facts(run_dir, status="finished", root=str(data.root.resolve()), **criteria)
@@ -186,7 +190,9 @@ def build_task(cfg: DictConfig) -> Task:
         "objective": cfg.get("objective", "criterion"),
         "names": {group: str(cfg.choices[group]) for group in ("model", "backend") if group in cfg.choices},
     }
-    return build(cfg.task, backend=build(cfg.backend), threshold=build(cfg.threshold), **options)
+    task: Task = build(cfg.task, backend=build(cfg.backend), threshold=build(cfg.threshold), **options)
+    task.page = cfg.report.get("page", True)  # runs of earlier versions have no such option
+    return task
 
 
 def _pruner(cfg: DictConfig, task: Task, run_dir: Path) -> pl.Callback | None:

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from mimii_pl.core.addresses import ADDRESSES
 
 SCREEN = "screen.txt"  # in the run directory: the output of the process
-PRELOADED = ["torch", "pytorch_lightning", "torchmetrics", "sklearn.metrics", "scipy.signal", "mimii_pl.rerun"]
+PRELOADED = ["mimii_pl.core.lean_lightning", "torch", "sklearn.metrics", "scipy.signal", "mimii_pl.rerun"]
 
 
 class RunError(Exception):

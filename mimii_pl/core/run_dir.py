@@ -7,7 +7,7 @@ run.log           messages of the run, with times
 checkpoints/      best.ckpt, last.ckpt, and the last one but one
 features.npz      statistics of the training set, where the features use them
 backend.npz       fitted back end, where there is one
-embeddings.npz    embeddings of all clips, where the detector has one
+embeddings.npz    embeddings of clips, where the detector has one
 thresholds.json   one per machine ID, and the held-out normal scores they were chosen from
 scores.csv        one row per test clip
 held_out.csv      one row per held-out normal clip: its score, and its scores with the faults of pseudo-anomalies

@@ -1,10 +1,10 @@
 """The base class of all detectors: a LightningModule with a loss, a score per clip and, optionally, an embedding."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -41,6 +41,7 @@ class Detector(pl.LightningModule):
     uses_machine_id = False  # True if `score` depends on the machine ID
     views: Mapping[str, slice] = MappingProxyType({})  # named parts of the embedding, which back ends may use alone
     divides_ids = False  # True for a classifier that takes several classes per machine ID, `dataset.classes`
+    shared: tuple[str, ...] = ("embed",)  # methods of a batch that several of score, classify and embed build on
     hparams: "AttributeDict"  # a type only: Lightning also allows mappings without attribute access
 
     def need_one_channel(self, in_shape: tuple[int, int, int]) -> None:
@@ -69,6 +70,17 @@ class Detector(pl.LightningModule):
     def classify(self, batch: Batch) -> Tensor:
         """Compute the probability of each class for each clip, [B, K]."""
         raise NotImplementedError(f"{type(self).__name__} is not a classifier")
+
+    @contextmanager
+    def one_pass(self) -> Iterator[None]:
+        """Compute what `shared` names once per batch while the block runs; the weights must not change in it."""
+        for name in self.shared:
+            self.__dict__[name] = _once_per_batch(getattr(self, name))
+        try:
+            yield
+        finally:
+            for name in self.shared:
+                del self.__dict__[name]
 
     @property
     def name(self) -> str:
@@ -143,6 +155,18 @@ class Detector(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
         """Return Adam with the learning rate `lr`."""
         return torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)
+
+
+def _once_per_batch(method: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
+    last: tuple[Batch | None, Any] = (None, None)
+
+    def computed(batch: Batch) -> Any:
+        nonlocal last
+        if last[0] is not batch:
+            last = batch, method(batch)
+        return last[1]
+
+    return computed
 
 
 @contextmanager

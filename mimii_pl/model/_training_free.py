@@ -53,7 +53,26 @@ class TrainingFree(Detector):
             self.trainer.should_stop = True  # a second pass would add nothing
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.0)
+        return _NoOptimizer()
+
+
+class _NoOptimizer(torch.optim.Optimizer):
+    """Optimizer that changes nothing; the methods of any other import torch's compiler, which takes a second."""
+
+    def __init__(self) -> None:
+        super().__init__([torch.zeros(1)], {})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        self.param_groups.append(param_group)
+
+    def step(self, closure: Any = None) -> Any:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": {}, "param_groups": []}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        pass
 
 
 class Deviation(TrainingFree):

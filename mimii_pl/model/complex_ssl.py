@@ -90,9 +90,8 @@ class ComplexSSL(HeadClassifier):
 
     def posterior(self, batch: Batch) -> Tensor:
         """Compute the log posterior of each window over machine IDs, fused branch, [B, W, n_ids]."""
-        windows = self.windows(spec_of(batch))
-        logits = torch.cat([self.logits(part)[2] for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE)])
-        return logits.float().log_softmax(dim=1).view(*windows.shape[:2], -1)
+        fused = self.embed(batch)[..., -self.fusion.out_channels :]
+        return self.classifiers[2](fused).float().log_softmax(dim=2)
 
     def embed(self, batch: Batch) -> Tensor:
         """Concatenate the pooled features of the three branches for each window, [B, W, 12]."""

@@ -75,6 +75,8 @@ class TFgram(Classifier):
         """Compute embeddings [B, D] and their cosines with the classes [B, K], by averaged weights in evaluation."""
         return self.network(batch) if self.training else self.averaged.call(self.network, batch)
 
+    shared = ("outputs",)
+
     def embed(self, batch: Batch) -> Tensor:
         """Compute the embedding of each clip, of length 1, [B, D]."""
         return self.outputs(batch)[0]

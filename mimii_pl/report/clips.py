@@ -2,36 +2,27 @@
 
 import io
 import logging
-import math
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
-import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._audio import FULL_SCALE
-from mimii_pl.features.log_mel import LogMel
-from mimii_pl.report.figures import Image, as_image, data_uri
+from mimii_pl.report.figures import Image, data_uri
 from mimii_pl.report.localize import Location, localize
 from mimii_pl.report.members import Bar, member_bars
 from mimii_pl.report.neighbours import Neighbour, NormalClips
+from mimii_pl.report.spectrograms import Levels, mel_levels, spectrogram
 from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.scores import ClipScore
 
 log = logging.getLogger(__name__)
-MEL_BANDS = 96  # of the spectrograms
-SPECTROGRAM_FRAMES = 300  # of the spectrograms, about
 REFERENCE_CLIPS = 8  # with the lowest scores, which others are compared with
 PEAK = 0.7  # of the loudest clip that is played, full scale 1
-RANGE = 70  # dB that the spectrogram shows
-ORDER_STEPS = (1, 2, 5)  # of the ticks of an axis in orders, times powers of 10
-LOWEST_ORDER = 0.1  # on such an axis
-ORDER_ROOM = 9  # mel bands between two such ticks, at least
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
@@ -93,14 +84,17 @@ def show_clips(
         rows = member_bars(names, scores, scorer.member_weights)
     drawing = _Drawing(scorer.sample_rate, gain_of([*waves.values(), *normal.values()]), seconds)
     speeds = {clip.file: clip.rpm for clip in chosen}
+    with ThreadPoolExecutor(1) as pool:  # encodes while anomalies are localized
+        played: dict[str | Path, _Played] = {file: drawing.heard(wave, pool) for file, wave in waves.items()}
+        played |= {path: drawing.heard(wave, pool) for path, wave in normal.items()}
+        locations = [localize(scorer, wave, number, np.stack(usual)) for wave in waves.values()]
     shown = {}
-    for (file, wave), bars in zip(waves.items(), rows, strict=True):
-        location = localize(scorer, wave, number, np.stack(usual))
-        found = neighbours.get(file)
-        other = normal.get(found.path) if found else None
-        top = max(loudest(each, scorer.sample_rate) for each in (wave, other) if each is not None)
+    for file, location, bars in zip(waves, locations, rows, strict=True):
+        found, own = neighbours.get(file), played[file]
+        other = played.get(found.path) if found else None
+        top = max(float(each.levels.decibels.max()) for each in (own, other) if each is not None)
         nearest = drawing.nearest(found, other, top) if found and other is not None else None
-        shown[file] = drawing.shown(Path(file).name, wave, location, top, speeds[file], bars, nearest)
+        shown[file] = drawing.shown(Path(file).name, own, location, top, speeds[file], bars, nearest)
     return shown
 
 
@@ -117,6 +111,13 @@ def _read(scorer: BaseScorer, file: str | Path) -> np.ndarray | None:
         return None
 
 
+class _Played(NamedTuple):
+    """Levels of a clip, and its sound as a data URI."""
+
+    levels: Levels
+    sound: Future[str]
+
+
 class _Drawing(NamedTuple):
     """Properties that the clips of a machine ID share: rate in Hz, gain, and seconds to play."""
 
@@ -124,31 +125,32 @@ class _Drawing(NamedTuple):
     gain: float
     seconds: float
 
+    def heard(self, wave: np.ndarray, pool: ThreadPoolExecutor) -> _Played:
+        audible = wave[: round(self.seconds * self.rate)] / FULL_SCALE * self.gain
+        return _Played(mel_levels(wave, self.rate), pool.submit(sound, audible, self.rate))
+
     def shown(
         self,
         name: str,
-        wave: np.ndarray,
+        clip: _Played,
         location: Location | None,
         top: float,
         rpm: float | None,
         members: list[Bar],
         nearest: NearestShown | None,
     ) -> Shown:
-        length = len(wave) / self.rate
+        length = clip.levels.samples / self.rate
         words = location_words(location, length, rpm) if location else "not localized: that would have taken too long"
         if location and location.amount.max() <= 0:  # it would be blank
             location = None
         alt = f"Spectrogram of {name}, {length:.1f} s: {words}."
-        picture = spectrogram(wave, self.rate, location, alt, top=top, rpm=rpm)
-        return Shown(picture, self._sound(wave), _joined(words, speed_words(rpm)), members, nearest)
+        picture = spectrogram(clip.levels, location, alt, top=top, rpm=rpm)
+        return Shown(picture, clip.sound.result(), _joined(words, speed_words(rpm)), members, nearest)
 
-    def nearest(self, found: Neighbour, wave: np.ndarray, top: float) -> NearestShown:
+    def nearest(self, found: Neighbour, clip: _Played, top: float) -> NearestShown:
         name = found.path.name
-        picture = spectrogram(wave, self.rate, alt=f"Spectrogram of the normal clip {name}.", top=top, rpm=found.rpm)
-        return NearestShown(name, picture, self._sound(wave), _joined(found.words, speed_words(found.rpm)))
-
-    def _sound(self, wave: np.ndarray) -> str:
-        return sound(wave[: round(self.seconds * self.rate)] / FULL_SCALE * self.gain, self.rate)
+        picture = spectrogram(clip.levels, alt=f"Spectrogram of the normal clip {name}.", top=top, rpm=found.rpm)
+        return NearestShown(name, picture, clip.sound.result(), _joined(found.words, speed_words(found.rpm)))
 
 
 def location_words(location: Location, length: float, rpm: float | None = None) -> str:
@@ -188,92 +190,3 @@ def sound(wave: np.ndarray, rate: int) -> str:
     content = io.BytesIO()
     soundfile.write(content, wave, rate, format=kind)
     return data_uri(content.getvalue(), mime)
-
-
-def loudest(wave: np.ndarray, rate: int) -> float:
-    """Return the highest level of the log-mel spectrogram of a waveform int16 [T], the `top` of `spectrogram`."""
-    return float(_levels(wave, rate)[0].max())
-
-
-def _levels(wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the log-mel levels [MEL_BANDS, N] of a waveform int16 [T], and the centres of the bands in Hz."""
-    n_fft = min(1024, 2 * (len(wave) // 2 - 1))
-    features = LogMel(
-        sample_rate=rate, n_fft=n_fft, hop=max(1, len(wave) // SPECTROGRAM_FRAMES), n_mels=MEL_BANDS, eps=1e-10
-    )
-    level = features(torch.from_numpy(wave[None].astype(np.float32) / FULL_SCALE))[0, 0].numpy()
-    return level, (features.edges[:-1] + features.edges[1:]) / 2
-
-
-def spectrogram(
-    wave: np.ndarray,
-    rate: int,
-    location: Location | None = None,
-    alt: str = "Spectrogram.",
-    *,
-    top: float | None = None,
-    rpm: float | None = None,
-) -> Image:
-    """Draw the log-mel spectrogram of a waveform int16 [T], and the location of the anomaly, if given, below it.
-
-    Args:
-        top: level in dB of the brightest colour, for pictures that are compared; None: that of the loudest part.
-        rpm: speed of the shaft in revolutions per minute: a second axis has the orders; None: unknown.
-    """
-    level, centres = _levels(wave, rate)
-    top = level.max() if top is None else top
-    height = 3.4 if location else 1.9  # inches; a fixed layout, since an automatic one would double the time
-    figure = Figure(figsize=(4.8, height), dpi=90)
-    right = 0.88 if rpm else 0.96
-    figure.subplots_adjust(left=0.1, right=right, bottom=0.42 / height, top=1 - 0.25 / height, hspace=0.42)
-    panels = [figure.add_subplot(2 if location else 1, 1, 1)]
-    extent = (0, len(wave) / rate, 0, MEL_BANDS)
-    look: dict[str, Any] = {"origin": "lower", "aspect": "auto", "extent": extent, "interpolation": "nearest"}
-    panels[0].imshow(level, cmap="magma", vmin=top - RANGE, vmax=top, **look)
-    panels[0].set_title("spectrogram", fontsize=9, loc="left")
-    if location:
-        panels.append(figure.add_subplot(2, 1, 2))
-        rows = np.clip(np.searchsorted(location.hertz, centres) - 1, 0, len(location.amount) - 1)
-        amount = location.amount[rows]
-        panels[1].imshow(amount, cmap="gray_r", vmin=0, vmax=max(np.quantile(amount, 0.998), 1e-12), **look)
-        panels[1].set_title(f"location: {location.method}", fontsize=9, loc="left")
-    ticks = [hertz for hertz in (250, 500, 1000, 2000, 4000, 8000, 16000) if hertz <= rate / 2]
-    for panel in panels:
-        panel.set_yticks(
-            np.interp(ticks, centres, np.arange(MEL_BANDS) + 0.5), [f"{hertz / 1000:g}" for hertz in ticks]
-        )
-        panel.tick_params(labelsize=8)
-        panel.set_ylabel("kHz", fontsize=8)
-        if rpm:
-            _add_orders(panel, order_ticks(rpm, centres))
-    panels[-1].set_xlabel("s", fontsize=8)
-    return as_image(figure, alt, "webp", "image/webp", pil_kwargs={"quality": 80})
-
-
-def order_ticks(rpm: float, centres: np.ndarray) -> dict[float, float]:
-    """Choose round orders of a shaft for the axis of a spectrogram, with their places in bands.
-
-    Args:
-        rpm: speed of the shaft in revolutions per minute; order 1 is rpm / 60 Hz.
-        centres: of the bands in Hz, rising.
-
-    Returns:
-        order -> place, 0.5 is the centre of the first band; at least ORDER_ROOM bands apart.
-    """
-    lowest, highest = max(centres[0] / rpm * 60, LOWEST_ORDER), centres[-1] / rpm * 60
-    powers = range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)
-    orders = [step * 10.0**power for power in powers for step in ORDER_STEPS]
-    ticks: dict[float, float] = {}
-    for order in orders:
-        if lowest <= order <= highest:
-            place = float(np.interp(order * rpm / 60, centres, np.arange(len(centres)) + 0.5))
-            if not ticks or place - list(ticks.values())[-1] >= ORDER_ROOM:
-                ticks[order] = place
-    return ticks
-
-
-def _add_orders(panel: Axes, ticks: dict[float, float]) -> None:
-    axis = panel.secondary_yaxis("right")
-    axis.set_yticks(list(ticks.values()), [f"{order:g}" for order in ticks])
-    axis.tick_params(labelsize=8)
-    axis.set_ylabel("order", fontsize=8)

@@ -9,8 +9,8 @@ import numpy as np
 from mimii_pl.core.files import read_arrays
 from mimii_pl.report.figures import CLASSES, Image, embedding_map
 from mimii_pl.scoring.scores import ClipScore
+from mimii_pl.task._passes import MAP_CLIPS
 
-MAX_MAP_CLIPS = 1000  # clips on a map, so that t-SNE takes seconds
 MIN_MAP_CLIPS = 8  # fewer clips make no map
 
 
@@ -40,8 +40,8 @@ def maps(path: Path, clips: Sequence[ClipScore]) -> dict[tuple[str, str], Image]
 
 def _map_rows(split: np.ndarray) -> np.ndarray:
     test, rest = np.flatnonzero(split == "test"), np.flatnonzero(split != "test")
-    test = test[:: max(1, math.ceil(len(test) / MAX_MAP_CLIPS))]
-    room = max(MAX_MAP_CLIPS - len(test), MAX_MAP_CLIPS // 4)
+    test = test[:: max(1, math.ceil(len(test) / MAP_CLIPS))]
+    room = max(MAP_CLIPS - len(test), MAP_CLIPS // 4)
     return np.concatenate([rest[:: max(1, math.ceil(len(rest) / room))], test])
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image as PixelImage
 
 from mimii_pl.report.tables import number
 from mimii_pl.scoring import metrics
@@ -18,6 +19,7 @@ CLASSES = {
     -1: ("not labelled", {"facecolor": "none", "edgecolor": "#555555", "linestyle": ":"}),
 }
 HISTOGRAM_BINS = 24
+WIDTH, HEIGHT = 4.8, 3.5  # of a figure, in
 BLUE, BROWN, GREY = "#08519c", "#8c3a00", "#555555"
 
 
@@ -128,7 +130,7 @@ def embedding_map(places: np.ndarray, groups: dict[str, np.ndarray], name: str) 
 
 def blank(x: str, y: str) -> tuple:
     """Return an empty figure and its axes, labelled."""
-    figure = Figure(figsize=(4.8, 3.5), layout="constrained")
+    figure = Figure(figsize=(WIDTH, HEIGHT))  # in; places are given, since finding them takes as long as drawing
     axes = figure.add_subplot(xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -136,7 +138,11 @@ def blank(x: str, y: str) -> tuple:
 
 def drawing(figure: Figure, alt: str, columns: int) -> Image:
     """Return a figure as SVG, with a legend of so many columns above it."""
-    figure.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
+    entries = len(figure.axes[0].get_legend_handles_labels()[0])
+    left = 0.7 if figure.axes[0].get_ylabel() else 0.1  # in
+    bottom, legend = 0.5 if left > 0.1 else 0.1, 0.2 + 0.18 * -(-entries // columns)
+    figure.subplots_adjust(left / WIDTH, bottom / HEIGHT, 1 - 0.12 / WIDTH, 1 - legend / HEIGHT)
+    figure.legend(loc="upper left", ncols=columns, frameon=False, fontsize=9)
     return as_image(figure, alt, "svg", "image/svg+xml", metadata={"Date": None})
 
 
@@ -145,6 +151,13 @@ def as_image(figure: Figure, alt: str, kind: str, mime: str, **options: Any) -> 
     content = io.BytesIO()
     figure.savefig(content, format=kind, **options)
     return Image(data_uri(content.getvalue(), mime), alt)
+
+
+def pixel_image(pixels: np.ndarray, alt: str) -> Image:
+    """Return pixels [height, width, 3] of 8 bits as WebP."""
+    content = io.BytesIO()
+    PixelImage.fromarray(pixels).save(content, "WEBP", quality=80)
+    return Image(data_uri(content.getvalue(), "image/webp"), alt)
 
 
 def data_uri(content: bytes, mime: str) -> str:

@@ -12,9 +12,10 @@ from mimii_pl.core.config import build_data, compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import require_writable, write_text
 from mimii_pl.dataset._audio import FULL_SCALE
-from mimii_pl.report.clips import gain_of, sound, spectrogram, speed_words
+from mimii_pl.report.clips import gain_of, sound, speed_words
 from mimii_pl.report.figures import Image
 from mimii_pl.report.members import Bar, member_bars
+from mimii_pl.report.spectrograms import mel_levels, spectrogram
 from mimii_pl.report.template import template
 
 if TYPE_CHECKING:
@@ -128,8 +129,7 @@ def _listen_clips(
         ListenClip(
             data.clips[row].path.name,
             spectrogram(
-                wave,
-                data.sample_rate,
+                mel_levels(wave, data.sample_rate),
                 alt=f"Spectrogram of {data.clips[row].path.name}",
                 rpm=data.rpm_of(row),
             ),

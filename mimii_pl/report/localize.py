@@ -2,14 +2,14 @@
 
 import time
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.signal import istft, stft
 from torch import Tensor
 
+from mimii_pl.dataset._clip import Batch
 from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.scorer import Scorer
 
@@ -38,7 +38,8 @@ def localize(scorer: BaseScorer, wave: np.ndarray, number: int, usual: np.ndarra
 
     Auto-encoders: the squared error of the reconstruction, less its mean over the usual clips at that frequency. Other
     networks: integrated gradients (Sundararajan et al., ICML 2017) from the mean of the usual clips. Back ends and
-    fused runs: the decrease of the score when a part of the clip is swapped for that of a usual one.
+    fused runs: the decrease of the score when a part of the clip is swapped for that of a usual one, in the features
+    where the score depends on them alone, else in the waveform.
 
     Args:
         scorer: a finished run.
@@ -89,14 +90,53 @@ def _smooth(amount: Tensor) -> Tensor:
 
 
 def _swaps(scorer: BaseScorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
+    started = time.perf_counter()
+    own = scorer.score_waves(wave[None], np.full(1, number))[0]
+    if (time.perf_counter() - started) * (len(SWAP_BANDS) - 1) * SPANS > PATIENCE:
+        return None
+    found = _swapped_features(scorer, own, wave, number, usual) if isinstance(scorer, Scorer) else None
+    scores, edges = found or _swapped_waves(scorer, wave, number, usual)
+    return Location((own - scores).reshape(-1, SPANS), edges, "fall of the score with that part of a usual clip")
+
+
+def _swapped_features(
+    scorer: Scorer, own: float, wave: np.ndarray, number: int, usual: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Score a clip with parts of its features swapped; None where the score depends on the waveform itself.
+
+    Returns:
+        Scores [bands * SPANS], and the edges of the bands in Hz.
+    """
+    batch = scorer.batch(np.stack([wave, usual]), np.full(2, number))
+    assert batch.spec is not None
+    first = _repeated(batch, 1)
+    if scorer.score_batch(first._replace(wave=torch.zeros_like(first.wave)))[0] != own:
+        return None
+    edges, half = np.asarray(scorer.features.edges), scorer.sample_rate / 2
+    rows = np.unique(np.searchsorted(edges, np.array(SWAP_BANDS) * half).clip(max=len(edges) - 1))
+    columns = np.linspace(0, batch.spec.shape[3], SPANS + 1).astype(int)
+    places = [(slice(*band), slice(*span)) for band in pairwise(rows) for span in pairwise(columns)]
+    scores = []
+    for start in range(0, len(places), scorer.batch_size):
+        part = places[start : start + scorer.batch_size]
+        spec = batch.spec[:1].repeat(len(part), 1, 1, 1)
+        for swapped, (band, span) in zip(spec, part, strict=True):
+            swapped[:, band, span] = batch.spec[1, :, band, span]
+        scores.append(scorer.score_batch(_repeated(batch, len(part))._replace(spec=spec)))
+    return np.concatenate(scores), edges[rows]
+
+
+def _swapped_waves(
+    scorer: BaseScorer, wave: np.ndarray, number: int, usual: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score a clip with parts of its waveform swapped; scores and edges as of `_swapped_features`."""
+    from scipy.signal import istft, stft
+
     transform = {"fs": scorer.sample_rate, "nperseg": min(1024, len(wave))}
     own, other = (stft(clip.astype(np.float32), **transform)[2] for clip in (wave, usual))
     rows = np.round(np.array(SWAP_BANDS) * own.shape[0]).astype(int)
     columns = np.linspace(0, own.shape[1], SPANS + 1).astype(int)
-    started, clips = time.perf_counter(), [wave]
-    scorer.score_waves(np.stack(clips), np.full(1, number))
-    if (time.perf_counter() - started) * (len(rows) - 1) * SPANS > PATIENCE:
-        return None
+    clips = []
     for low, high in pairwise(rows):
         for first, last in pairwise(columns):
             mixed = own.copy()
@@ -104,7 +144,13 @@ def _swaps(scorer: BaseScorer, wave: np.ndarray, number: int, usual: np.ndarray)
             swapped = istft(mixed, **transform)[1][: len(wave)]
             clips.append(np.clip(np.round(swapped), -32768, 32767).astype(np.int16))
     scores = scorer.score_waves(np.stack(clips), np.full(len(clips), number))
-    amount = (scores[0] - scores[1:]).reshape(len(rows) - 1, SPANS)
-    return Location(
-        amount, np.array(SWAP_BANDS) * scorer.sample_rate / 2, "fall of the score with that part of a usual clip"
-    )
+    return scores, np.array(SWAP_BANDS) * scorer.sample_rate / 2
+
+
+def _repeated(batch: Batch, count: int) -> Batch:
+    """Repeat the first clip of a batch."""
+    parts = batch._asdict().items()
+    repeated: dict[str, Any] = {
+        name: part if part is None else part[:1].expand(count, *part.shape[1:]) for name, part in parts
+    }
+    return Batch(**repeated)

@@ -111,5 +111,7 @@ def _sentence(text: str) -> str:
 def _show_files(console: Console, run_dir: Path, files: dict[str, Path], guide: str) -> None:
     if costs := cost_lines(read_facts(run_dir)):
         console.print(costs, highlight=False, soft_wrap=True)
-    for name, path in {"report": run_dir / "report.html", **files, "run": run_dir, "guide": guide}.items():
+    page = run_dir / "report.html"
+    pages = {"report": page} if page.is_file() else {}
+    for name, path in {**pages, **files, "run": run_dir, "guide": guide}.items():
         console.print(f"{name:>7}: {path}", soft_wrap=True)

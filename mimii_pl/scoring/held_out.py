@@ -20,9 +20,11 @@ class HeldOutScores:
         ids: numbers of their machine IDs [N].
         labels: machine IDs by number.
         sample_rate: in Hz.
+        scores: of the validation clips [N], if they are known already.
     """
 
-    def __init__(self, scorer: Scorer, clips: ClipRows, ids: np.ndarray) -> None:
+    def __init__(self, scorer: Scorer, clips: ClipRows, ids: np.ndarray, scores: np.ndarray | None = None) -> None:
+        self.scores = scores
         self.scorer, self.labels, self.sample_rate = scorer, scorer.labels, scorer.sample_rate
         self.clips, self.ids = clips, ids
 
@@ -32,7 +34,7 @@ class HeldOutScores:
 
     def normal_scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Score the normal clips that thresholds rest on, [M]; the last ones are the validation clips. With IDs [M]."""
-        return self.score_waves(self.clips, self.ids), self.ids
+        return self.score_waves(self.clips, self.ids) if self.scores is None else self.scores, self.ids
 
 
 class CrossFitted(HeldOutScores):

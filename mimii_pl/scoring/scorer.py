@@ -1,8 +1,8 @@
 """Score recordings with a finished run: `mimii_pl.load(run_dir).score("clip.wav", machine_id="id_00")`."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,22 @@ from mimii_pl.dataset import _audio
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.model._detector import Detector
 from mimii_pl.scoring.base_scorer import BaseScorer, Clips
+
+Output = Literal["embedding", "score", "probability"]
+
+
+class OnePass(NamedTuple):
+    """Outputs of one pass of N clips through features and detector; None: it was not asked for.
+
+    Attributes:
+        embedding: [N, D], averaged over windows.
+        score: [N] of the detector itself.
+        probability: [N, K] of each class.
+    """
+
+    embedding: np.ndarray | None = None
+    score: np.ndarray | None = None
+    probability: np.ndarray | None = None
 
 
 class Scorer(BaseScorer):
@@ -39,8 +55,17 @@ class Scorer(BaseScorer):
         """Return anomaly scores [N]."""
         if self.classes is not None:
             raise InputError("this run is a classifier: use classify(). Anomaly scores need a run of task=anomaly")
-        score = self._detector_score if self.backend is None else self._backend_score
-        return self._predict(score, waves, ids, description).astype(np.float64)
+        return self._predict(lambda batch, _: self._score(batch), waves, ids, description).astype(np.float64)
+
+    def score_batch(self, batch: Batch) -> np.ndarray:
+        """Return anomaly scores [B] of a batch as `batch` makes it, or of one with other features."""
+        with torch.inference_mode():
+            return self._score(batch).cpu().numpy().astype(np.float64)
+
+    def _score(self, batch: Batch) -> Tensor:
+        if self.backend is None:
+            return self.detector.score(batch)
+        return torch.from_numpy(self.backend.score(*self._judged(batch)))
 
     @property
     def member_names(self) -> list[str]:
@@ -71,9 +96,6 @@ class Scorer(BaseScorer):
 
         return self._predict(score, waves, ids, description)
 
-    def _detector_score(self, batch: Batch, rows: slice) -> Tensor:
-        return self.detector.score(batch)
-
     def classify_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
         """Return the probability of each class, [N, K]."""
         return self._predict(lambda batch, _: self.detector.classify(batch), waves, ids, description).astype(np.float64)
@@ -98,6 +120,29 @@ class Scorer(BaseScorer):
 
         return self._predict(embed, waves, ids, description)
 
+    def pass_waves(
+        self, waves: Clips, ids: np.ndarray, outputs: Sequence[Output], description: str | None = None
+    ) -> OnePass:
+        """Compute several outputs of the detector, a clip passing through features and network once for all."""
+        functions: dict[Output, Callable[[Batch, slice], Tensor]] = {
+            "embedding": lambda batch, _: pool(self.detector.embed(batch), "mean"),
+            "score": lambda batch, _: self.detector.score(batch),
+            "probability": lambda batch, _: self.detector.classify(batch),
+        }
+        if not outputs:
+            return OnePass()
+        with self.detector.one_pass():
+            values = self._predict_all({name: functions[name] for name in outputs}, waves, ids, description)
+        doubles = {name: value.astype(np.float64) for name, value in values.items() if name != "embedding"}
+        return OnePass(values.get("embedding"), **doubles)
+
+    def score_embeddings(self, embeddings: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Return the anomaly scores [N] of a back end for embeddings that are pooled as it requires."""
+        assert self.backend is not None
+        starts = range(0, len(ids), self.batch_size)
+        parts = [slice(start, start + self.batch_size) for start in starts]
+        return np.concatenate([np.empty(0), *(self.backend.score(embeddings[part], ids[part]) for part in parts)])
+
     def use(self, backend: BackEnd | None) -> None:
         """Score with a back end, fitted already or later; None: with the detector."""
         self.backend = backend
@@ -110,10 +155,6 @@ class Scorer(BaseScorer):
         if back is None:
             return pool(embeddings, "mean")
         return pool(embeddings, back.pool, gem_power=back.gem_power, rdp_gamma=back.rdp_gamma)
-
-    def _backend_score(self, batch: Batch, rows: slice) -> Tensor:
-        assert self.backend is not None
-        return torch.from_numpy(self.backend.score(*self._judged(batch)))
 
     def _member_scores(self, batch: Batch, rows: slice) -> Tensor:
         assert self.backend is not None
@@ -128,17 +169,29 @@ class Scorer(BaseScorer):
         self, function: Callable[[Batch, slice], Tensor], waves: Clips, ids: np.ndarray, description: str | None
     ) -> np.ndarray:
         """Apply a function of the detector to every batch and its rows; the values of all clips, [N, ...]."""
+        return self._predict_all({"": function}, waves, ids, description)[""]
+
+    def _predict_all(
+        self,
+        functions: Mapping[str, Callable[[Batch, slice], Tensor]],
+        waves: Clips,
+        ids: np.ndarray,
+        description: str | None,
+    ) -> dict[str, np.ndarray]:
+        """Apply several functions to every batch; name -> values of all clips, [N, ...]."""
         batches = range(0, len(waves), self.batch_size)
         starts = with_bar(batches, description) if description else batches
-        values: np.ndarray | None = None  # allocated once: small arrays kept from every batch would fragment the heap
+        values: dict[str, np.ndarray] = {}  # allocated once: arrays kept from every batch would fragment the heap
         with torch.inference_mode():
             for start in starts:
                 rows = slice(start, start + self.batch_size)
-                part = function(self.batch(waves[rows], ids[rows]), rows).cpu().numpy()
-                if values is None:
-                    values = np.empty((len(waves), *part.shape[1:]), part.dtype)
-                values[start : start + len(part)] = part
-        return np.empty(0) if values is None else values
+                batch = self.batch(waves[rows], ids[rows])
+                for name, function in functions.items():
+                    part = function(batch, rows).cpu().numpy()
+                    if name not in values:
+                        values[name] = np.empty((len(waves), *part.shape[1:]), part.dtype)
+                    values[name][start : start + len(part)] = part
+        return {name: values.get(name, np.empty(0)) for name in functions}
 
     def batch(self, waves: np.ndarray, ids: np.ndarray) -> Batch:
         """Make the batch that the detector gets, from clips int16 [B, samples] and machine ID numbers [B]."""

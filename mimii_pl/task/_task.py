@@ -20,6 +20,7 @@ from mimii_pl.scoring.held_out import HeldOutScores, recording_names
 from mimii_pl.scoring.objective import Objective, objective_value, other_ids_auc, validate_objective
 from mimii_pl.scoring.results import Result
 from mimii_pl.scoring.scorer import Scorer
+from mimii_pl.task._passes import thinned
 from mimii_pl.threshold import Threshold
 
 INTERIM_CLIPS = 32  # held-out clips per machine ID that the interim objective is computed on
@@ -39,6 +40,7 @@ class Task:
         criterion: name of the figure, computed from held-out clips, that runs are compared by; higher is better.
         checkpoint_rule: how the checkpoint is chosen, as tables and MLflow show it.
         is_classification: True if clips get classes rather than anomaly scores.
+        page: False: the run has no page, which shows more than its results are computed from.
     """
 
     criterion: ClassVar[str]
@@ -57,6 +59,7 @@ class Task:
         self.backend, self.threshold, self.target = backend, threshold, target
         self.objective: str = self.criterion if objective == "criterion" else objective
         self.names = dict(names or {})
+        self.page = True
         self.held_out: HeldOutScores | None = None  # set by `fit` of some tasks
 
     def validate(self, detector: Detector, data: MachineSounds) -> None:
@@ -124,12 +127,8 @@ class Task:
 
 def interim_clips(data: MachineSounds) -> tuple[ClipRows, np.ndarray]:
     """Choose at most `INTERIM_CLIPS` held-out clips per machine ID, evenly spaced; with machine ID numbers [N]."""
-    rows = _thinned(data.rows("validation"), INTERIM_CLIPS * len(data.labels))
+    rows = thinned(data.rows("validation"), INTERIM_CLIPS * len(data.labels))
     return ClipRows(data.waves, rows), data.machine_id[rows]
-
-
-def _thinned(rows: np.ndarray, most: int | None) -> np.ndarray:
-    return rows[:: math.ceil(len(rows) / most)] if most else rows
 
 
 def diverse_of(scorer: Scorer, data: MachineSounds, most: int | None = None) -> float:
@@ -142,7 +141,7 @@ def diverse_of(scorer: Scorer, data: MachineSounds, most: int | None = None) -> 
         most: clips per machine ID of training and held-out clips each; None: all.
     """
     split: tuple[Literal["train", "validation"], ...] = ("train", "validation")
-    chosen = [_thinned(data.rows(name), most and most * len(data.labels)) for name in split]
+    chosen = [thinned(data.rows(name), most and most * len(data.labels)) for name in split]
     rows, ids = np.concatenate(chosen), data.machine_id[np.concatenate(chosen)]
     clips = [data.clips[row] for row in rows]
     names = sorted({name for clip in clips for name in clip.attributes} - {"recording"})

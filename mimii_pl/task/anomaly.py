@@ -10,14 +10,14 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_arrays, write_csv
 from mimii_pl.core.foreign import file_cell
 from mimii_pl.core.run_dir import write_facts
-from mimii_pl.dataset import ClipRows, MachineSounds
+from mimii_pl.dataset import MachineSounds
 from mimii_pl.model import Detector
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.held_out import CrossFitted, HeldOutScores, backend_embeddings, domain_names, recording_names
 from mimii_pl.scoring.held_out_table import HELD_OUT_FILE, HeldOutTable
 from mimii_pl.scoring.level import level_scores
 from mimii_pl.scoring.results import Result
-from mimii_pl.scoring.scorer import Scorer
+from mimii_pl.scoring.scorer import OnePass, Scorer
 from mimii_pl.scoring.scores import ClipScore, score_results
 from mimii_pl.scoring.sensitivity import (
     Noticed,
@@ -28,6 +28,7 @@ from mimii_pl.scoring.sensitivity import (
     spread_rows,
     write_sensitivity,
 )
+from mimii_pl.task._passes import Passes
 from mimii_pl.task._task import Task, interim_clips
 from mimii_pl.threshold import Thresholds
 
@@ -51,6 +52,7 @@ class Anomaly(Task):
     def __init__(self, *, criterion_clips: int | None = 64, **options: Any) -> None:
         super().__init__(**options)
         self.criterion_clips = criterion_clips
+        self.passes: Passes | None = None  # set by `fit`
 
     def validate(self, detector: Detector, data: MachineSounds) -> None:
         super().validate(detector, data)
@@ -68,12 +70,13 @@ class Anomaly(Task):
             InputError: there is a back end, and the detector has no embedding.
         """
         self._require_embedding(scorer.detector)  # a run that is rescored has not been validated
-        means = write_embeddings(scorer, data, run_dir) if scorer.detector.has_embedding else np.empty((0, 0))
-        self.held_out = self._fit_backend(scorer, data, means)
+        self.passes = Passes(scorer, data, backend=self.backend is not None, page=self.page)
+        self.passes.write_embeddings(data, run_dir / "embeddings.npz")
+        self.held_out = self._fit_backend(scorer, data, self.passes)
         if self.backend is not None:
             write_arrays(run_dir / "backend.npz", self.backend.state_dict())
         if scorer.detector.supports("classify"):
-            write_identified(scorer, data, run_dir)
+            write_identified(self.passes.of["validation"], data, run_dir)
         normal, ids = self.held_out.normal_scores()
         scorer.thresholds = Thresholds.hold(normal, ids, data.labels)
         self._choose_thresholds(scorer, scorer.thresholds, data, normal, ids)
@@ -99,18 +102,16 @@ class Anomaly(Task):
             names = {"model": detector.name, "backend": self.backend.name} | self.names
             raise InputError(f"model={names['model']} has no embedding for backend={names['backend']}")
 
-    def _fit_backend(self, scorer: Scorer, data: MachineSounds, means: np.ndarray) -> HeldOutScores:
-        """Fit the back end, if there is one, and return how held-out clips are scored.
-
-        Args:
-            means: embeddings of the training and then the validation clips, averaged over windows, [N, D].
-        """
+    def _fit_backend(self, scorer: Scorer, data: MachineSounds, passes: Passes) -> HeldOutScores:
+        """Fit the back end, if there is one, and return how held-out clips are scored."""
         if self.backend is None:
-            return HeldOutScores(scorer, *data.of("validation"))
+            return HeldOutScores(scorer, *data.of("validation"), passes.of["validation"].score)
         scorer.use(self.backend)
+        rows, means = passes.rows["train"], passes.embeddings
+        assert means is not None
         if scorer.detector.training_free:
+            means = means[: len(rows) + len(passes.rows["validation"])]
             return CrossFitted(scorer, data, self.backend, backend_embeddings(scorer, self.backend, data, means))
-        rows = data.rows("train")
         embeddings = backend_embeddings(scorer, self.backend, data, means[: len(rows)])
         self.backend.fit(embeddings, data.machine_id[rows], domain_names(data, rows), recording_names(data, rows))
         return HeldOutScores(scorer, *data.of("validation"))
@@ -133,7 +134,7 @@ class Anomaly(Task):
         rows = data.rows("test")
         if not len(rows):
             log.warning("there are no test clips: the detector is not evaluated")
-        scores = scorer.score_waves(*data.of("test"), "scoring test clips") if len(rows) else np.empty(0)
+        scores = self._test_scores(scorer, data) if len(rows) else np.empty(0)
         levels = level_scores(*data.of("train"), *data.of("test"))
         clips = clip_scores(data, rows, scores)
         level = score_results(clip_scores(data, rows, levels), kind="level")
@@ -142,31 +143,26 @@ class Anomaly(Task):
             choose_thresholds(scorer.thresholds, self.threshold, clips)
         return apply_thresholds(clips, scorer.thresholds, run_dir, official=data.official, level=level)
 
+    def _test_scores(self, scorer: Scorer, data: MachineSounds) -> np.ndarray:
+        """Return the scores of the test clips [N], from the pass through the detector where that suffices."""
+        passed = self.passes.of["test"] if self.passes is not None else OnePass()
+        if passed.score is not None:
+            return passed.score
+        clips, ids = data.of("test")
+        if passed.embedding is not None and self.backend is not None and self.backend.pool == "mean":
+            return scorer.score_embeddings(passed.embedding, ids)
+        return scorer.score_waves(clips, ids, "scoring test clips")
+
     def interim(self, scorer: Scorer, data: MachineSounds) -> float:
         held_out = HeldOutScores(scorer, *interim_clips(data))
         return sensitivity_of(self._noticed(held_out, held_out.normal_scores()[0], held_out.score_waves))
 
 
-def write_embeddings(scorer: Scorer, data: MachineSounds, run_dir: Path) -> np.ndarray:
-    """Write the embedding of every clip, averaged over its windows, with its metadata but without its label.
-
-    Returns:
-        The embeddings of the training and then the validation clips, [N, D].
-    """
-    rows = np.concatenate([data.rows(split) for split in ("train", "validation", "test")])
-    clips = [data.clips[row] for row in rows]
-    embeddings = scorer.embed_waves(ClipRows(data.waves, rows), data.machine_id[rows], "embedding clips")
-    names = ("split", "machine", "machine_id", "path")
-    columns = {name: np.array([str(getattr(clip, name)) for clip in clips]) for name in names}
-    columns["rpm"] = np.array([data.rpm_of(row) or np.nan for row in rows])
-    write_arrays(run_dir / "embeddings.npz", {"embedding": embeddings, **columns})
-    return embeddings[: len(data.rows("train")) + len(data.rows("validation"))]
-
-
-def write_identified(scorer: Scorer, data: MachineSounds, run_dir: Path) -> None:
+def write_identified(passed: OnePass, data: MachineSounds, run_dir: Path) -> None:
     """Write the machine ID that the detector assigns to each held-out normal clip."""
+    assert passed.probability is not None
     clips = [data.clips[row] for row in data.rows("validation")]
-    assigned = scorer.classify_waves(*data.of("validation")).argmax(axis=1)
+    assigned = passed.probability.argmax(axis=1)
     rows = [
         (file_cell(clip.path), clip.label, data.labels[number]) for clip, number in zip(clips, assigned, strict=True)
     ]

@@ -101,8 +101,9 @@ class RunLogger(Logger):
 class Recorder:
     """Record a run in MLflow: RUNNING at its start, FINISHED, FAILED or KILLED at its end; do nothing without MLflow.
 
-    A store that cannot be reached ends a new run before it has done anything. A run that is resumed or part of a sweep
-    goes on, and `mimii record` sends later what MLflow lacks.
+    A store that cannot be reached ends a new run before it has done anything; MLflow opens it in a thread, while sound
+    is decoded, and what it refuses ends the run before training. A run that is resumed or part of a sweep goes on, and
+    `mimii record` sends later what MLflow lacks.
 
     Args:
         logger: `RunLogger`; with any other logger, or none, the run is not recorded.
@@ -111,7 +112,7 @@ class Recorder:
         strict: raise InputError whenever MLflow cannot be reached.
 
     Raises:
-        InputError: the store of a new run cannot be opened.
+        InputError: the store of a new run cannot be reached.
     """
 
     def __init__(self, logger: Any, run_dir: Path, description: RunDescription, *, strict: bool = False) -> None:
@@ -126,6 +127,15 @@ class Recorder:
         self.record = RunRecord(remote, run_dir, self._note, strict=strict or is_new)
         logger.record = self.record
         if is_new:
+            self.record.open_store()
+
+    def require_store(self) -> None:
+        """Wait until the store of a new run is open.
+
+        Raises:
+            InputError: it cannot be opened, or takes no run.
+        """
+        if self.record is not None:
             self.record.require_store()
 
     def start(self) -> None:

@@ -3,6 +3,7 @@
 import logging
 import shlex
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from mimii_pl.tracking.remote import RemoteRun
 from mimii_pl.tracking.requests import ELSEWHERE, brief_requests, reason
 from mimii_pl.tracking.sender import Sender
 from mimii_pl.tracking.spool import Spool
-from mimii_pl.tracking.store import require_store
+from mimii_pl.tracking.store import require_reachable, require_store
 
 log = logging.getLogger(__name__)
 Attachment = tuple[Path, str | None]  # a file, and its folder among the artifacts
@@ -30,9 +31,22 @@ class RunRecord:
     def __init__(self, remote: RemoteRun, folder: Path, note: Callable[..., None], *, strict: bool = False) -> None:
         self.remote, self.folder, self.note, self.strict = remote, folder, note, strict
         self.spool, self.sent = Spool(folder), 0  # points that the end has sent
+        self._opened: Future[None] | None = None
+
+    def open_store(self) -> None:
+        """Open the store in a thread, since MLflow takes seconds; raise InputError at once if it cannot be reached."""
+        with self.trying(""):
+            require_reachable(self.remote.tracking_uri)
+        pool = ThreadPoolExecutor(1, "mlflow")
+        self._opened = pool.submit(self._require_store)
+        pool.shutdown(wait=False)
 
     def require_store(self) -> None:
-        """Raise InputError if the store cannot be opened, or takes no run."""
+        """Wait for the store; raise InputError if it cannot be opened, or takes no run."""
+        if self._opened is not None:
+            self._opened.result()
+
+    def _require_store(self) -> None:
         with self.trying(""):
             require_store(self.remote.tracking_uri, self.remote.experiment_name)
 
@@ -44,6 +58,7 @@ class RunRecord:
 
     def start(self) -> None:
         """Open the MLflow run, or continue it. Its key is noted first, so that a kill leaves none that is not found."""
+        self.require_store()
         self.note(mlflow_key=self.remote.key)
         with self.trying(f"what it lacks is kept in {self.folder} and sent later"):
             self._open()

@@ -89,17 +89,24 @@ def open_store(tracking_uri: str, experiment_name: str) -> "tuple[MlflowClient, 
     return client, experiment.experiment_id
 
 
+def require_reachable(tracking_uri: str) -> None:
+    """Raise InputError for a server that does not answer, or a database that cannot be written, without MLflow."""
+    if tracking_uri.startswith("http"):
+        _check_server(without_user(tracking_uri))
+    elif (path := sqlite_path(tracking_uri)) and path.exists():
+        try:
+            require_writable_database(path)
+        except InputError as error:
+            raise InputError(f"{error}. {ELSEWHERE}") from None
+
+
 def require_store(tracking_uri: str, experiment_name: str) -> None:
     """Raise InputError if a run could not be recorded: neither its points, which a database takes, nor its files."""
     from mlflow.utils.file_utils import local_file_uri_to_path
     from mlflow.utils.uri import is_local_uri
 
     client, experiment = open_store(tracking_uri, experiment_name)
-    if path := sqlite_path(tracking_uri):
-        try:
-            require_writable_database(path)
-        except InputError as error:
-            raise InputError(f"{error}. {ELSEWHERE}") from None
+    require_reachable(tracking_uri)
     place = client.get_experiment(experiment).artifact_location
     if is_local_uri(place):
         require_writable(Path(local_file_uri_to_path(place)), "another trainer.logger.experiment_name, or logger=none")

@@ -16,11 +16,12 @@ import mimii_pl
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_arrays
 from mimii_pl.dataset._rpm import told_rpm
-from mimii_pl.report.clips import location_words, loudest, order_ticks, spectrogram
+from mimii_pl.report.clips import location_words
 from mimii_pl.report.listen import listen
 from mimii_pl.report.localize import Location
 from mimii_pl.report.members import member_bars
 from mimii_pl.report.neighbours import NormalClips
+from mimii_pl.report.spectrograms import mel_levels, order_ticks, spectrogram
 from mimii_pl.run import run
 from mimii_pl.scoring.bulk.files import score_files
 from mimii_pl.scoring.scores import ClipScore, read_scores, write_scores
@@ -226,16 +227,16 @@ def test_names_of_files_and_words_of_an_attribute_are_escaped(tmp_path):
 
 def test_pictures_that_are_compared_have_one_scale():
     wave = (3000 * np.random.default_rng(0).standard_normal(16000)).astype(np.int16)
-    quiet = (wave // 100).astype(np.int16)
-    top = loudest(wave, 16000)
-    assert top - loudest(quiet, 16000) == pytest.approx(40, abs=0.5)
+    loud, quiet = mel_levels(wave, 16000), mel_levels((wave // 100).astype(np.int16), 16000)
+    top = loud.decibels.max()
+    assert top - quiet.decibels.max() == pytest.approx(40, abs=0.5)
 
     def brightness(picture):
         return float(np.asarray(imread(io.BytesIO(b64decode(picture.src.partition(",")[2])), "webp"), float).mean())
 
-    alone = brightness(spectrogram(quiet, 16000))
-    assert brightness(spectrogram(wave, 16000)) == pytest.approx(alone, rel=0.05)
-    assert brightness(spectrogram(quiet, 16000, top=top)) < 0.9 * alone
+    alone = brightness(spectrogram(quiet))
+    assert brightness(spectrogram(loud)) == pytest.approx(alone, rel=0.05)
+    assert brightness(spectrogram(quiet, top=top)) < 0.9 * alone
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------

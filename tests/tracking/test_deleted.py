@@ -80,12 +80,12 @@ def run_ids(uri, experiment="1"):
     return [run.info.run_id for run in mlflow.MlflowClient(uri).search_runs([experiment])]
 
 
-def test_a_deleted_experiment_ends_a_run_before_it_decodes(root, uri, tmp_path):
+def test_a_deleted_experiment_ends_a_run_before_it_trains(root, uri, tmp_path):
     mlflow.MlflowClient(uri).delete_experiment("1")
     with pytest.raises(InputError, match=RESTORE.format(r"trainer\.logger\.")) as error:
         run(configured(root, uri, tmp_path, *QUICK), tmp_path / "run")
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "cache").exists()
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
     assert read_facts(tmp_path / "run") == {}
     run(configured(root, uri, tmp_path, *QUICK, "trainer.logger.experiment_name=other"), tmp_path / "run")
     assert len(run_ids(uri, "2")) == 1
@@ -103,9 +103,9 @@ def test_the_command_that_it_names_restores_it(uri, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_deleted_experiment_ends_a_rescoring_before_it_decodes(root, uri, recorded, tmp_path, monkeypatch):
+def test_a_deleted_experiment_ends_a_rescoring_before_it_scores(root, uri, recorded, tmp_path, monkeypatch):
     mlflow.MlflowClient(uri).delete_experiment("1")
-    monkeypatch.setattr("mimii_pl.run.build_data", None)
+    monkeypatch.setattr("mimii_pl.run.evaluate", None)
     cfg = configured(root, uri, tmp_path, f"run={recorded}", "backend=knn", name="command/rescore")
     with pytest.raises(InputError, match=RESTORE.format(r"trainer\.logger\.")):
         rescore(cfg, tmp_path / "rescored")
