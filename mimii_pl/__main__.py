@@ -75,12 +75,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _wait_passively() -> None:
-    """Let threads that wait for others sleep, in this process and those that it starts: torch reads it when imported.
+    """Let no thread spin while it waits for others, in this process and those that it starts; libraries read it once.
 
-    By default they spin, which makes small steps many times slower on a core that another process needs.
+    By default they do, which makes small steps many times slower on a core that another process needs. Threads of
+    OpenMP, which torch uses, sleep then; those of OpenBLAS cannot, so numpy has one: its matrices are small here.
     """
     if "torch" not in sys.modules:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _hide_passwords() -> None:

@@ -6,6 +6,8 @@ import numpy as np
 
 from mimii_pl.backend._backend import BackEnd
 
+SURELY_POSITIVE = 1e-6  # shrinkage from which a covariance is inverted, 50 times faster than a pseudo-inverse
+
 
 class Mahalanobis(BackEnd):
     """Squared Mahalanobis distance to the mean of the normal embeddings.
@@ -23,12 +25,16 @@ class Mahalanobis(BackEnd):
         self.shrinkage = shrinkage
 
     def fit_one(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        from sklearn.covariance import LedoitWolf, ShrunkCovariance
+        from sklearn.covariance import empirical_covariance, ledoit_wolf, shrunk_covariance
 
         x = x.astype(np.float64)
-        covariance = LedoitWolf() if self.shrinkage is None else ShrunkCovariance(shrinkage=self.shrinkage)
-        covariance.fit(x)
-        return {"mean": covariance.location_, "precision": covariance.get_precision()}
+        if self.shrinkage is None:
+            covariance, shrinkage = ledoit_wolf(x)
+        else:
+            covariance, shrinkage = shrunk_covariance(empirical_covariance(x), self.shrinkage), self.shrinkage
+        positive = shrinkage > SURELY_POSITIVE and np.trace(covariance) > 0
+        precision = np.linalg.inv(covariance) if positive else np.linalg.pinv(covariance, hermitian=True)
+        return {"mean": x.mean(axis=0), "precision": precision}
 
     def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         deviation = x - part["mean"]

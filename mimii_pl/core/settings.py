@@ -9,7 +9,7 @@ from typing import Literal
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.memory import keep_freed_memory, reset_peak
@@ -45,17 +45,20 @@ def limit_threads(threads: int | Literal["auto"] | None) -> None:
     if threads < 1:
         raise InputError(f"threads={threads} must be 1 or more, auto, or null for the default of the process")
     torch.set_num_threads(threads)
-    threadpool_limits(threads)
+    threadpool_limits({"openmp": threads})
+    if any(pool["num_threads"] > threads for pool in threadpool_info() if pool["user_api"] == "blas"):
+        threadpool_limits({"blas": threads})
 
 
 @contextmanager
 def threads_restored() -> Iterator[None]:
-    """Restore the number of threads at the end, for the next run of this process."""
+    """Restore the numbers of threads at the end, for the next run of this process."""
     before = torch.get_num_threads()
     try:
-        yield
+        with threadpool_limits(None):
+            yield
     finally:
-        limit_threads(before)
+        torch.set_num_threads(before)
 
 
 def quiet_lightning() -> None:
