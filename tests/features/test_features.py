@@ -205,3 +205,11 @@ def test_bands_without_a_bin_are_counted_and_named(options, caplog):
     empty = int((level == level.min()).all(dim=1).sum())
     assert 0 < empty < features.n_mels
     assert f"features.n_mels={features.n_mels}: {empty} bands" in caplog.text
+
+
+def test_the_phase_can_be_left_out():
+    wave = 0.1 * torch.randn(2, 20_000)
+    whole, magnitude = (make("complex_stft", phase=phase)(wave) for phase in (True, False))
+    torch.testing.assert_close(magnitude[:, 0], whole.square().sum(dim=1).sqrt(), rtol=1e-5, atol=1e-6)
+    assert (magnitude[:, 1] == 0).all()
+    assert torch.isfinite(make("complex_stft", phase=False, normalize="clip")(wave)).all()
