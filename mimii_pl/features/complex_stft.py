@@ -12,8 +12,8 @@ class ComplexSTFT(Spectral):
     """Complex STFT as [B, 2, n_fft/2+1, N]: channel 0 the real part, channel 1 the imaginary part.
 
     Args:
-        phase: False: the magnitude in place of the real part and 0 in place of the imaginary one, to see what a detector
-            makes of the phase.
+        phase: False: the magnitude in place of the real part and 0 in place of the imaginary one, to see what the phase
+            adds.
         **spectral: see `Spectral`.
     """
 
