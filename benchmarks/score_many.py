@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from _bench import RATE, recordings, show, workplace
 
-from mimii_pl.core.config import CONF, compose
+from mimii_pl.core.config import compose
 from mimii_pl.run import run
 
 
@@ -45,9 +45,16 @@ def trained(root: Path) -> Path:
 
 
 def scored(root: Path, source: Path, output: str, kill_at: int | None = None) -> tuple[float, float]:
-    """Seconds and peak MiB of `python score.py` in a session of its own, killed at so many finished shards."""
-    script = CONF.parent / "score.py"
-    command = [sys.executable, script, f"run={root / 'run'}", f"input={source}", f"output={root / output}"]
+    """Seconds and peak MiB of `mimii score` in a session of its own, killed at so many finished shards."""
+    command = [
+        sys.executable,
+        "-m",
+        "mimii_pl",
+        "score",
+        f"run={root / 'run'}",
+        f"input={source}",
+        f"output={root / output}",
+    ]
     started = time.perf_counter()
     with open(root / "log", "w") as log:
         process = subprocess.Popen(command, cwd=root, stdout=log, stderr=log, start_new_session=True)
