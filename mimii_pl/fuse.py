@@ -90,7 +90,7 @@ def fuse(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> fl
         recorder.start()
         scorer = load_run(run_dir, trust=cfg.trust)
         assert isinstance(scorer, FusedScorer)
-        write_facts(run_dir, labels=scorer.labels, samples=scorer.samples)
+        write_facts(run_dir, labels=scorer.labels, samples=scorer.samples, sample_rate=scorer.sample_rate)
         task = build_task(fused)
         criterion = _hold(scorer, sources, held_out, run_dir)
         results = _evaluate(scorer, task, tests, run_dir, sources[0].run_dir)

@@ -27,6 +27,7 @@ class Decision(NamedTuple):
     score: np.ndarray  # [N], higher is more anomalous
     higher_than: np.ndarray  # [N] share of the held-out normal clips of the same machine ID with a lower score
     anomalous: np.ndarray  # [N] bool, above the threshold of the machine ID
+    p_value: np.ndarray  # [N] (1 + held-out normal clips of the machine ID with no lower score) / (their number + 1)
 
 
 class BaseScorer:
@@ -108,12 +109,13 @@ class BaseScorer:
         return dict(zip(self.member_names, self.member_waves(*clips).T, strict=True))
 
     def decide(self, audio: Audio, *, rate: int | None = None, machine_id: MachineId = None) -> Decision:
-        """Return scores, ranks among normal clips and decisions; arguments and errors as for `score`."""
+        """Return scores, ranks among normal clips, decisions and p-values; arguments and errors as for `score`."""
         if self.thresholds is None:
             raise InputError("this run has no thresholds: it is of an earlier version. Train it again, or use score()")
         waves, ids = self._clips(audio, rate, machine_id)
-        scores = self.score_waves(waves, ids)
-        return Decision(scores, self.thresholds.rank(scores, ids), self.thresholds.decide(scores, ids).astype(bool))
+        scores, thresholds = self.score_waves(waves, ids), self.thresholds
+        decisions = thresholds.decide(scores, ids).astype(bool)
+        return Decision(scores, thresholds.rank(scores, ids), decisions, thresholds.p_value(scores, ids))
 
     def classify(self, audio: Audio, *, rate: int | None = None) -> np.ndarray:
         """Return the probability of each of `classes`, [N, K]; audio as for `score`.

@@ -11,6 +11,7 @@ import numpy as np
 
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import write_text
+from mimii_pl.threshold._false_alarms import FalseAlarms, p_values
 
 _T = TypeVar("_T")
 log = logging.getLogger(__name__)
@@ -143,6 +144,16 @@ class Thresholds:
         pairs = zip(scores, ids, strict=True)
         groups = ((score, _or_pooled(self.normal, self._name(number))) for score, number in pairs)
         return np.array([np.searchsorted(own, score, side="left") / len(own) for score, own in groups])
+
+    def p_value(self, scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Compute the finite-sample p-value of each clip among the held-out normal clips of its machine ID, [N]."""
+        groups = (_or_pooled(self.normal, self._name(number)) for number in ids)
+        return np.array([float(p_values(own, score)) for own, score in zip(groups, scores, strict=True)])
+
+    def false_alarms(self, label: str) -> FalseAlarms:
+        """Count the held-out normal scores above the threshold of a machine ID; of all IDs where it has no own ones."""
+        own = _or_pooled(self.normal, label)
+        return FalseAlarms(int((own > self.of(label)).sum()), len(own))
 
     def number(self, label: str) -> int:
         """Return the number of a machine ID; -1 for one not seen in training."""

@@ -50,7 +50,7 @@ class Predictor:
     ) -> None:
         self.scorer, self.machine_id, self.folder = scorer, machine_id, folder
         self.keys: tuple[str, ...] = ("file", "machine_id")
-        values: tuple[str, ...] = ("score", "higher_than", "decision")
+        values: tuple[str, ...] = ("score", "higher_than", "p_value", "decision")
         if scorer.classes is not None:
             self.keys, values = ("file",), ("taken_for", *(f"p({name})" for name in scorer.classes))
         self.members = scorer.member_names if members else []
@@ -129,10 +129,11 @@ class Predictor:
         if scorer.classes is not None:
             rows = [(scorer.classes[shares.argmax()], *shares.tolist()) for shares in predicted]
         elif scorer.thresholds is None:
-            rows = [(score, *self.no_values[1:3]) for score in predicted.tolist()]
+            rows = [(score, *self.no_values[1:4]) for score in predicted.tolist()]
         else:
             thresholds = scorer.thresholds
-            columns = predicted, thresholds.rank(predicted, ids), thresholds.decide(predicted, ids)
+            ranks = thresholds.rank(predicted, ids), thresholds.p_value(predicted, ids)
+            columns = predicted, *ranks, thresholds.decide(predicted, ids)
             rows = list(zip(*(column.tolist() for column in columns), strict=True))
         if self.members:
             rows = [(*row, *shares) for row, shares in zip(rows, of_members.T.tolist(), strict=True)]
@@ -147,5 +148,5 @@ class Predictor:
 def _cell(name: str, value: str | float | int) -> str:
     if value != value or value == NO_VALUES.get(name):  # NaN, or skipped
         return ""
-    digits = {"higher_than": ".4g", "heard": ".6g"}.get(name, "")
+    digits = {"higher_than": ".4g", "p_value": ".4g", "heard": ".6g"}.get(name, "")
     return format(value, digits)
