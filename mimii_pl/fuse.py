@@ -173,10 +173,12 @@ def _fused_config(cfg: DictConfig, sources: Sequence[Source], run_dir: Path) -> 
         plain["choices"].pop(name, None)
     fused = relocated(plain, run_dir)
     keep_offline(fused)
-    fused.backend, fused.threshold, fused.trainer.logger = None, cfg.threshold, cfg.trainer.logger
+    fused.backend, fused.trainer.logger = None, cfg.trainer.logger
+    if "threshold" in cfg:  # else that of the first run
+        fused.threshold, fused.choices.threshold = cfg.threshold, cfg.choices.threshold
     fused.report, fused.efficiency, fused.objective = cfg.report, cfg.efficiency, "criterion"
     fused.choices.update({"model": FUSED, "backend": "none"})
-    fused.choices.update({group: cfg.choices[group] for group in ("threshold", "logger")})
+    fused.choices.logger = cfg.choices.logger
     contents = {source.name: run_fingerprint(source.run_dir)[:16] for source in sources}
     members = {source.name: {"weight": source.weight, "content": contents[source.name]} for source in sources}
     fused[FUSED] = {"members": members}

@@ -11,11 +11,13 @@ import numpy as np
 
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import write_text
+from mimii_pl.core.foreign import printable
 from mimii_pl.threshold._false_alarms import FalseAlarms, p_values
 
 _T = TypeVar("_T")
 log = logging.getLogger(__name__)
 POOLED = "all"  # every machine ID together: for IDs with too few held-out clips, and machines unseen in training
+IDS_NAMED = 3  # machine IDs in a message
 MIN_OWN_CLIPS = 5  # held-out clips an ID needs for a threshold of its own
 
 
@@ -26,6 +28,7 @@ class Threshold:
         quantile: share of normal clips to be called normal.
     """
 
+    guarantees = False  # True: it promises that at most a share 1 - quantile of new normal clips is above
     oracle = False  # True: chosen with labelled anomalies, and every table of its decisions says so
 
     def __init__(self, *, quantile: float = 0.9) -> None:
@@ -128,7 +131,33 @@ class Thresholds:
                 if rule.oracle:
                     log.warning("%s lacks labelled clips of both classes: held-out normal clips are used instead", name)
         self.thresholds, self.origin = chosen, rule.origin
+        if rule.guarantees:
+            self.origin += self._shortfall(1 - rule.quantile)
         return self
+
+    def _shortfall(self, share: float) -> str:
+        """Tell which thresholds cannot promise that at most a share of new normal clips is above; empty if all can."""
+        names = [name for name in self.labels if name in self.normal]
+        if len(names) < len(self.labels):
+            names.append(POOLED)
+        fewer = {name: rate for name in names if (rate := self.false_alarms(name).rate) > share * (1 + 1e-9)}
+        if not fewer:
+            return ""
+        listed = [
+            f"{len(self.normal[name])} of {printable(name)} can promise one in {1 / rate:.3g}"
+            for name, rate in list(fewer.items())[:IDS_NAMED]
+        ]
+        listed += [f"{len(fewer) - IDS_NAMED} more can promise less too"] if len(fewer) > IDS_NAMED else []
+        told = "; ".join(listed)
+        if share > 0:
+            log.warning(
+                "thresholds promise at most one false alarm in %.4g normal clips, which takes %d held-out ones of a "
+                "machine ID: %s. More recordings, or a lower threshold.quantile",
+                1 / share,
+                math.ceil(round(1 / share, 6)) - 1,
+                told,
+            )
+        return f", too few to promise it: {told}"
 
     def _own(self, name: str, scores: np.ndarray, ids: np.ndarray, anomalous: np.ndarray) -> tuple:
         rows = slice(None) if name == POOLED else ids == self.labels.index(name)
