@@ -234,6 +234,12 @@ def duration(path: Path) -> float:
         return round(_count(file) / file.samplerate, 6)
 
 
+def sampling_rate(path: Path) -> int:
+    """Return the sampling frequency in Hz that the header tells; errors as for `duration`."""
+    with _opened(path) as file:
+        return int(file.samplerate)
+
+
 def raw_blocks(path: Path) -> Iterator[tuple[RawFormat, np.ndarray]]:
     """Yield all of a recording as it is stored, block by block: its format, and a block [N, channels].
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import file_cell, printable
 from mimii_pl.dataset import _cache
-from mimii_pl.dataset._audio import FULL_SCALE, RATES, SHORTEST_CUT, full_scale_for, to_float
+from mimii_pl.dataset._audio import FULL_SCALE, RATES, SHORTEST_CUT, full_scale_for, sampling_rate, to_float
 from mimii_pl.dataset._batches import ClipBatches
 from mimii_pl.dataset._classes import attribute_class, check_names, class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
@@ -48,7 +48,8 @@ class MachineSounds(pl.LightningDataModule):
         classes: without a target, the classes of the training clips: `machine_id`, or `attributes`, which divides each
             machine ID by domain and attributes, where clips have them; for detectors that tell them apart (`dis_spec`).
         augmentation: changes of training batches, applied in order on the device.
-        sample_rate: sampling frequency in Hz to which every recording is resampled, 1 to 400 kHz.
+        sample_rate: sampling frequency in Hz to which every recording is resampled, 1 to 400 kHz; `native`, that of
+            most recordings, is resolved by `core.units` before a data set is built.
         seconds: length of a clip in s: longer ones are cut at the end, shorter ones repeated from the start.
             None: the length that at least half of the machine's recordings have, or else their median.
         channel: index of the microphone from 0, or `mean`.
@@ -76,7 +77,7 @@ class MachineSounds(pl.LightningDataModule):
         target: str | None = None,
         classes: Literal["machine_id", "attributes"] = "machine_id",
         augmentation: Sequence[torch.nn.Module] = (),
-        sample_rate: int = 16000,
+        sample_rate: int | Literal["native"] = 16000,
         seconds: float | None = None,
         channel: int | Literal["mean"] = 0,
         full_scale: float = 1.0,
@@ -97,7 +98,7 @@ class MachineSounds(pl.LightningDataModule):
         self.root, self.machine, self.protocol, self.target = Path(root), machine, protocol, target
         self.class_of = classes
         self.features, self.augmentation = features, list(augmentation)
-        self.sample_rate, self.seconds, self.channel = sample_rate, seconds, channel
+        self.sample_rate, self.seconds, self.channel = int(sample_rate), seconds, channel
         self.full_scale = float(full_scale)
         self.batch_size, self.cache_dir, self.strict = batch_size, Path(cache_dir), strict
         self.exclude = Path(exclude) if exclude else None
@@ -115,6 +116,24 @@ class MachineSounds(pl.LightningDataModule):
             InputError: no recording is found.
         """
         raise NotImplementedError
+
+    def native_rate(self) -> int:
+        """Return the sampling frequency in Hz that most recordings of the machine have; of several, the highest.
+
+        Raises:
+            InputError: no recording of the machine, or no header that can be read.
+        """
+        self.prepare_data()
+        paths = [clip.path for clip in restrict(self.discover(), self.machine, self.root)]
+        rates = _cache.headers(paths, sampling_rate)
+        counts = Counter(rate for rate in rates if isinstance(rate, int))
+        if not counts:
+            raise InputError(_cache.none_readable(paths, rates))
+        rate = max(counts, key=lambda one: (counts[one], one))
+        if others := counts.total() - counts[rate]:
+            text = "dataset.sample_rate=native: %d Hz, as %d of %d recordings; the other %d are resampled"
+            log.warning(text, rate, counts[rate], counts.total(), others)
+        return rate
 
     @classmethod
     def machine_ids(cls, labels: Sequence[str], options: Mapping[str, Any]) -> MachineIds:

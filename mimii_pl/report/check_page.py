@@ -16,6 +16,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import require_writable, write_table, write_text
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.grouping import group_by
+from mimii_pl.core.units import resolve_units
 from mimii_pl.dataset._audio import FLOATING, FULL_SCALE, UnreadableClip, raw_blocks, to_int16
 from mimii_pl.dataset._excluded import checked_cell
 from mimii_pl.quality.check_data import Checked, check_data
@@ -93,6 +94,7 @@ def check_recordings(cfg: DictConfig | Sequence[str]) -> CheckResult:
         if cfg[option] is not None:
             path = Path(cfg[option])
             require_writable(path.parent, f"{option}=<another file>", [path.name])
+    cfg = resolve_units(cfg)
     data = build_data(cfg)
     data.prepare_data()
     checked = check_data(data, limits)
