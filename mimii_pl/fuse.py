@@ -28,8 +28,9 @@ from mimii_pl.core.run_dir import (
     write_facts,
 )
 from mimii_pl.core.settings import prepare_process
-from mimii_pl.core.stored_config import keep_offline, relocated
+from mimii_pl.core.stored_config import keep_offline, read_config, relocated
 from mimii_pl.core.trusted_classes import FUSED
+from mimii_pl.dataset._channels import ALL_CHANNELS
 from mimii_pl.report.published import published
 from mimii_pl.run import build_task, elsewhere, new_recorder, show_results, write_run_page, written_by_us
 from mimii_pl.scoring.cost import write_cost
@@ -161,6 +162,8 @@ def _require_fusible(run_dir: Path) -> None:
     refuse_fused(run_dir, "Fuse the runs that it was made of")
     if "classes" in facts:
         raise InputError(f"run={run_dir} is a classifier (task=classification): only anomaly scores can be fused")
+    if read_config(run_dir).dataset.channel == ALL_CHANNELS:
+        raise InputError(f"run={run_dir} cannot be fused: its scores are fused over channels (dataset.channel=all)")
     if facts.get("status") != "finished":
         raise InputError(f"run={run_dir} is not finished: `mimii resume {shlex.quote(str(run_dir))}` continues it")
 

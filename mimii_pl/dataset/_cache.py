@@ -24,6 +24,7 @@ from mimii_pl.core.files import require_writable, write_text
 from mimii_pl.core.foreign import file_cell
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset import _audio
+from mimii_pl.dataset._channels import split_channel
 
 _T = TypeVar("_T")
 log = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ def _key(paths: Sequence[Path], **options: Any) -> str:
     for path in paths:
         name = os.fsencode(os.path.realpath(path))  # any bytes, and links that lead to themselves
         try:
-            stat = path.stat()
+            stat = split_channel(path)[0].stat()
         except OSError:  # deleted since it was discovered: reported as skipped
             digest.update(name + b"\0\n")
         else:

@@ -16,8 +16,17 @@ from torch.utils.data import DataLoader
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import file_cell, printable
 from mimii_pl.dataset import _cache
-from mimii_pl.dataset._audio import FULL_SCALE, RATES, SHORTEST_CUT, full_scale_for, sampling_rate, to_float
+from mimii_pl.dataset._audio import (
+    FULL_SCALE,
+    RATES,
+    SHORTEST_CUT,
+    count_channels,
+    full_scale_for,
+    sampling_rate,
+    to_float,
+)
 from mimii_pl.dataset._batches import ClipBatches
+from mimii_pl.dataset._channels import ALL_CHANNELS, Fusion, by_channel, fuse_channels, split_channel
 from mimii_pl.dataset._classes import attribute_class, check_names, class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
 from mimii_pl.dataset._copies import group_copies, name_copies
@@ -52,7 +61,9 @@ class MachineSounds(pl.LightningDataModule):
             most recordings, is resolved by `core.units` before a data set is built.
         seconds: length of a clip in s: longer ones are cut at the end, shorter ones repeated from the start.
             None: the length that at least half of the machine's recordings have, or else their median.
-        channel: index of the microphone from 0, or `mean`.
+        channel: index of the microphone from 0, `mean`, or `all`: each channel is a clip, those of a recording stay on
+            one side of a split, and its score is fused over them.
+        fuse_channels: with `channel=all`, the score of a recording over its channels: `mean` or `max`.
         full_scale: number in floating-point recordings that counts as full scale, of every recording alike; one with
             more than 0.1 % of its samples beyond is not used, a few overs are clipped.
         batch_size: clips (or crops of clips) per step.
@@ -79,7 +90,8 @@ class MachineSounds(pl.LightningDataModule):
         augmentation: Sequence[torch.nn.Module] = (),
         sample_rate: int | Literal["native"] = 16000,
         seconds: float | None = None,
-        channel: int | Literal["mean"] = 0,
+        channel: int | Literal["mean", "all"] = 0,
+        fuse_channels: Fusion = "mean",
         full_scale: float = 1.0,
         batch_size: int = 32,
         cache_dir: str = "data/cache",
@@ -92,6 +104,11 @@ class MachineSounds(pl.LightningDataModule):
         super().__init__()
         if sample_rate not in RATES:
             raise InputError(f"dataset.sample_rate={sample_rate}: should be from {RATES[0]} to {RATES[-1]} Hz")
+        if channel == ALL_CHANNELS and target:
+            raise InputError(
+                "dataset.channel=all: the anomaly scores of channels are fused, not the classes of "
+                "task=classification: choose a channel, or dataset.channel=mean"
+            )
         if rpm is not None and not 0 < rpm < math.inf:
             raise InputError(f"dataset.rpm={rpm:g}: should be above 0, in revolutions of the shaft per minute")
         self.rpm = rpm and float(rpm)
@@ -99,7 +116,7 @@ class MachineSounds(pl.LightningDataModule):
         self.class_of = classes
         self.features, self.augmentation = features, list(augmentation)
         self.sample_rate, self.seconds, self.channel = int(sample_rate), seconds, channel
-        self.full_scale = float(full_scale)
+        self.fusion, self.full_scale = fuse_channels, float(full_scale)
         self.batch_size, self.cache_dir, self.strict = batch_size, Path(cache_dir), strict
         self.exclude = Path(exclude) if exclude else None
         self.num_workers, self.seed = num_workers, seed
@@ -152,6 +169,19 @@ class MachineSounds(pl.LightningDataModule):
         log.warning("skipped %s: %s", printable(folder), reason)
         self.skipped_folders.append((file_cell(folder), reason))
 
+    def found(self) -> list[Clip]:
+        """List the recordings of the chosen machine, or with `channel=all` their channels."""
+        clips = restrict(self.discover(), self.machine, self.root)
+        if self.channel != ALL_CHANNELS:
+            return clips
+        return by_channel(clips, _cache.headers([clip.path for clip in clips], count_channels))
+
+    def recordings_of(self, rows: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fuse the scores [N] of clips, channels of recordings, to [M]; return the row of each recording's first."""
+        names = [split_channel(self.clips[row].path)[0] for row in rows] if self.channel == ALL_CHANNELS else rows
+        fused, first = fuse_channels(scores, list(names), self.fusion)
+        return fused, rows[first]
+
     # --- clips and splits --------------------------------------------------------------------------------------------
     def setup(self, stage: str | None = None) -> None:
         """Open the audio cache and number the machine IDs and classes of the training clips.
@@ -163,7 +193,7 @@ class MachineSounds(pl.LightningDataModule):
         """
         if self.clips:
             return
-        clips = restrict(self.discover(), self.machine, self.root)
+        clips = self.found()
         check_names(clips, self.target)
         if self.target:
             clips = labelled(clips, self.target)
