@@ -139,9 +139,9 @@ def _near(
         for distance, other in zip(near, who, strict=True)
     }
     files = [split_channel(one.clip.path)[0] for one in recordings]  # channels of one file are no copies
-    pairs = {pair: distance for pair, distance in pairs.items() if files[pair[0]] != files[pair[1]]}
-    chosen = sorted(pairs, key=lambda pair: pairs[pair])[:PAIRS]
-    if len(rows) * (len(rows) - 1) > 2 * len(chosen):
+    others = [pair for pair in sorted(pairs, key=lambda pair: pairs[pair]) if files[pair[0]] != files[pair[1]]]
+    chosen = others[:PAIRS]
+    if len(rows) * (len(rows) - 1) > 2 * (len(pairs) - len(others) + len(chosen)):
         log.info("near copies: the %d pairs with the most alike spectra were compared", len(chosen))
     wave = _reader(channel, full_scale)
     for one, other in sorted(chosen):

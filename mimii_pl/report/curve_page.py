@@ -27,7 +27,7 @@ from mimii_pl.scoring.learning_curve import CurvePoint, LearningCurve
 from mimii_pl.scoring.load_run import load_detector
 
 SMALL_GAIN = 0.01  # sensitivity: less by doubling the sound is not worth recording it
-LAST = 3  # points of the curve that tell what a doubling gains
+LAST_POINTS = 3  # points of the curve that tell what a doubling gains
 
 
 class Amount(NamedTuple):
@@ -122,7 +122,7 @@ def sentence(points: Sequence[CurvePoint]) -> str:
 
     The gain counts if it is `SMALL_GAIN` or more, and more than twice its standard error over the folds.
     """
-    last = [own[-LAST:] for own in group_by(points, lambda point: point.fold).values() if len(own) > 1]
+    last = [own[-LAST_POINTS:] for own in group_by(points, lambda point: point.fold).values() if len(own) > 1]
     if not last:
         return "Too few clips for two points of a curve: record more, or shorten dataset.seconds."
     gains = [_slope(own) for own in last]
