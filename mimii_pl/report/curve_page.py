@@ -67,8 +67,8 @@ def curve(
     Raises:
         InputError: there is no such run, it is trained or has no back end, or has too few recordings.
     """
-    if folds < 2:
-        raise InputError(f"folds={folds}: at least 2")
+    if type(folds) is not int or folds < 2 or (clips is not None and (type(clips) is not int or clips < 1)):
+        raise InputError(f"folds={folds} clips={clips}: whole numbers, at least 2 folds and 1 clip (null: all clips)")
     for option, file in (("output", output), ("table", table)):
         if file is not None:
             require_writable(Path(file).parent, f"{option}=<another file>", [Path(file).name])

@@ -127,6 +127,7 @@ def test_what_has_no_curve_is_said_with_the_way_out(many, tmp_path):
     run(world.configured(root, "model=simple_ae", "trainer=smoke"), tmp_path / "trained")
     with pytest.raises(InputError, match=r"is trained, .*mimii train model=committee dataset=dcase2020"):
         curve(run=str(tmp_path / "trained"), output=None, table=None)
-    with pytest.raises(InputError, match="folds=1: at least 2"):
-        curve(run=str(many), folds=1)
+    for wrong in ({"folds": 1}, {"folds": "x"}, {"clips": 0}):
+        with pytest.raises(InputError, match="whole numbers, at least 2 folds and 1 clip"):
+            curve(run=str(many), **wrong)
     assert compose(name="command/curve").folds == 5
