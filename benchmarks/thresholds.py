@@ -10,6 +10,7 @@ from mimii_pl.core.config import compose
 from mimii_pl.run import run
 from mimii_pl.scoring.scores import read_scores
 from mimii_pl.threshold._threshold import Thresholds
+from mimii_pl.threshold.conformal import Conformal
 from mimii_pl.threshold.gamma import Gamma
 from mimii_pl.threshold.percentile import Percentile
 
@@ -38,8 +39,11 @@ with workplace() as place:
         held = Thresholds(**json.loads((folder / "thresholds.json").read_text()))
         numbers = np.array([held.number(f"{clip.machine}/{clip.id}") for clip in normal])
         for quantile in QUANTILES:
-            rates = [
-                held.choose(rule(quantile=quantile)).decide(scores, numbers).mean() for rule in (Percentile, Gamma)
-            ]
+            rules = [rule(quantile=quantile) for rule in (Gamma, Percentile, Conformal)]
+            rates = [held.choose(rule).decide(scores, numbers).mean() for rule in rules]
             rows.append([str(seed), f"{100 * (1 - quantile):.0f} %", *(f"{100 * rate:.1f} %" for rate in rates)])
-    show(f"false alarms among {len(normal)} normal test clips", ["seed", "promised", "percentile", "gamma"], rows)
+    show(
+        f"false alarms among {len(normal)} normal test clips",
+        ["seed", "promised", "gamma", "percentile", "conformal"],
+        rows,
+    )

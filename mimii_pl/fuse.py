@@ -28,8 +28,9 @@ from mimii_pl.core.run_dir import (
     write_facts,
 )
 from mimii_pl.core.settings import prepare_process
-from mimii_pl.core.stored_config import keep_offline, relocated
+from mimii_pl.core.stored_config import keep_offline, read_config, relocated
 from mimii_pl.core.trusted_classes import FUSED
+from mimii_pl.dataset._channels import ALL_CHANNELS
 from mimii_pl.report.published import published
 from mimii_pl.run import build_task, elsewhere, new_recorder, show_results, write_run_page, written_by_us
 from mimii_pl.scoring.cost import write_cost
@@ -90,7 +91,7 @@ def fuse(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> fl
         recorder.start()
         scorer = load_run(run_dir, trust=cfg.trust)
         assert isinstance(scorer, FusedScorer)
-        write_facts(run_dir, labels=scorer.labels, samples=scorer.samples)
+        write_facts(run_dir, labels=scorer.labels, samples=scorer.samples, sample_rate=scorer.sample_rate)
         task = build_task(fused)
         criterion = _hold(scorer, sources, held_out, run_dir)
         results = _evaluate(scorer, task, tests, run_dir, sources[0].run_dir)
@@ -161,6 +162,8 @@ def _require_fusible(run_dir: Path) -> None:
     refuse_fused(run_dir, "Fuse the runs that it was made of")
     if "classes" in facts:
         raise InputError(f"run={run_dir} is a classifier (task=classification): only anomaly scores can be fused")
+    if read_config(run_dir).dataset.channel == ALL_CHANNELS:
+        raise InputError(f"run={run_dir} cannot be fused: its scores are fused over channels (dataset.channel=all)")
     if facts.get("status") != "finished":
         raise InputError(f"run={run_dir} is not finished: `mimii resume {shlex.quote(str(run_dir))}` continues it")
 
@@ -173,10 +176,12 @@ def _fused_config(cfg: DictConfig, sources: Sequence[Source], run_dir: Path) -> 
         plain["choices"].pop(name, None)
     fused = relocated(plain, run_dir)
     keep_offline(fused)
-    fused.backend, fused.threshold, fused.trainer.logger = None, cfg.threshold, cfg.trainer.logger
+    fused.backend, fused.trainer.logger = None, cfg.trainer.logger
+    if "threshold" in cfg:  # else that of the first run
+        fused.threshold, fused.choices.threshold = cfg.threshold, cfg.choices.threshold
     fused.report, fused.efficiency, fused.objective = cfg.report, cfg.efficiency, "criterion"
     fused.choices.update({"model": FUSED, "backend": "none"})
-    fused.choices.update({group: cfg.choices[group] for group in ("threshold", "logger")})
+    fused.choices.logger = cfg.choices.logger
     contents = {source.name: run_fingerprint(source.run_dir)[:16] for source in sources}
     members = {source.name: {"weight": source.weight, "content": contents[source.name]} for source in sources}
     fused[FUSED] = {"members": members}

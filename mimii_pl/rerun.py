@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 TRAINING_FACTS = (  # facts of run.json that a rescored run takes from its source
     "labels",
     "samples",
+    "sample_rate",
     "checkpoint",
     "epochs",
     "parameters",

@@ -317,7 +317,8 @@ def _write_data_state(data: MachineSounds, run_dir: Path) -> None:
     if fitted is not None:
         write_arrays(run_dir / "features.npz", {name: part.cpu().numpy() for name, part in fitted._asdict().items()})
     write_clips(data, run_dir)
-    write_facts(run_dir, status="running", run_dir=str(run_dir), labels=data.labels, samples=data.samples)
+    form = {"samples": data.samples, "sample_rate": data.sample_rate}
+    write_facts(run_dir, status="running", run_dir=str(run_dir), labels=data.labels, **form)
     if data.target:
         write_facts(run_dir, classes=data.classes)
 

@@ -69,8 +69,7 @@ print(f"{alarms} of {clips} normal test clips called anomalous")
 scorer = mimii_pl.load(run_dir)
 waves = np.stack([recording(), recording(rattle=0.5)]).astype(np.float32)
 decision = scorer.decide(waves, rate=RATE, machine_id="press1")
-for name, score, share, anomalous in zip(("healthy", "rattle"), *decision, strict=True):
-    print(
-        f"{name:8} score {score:7.3f}  higher than {share:4.0%} of held-out clips  {'ALARM' if anomalous else 'normal'}"
-    )
+for name, score, share, anomalous, p in zip(("healthy", "rattle"), *decision, strict=True):
+    word = "ALARM" if anomalous else "normal"
+    print(f"{name:8} score {score:7.3f}  higher than {share:4.0%} of held-out clips, p = {p:.2f}  {word}")
 assert decision.score[1] > decision.score[0]

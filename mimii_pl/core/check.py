@@ -136,5 +136,5 @@ def _check_value(key: str, value: Any, kind: Any) -> None:
     try:
         adapter.validate_python(value, strict=kind in (int, bool, str))
     except pydantic.ValidationError as error:
-        wanted = error.errors()[0]["msg"].removeprefix("Input should be ")
-        raise InputError(f"{key}={value}: should be {wanted}") from None
+        wanted = (one["msg"].removeprefix("Input should be ") for one in error.errors())  # one of each type of a union
+        raise InputError(f"{key}={value}: should be {', or '.join(dict.fromkeys(wanted))}") from None

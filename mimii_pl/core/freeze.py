@@ -15,6 +15,7 @@ from mimii_pl.core.options import flatten, split_options
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.core.stored_config import read_config, require_plain
 from mimii_pl.core.trusted_classes import trust_classes
+from mimii_pl.core.units import resolve_units
 
 
 def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
@@ -25,7 +26,7 @@ def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
     Raises:
         InputError: a wrong option, or the directory holds a finished run of another configuration.
     """
-    cfg = cfg.copy()
+    cfg = resolve_units(cfg)
     cfg.run_dir = escaped(str(run_dir))
     check(cfg)
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -151,7 +151,7 @@ FACT_TYPES: dict[str, Callable[[Any], bool]] = {  # facts that others depend on 
     "labels": _list_of(_is_label),
     "classes": _list_of(_is_text),
     "members": _list_of(_is_folder, fewest=2),
-    "samples": lambda value: _is_count(value) and value > 0,
+    **dict.fromkeys(("samples", "sample_rate"), lambda value: _is_count(value) and value > 0),
     **dict.fromkeys(("checkpoint", "run_dir", "rescored_from", "root"), _is_path),
     **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out"), _is_text),
     **dict.fromkeys(("reason", "device", "official", "threshold", "notices"), _is_shown),

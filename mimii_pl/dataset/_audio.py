@@ -15,6 +15,7 @@ import numpy as np
 
 from mimii_pl.core.errors import first_line
 from mimii_pl.core.foreign import open_regular, printable
+from mimii_pl.dataset._channels import split_channel
 from mimii_pl.dataset._containers import Overlay, SoundData, find_sound
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def read(
     or beyond full scale are looked for in what is needed only; truncation is noticed anywhere, in a FLAC at its end.
 
     Args:
+        path: of a file, or of one of its channels (see `split_channel`), which then counts.
         channel: index from 0, or `mean` of all channels.
         samples: number of samples that are needed; None: all.
         full_scale: number in floating-point recordings that counts as full scale.
@@ -97,7 +99,8 @@ def read(
             digitally silent, without that channel, or of a rate outside 1 to 400 kHz.
         OutOfScale: as for `to_clip`.
     """
-    with _opened(path) as file:
+    file_path, channel = split_channel(path, channel)
+    with _opened(file_path) as file:
         rate, floating = file.samplerate, file.subtype in FLOATING
         ratio = ratio_of(rate, sample_rate)
         frames = None if samples is None else math.ceil(samples * ratio)
@@ -230,8 +233,20 @@ def duration(path: Path) -> float:
     Raises:
         UnreadableClip: the file cannot be read.
     """
-    with _opened(path) as file:
+    with _opened(split_channel(path)[0]) as file:
         return round(_count(file) / file.samplerate, 6)
+
+
+def sampling_rate(path: Path) -> int:
+    """Return the sampling frequency in Hz that the header tells; errors as for `duration`."""
+    with _opened(path) as file:
+        return int(file.samplerate)
+
+
+def count_channels(path: Path) -> int:
+    """Return the number of channels that the header tells; errors as for `duration`."""
+    with _opened(path) as file:
+        return int(file.channels)
 
 
 def raw_blocks(path: Path) -> Iterator[tuple[RawFormat, np.ndarray]]:
@@ -243,7 +258,7 @@ def raw_blocks(path: Path) -> Iterator[tuple[RawFormat, np.ndarray]]:
     Raises:
         UnreadableClip: as for `read`, at the first block or at the end, but not for sound that is silent or not finite.
     """
-    with _opened(path) as file:
+    with _opened(split_channel(path)[0]) as file:
         bits = RAW_BITS.get(file.subtype, 0)
         kind = "float32" if file.subtype in FLOATING else "int32" if bits > 16 else "int16"
         form = RawFormat(file.samplerate, file.channels, bits, file.subtype)

@@ -10,12 +10,12 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low, multimode
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,9 @@ from mimii_pl.core.files import require_writable, write_text
 from mimii_pl.core.foreign import file_cell
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset import _audio
+from mimii_pl.dataset._channels import split_channel
 
+_T = TypeVar("_T")
 log = logging.getLogger(__name__)
 VERSION = 3  # increase it when the same files would be decoded to other samples
 DECODE_AHEAD = 64  # clips decoded ahead of the writer; bounds the memory
@@ -132,7 +134,7 @@ def _key(paths: Sequence[Path], **options: Any) -> str:
     for path in paths:
         name = os.fsencode(os.path.realpath(path))  # any bytes, and links that lead to themselves
         try:
-            stat = path.stat()
+            stat = split_channel(path)[0].stat()
         except OSError:  # deleted since it was discovered: reported as skipped
             digest.update(name + b"\0\n")
         else:
@@ -203,19 +205,30 @@ def _decoded(
 def _common_duration(paths: Sequence[Path]) -> float:
     """Return the length in s that at least half of the recordings have, or else the median of their lengths."""
 
-    def measure(path: Path) -> float | _audio.UnreadableClip:
+    measured = headers(paths, _audio.duration)
+    lengths = [length for length in measured if isinstance(length, float)]
+    if not lengths:
+        raise InputError(none_readable(paths, measured))
+    modes = multimode(lengths)
+    return median_low(modes if 2 * lengths.count(modes[0]) >= len(lengths) else lengths)
+
+
+def headers(paths: Sequence[Path], measure: Callable[[Path], _T]) -> list[_T | _audio.UnreadableClip]:
+    """Measure each recording by its header, or give the reason why it cannot be read."""
+
+    def measured(path: Path) -> _T | _audio.UnreadableClip:
         try:
-            return _audio.duration(path)
+            return measure(path)
         except _audio.UnreadableClip as reason:
             return reason
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        measured = list(pool.map(measure, paths))
-    lengths = [length for length in measured if isinstance(length, float)]
-    if not lengths:
-        raise InputError(f"none of {len(paths)} files is readable as audio; the first, {paths[0]}: {measured[0]}")
-    modes = multimode(lengths)
-    return median_low(modes if 2 * lengths.count(modes[0]) >= len(lengths) else lengths)
+        return list(pool.map(measured, paths))
+
+
+def none_readable(paths: Sequence[Path], reasons: Sequence[object]) -> str:
+    """Make the message for recordings none of which can be read."""
+    return f"none of {len(paths)} files is readable as audio; the first, {paths[0]}: {reasons[0]}"
 
 
 def _check_space(cache_dir: Path, needed: int) -> None:

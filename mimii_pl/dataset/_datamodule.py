@@ -16,8 +16,17 @@ from torch.utils.data import DataLoader
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import file_cell, printable
 from mimii_pl.dataset import _cache
-from mimii_pl.dataset._audio import FULL_SCALE, RATES, SHORTEST_CUT, full_scale_for, to_float
+from mimii_pl.dataset._audio import (
+    FULL_SCALE,
+    RATES,
+    SHORTEST_CUT,
+    count_channels,
+    full_scale_for,
+    sampling_rate,
+    to_float,
+)
 from mimii_pl.dataset._batches import ClipBatches
+from mimii_pl.dataset._channels import ALL_CHANNELS, Fusion, by_channel, fuse_channels, split_channel
 from mimii_pl.dataset._classes import attribute_class, check_names, class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
 from mimii_pl.dataset._copies import group_copies, name_copies
@@ -48,10 +57,13 @@ class MachineSounds(pl.LightningDataModule):
         classes: without a target, the classes of the training clips: `machine_id`, or `attributes`, which divides each
             machine ID by domain and attributes, where clips have them; for detectors that tell them apart (`dis_spec`).
         augmentation: changes of training batches, applied in order on the device.
-        sample_rate: sampling frequency in Hz to which every recording is resampled, 1 to 400 kHz.
+        sample_rate: sampling frequency in Hz to which every recording is resampled, 1 to 400 kHz; `native`, that of
+            most recordings, is resolved by `core.units` before a data set is built.
         seconds: length of a clip in s: longer ones are cut at the end, shorter ones repeated from the start.
             None: the length that at least half of the machine's recordings have, or else their median.
-        channel: index of the microphone from 0, or `mean`.
+        channel: index of the microphone from 0, `mean`, or `all`: each channel is a clip, those of a recording stay on
+            one side of a split, and its score is fused over them.
+        fuse_channels: with `channel=all`, the score of a recording over its channels: `mean` or `max`.
         full_scale: number in floating-point recordings that counts as full scale, of every recording alike; one with
             more than 0.1 % of its samples beyond is not used, a few overs are clipped.
         batch_size: clips (or crops of clips) per step.
@@ -76,9 +88,10 @@ class MachineSounds(pl.LightningDataModule):
         target: str | None = None,
         classes: Literal["machine_id", "attributes"] = "machine_id",
         augmentation: Sequence[torch.nn.Module] = (),
-        sample_rate: int = 16000,
+        sample_rate: int | Literal["native"] = 16000,
         seconds: float | None = None,
-        channel: int | Literal["mean"] = 0,
+        channel: int | Literal["mean", "all"] = 0,
+        fuse_channels: Fusion = "mean",
         full_scale: float = 1.0,
         batch_size: int = 32,
         cache_dir: str = "data/cache",
@@ -91,14 +104,19 @@ class MachineSounds(pl.LightningDataModule):
         super().__init__()
         if sample_rate not in RATES:
             raise InputError(f"dataset.sample_rate={sample_rate}: should be from {RATES[0]} to {RATES[-1]} Hz")
+        if channel == ALL_CHANNELS and target:
+            raise InputError(
+                "dataset.channel=all: the anomaly scores of channels are fused, not the classes of "
+                "task=classification: choose a channel, or dataset.channel=mean"
+            )
         if rpm is not None and not 0 < rpm < math.inf:
             raise InputError(f"dataset.rpm={rpm:g}: should be above 0, in revolutions of the shaft per minute")
         self.rpm = rpm and float(rpm)
         self.root, self.machine, self.protocol, self.target = Path(root), machine, protocol, target
         self.class_of = classes
         self.features, self.augmentation = features, list(augmentation)
-        self.sample_rate, self.seconds, self.channel = sample_rate, seconds, channel
-        self.full_scale = float(full_scale)
+        self.sample_rate, self.seconds, self.channel = int(sample_rate), seconds, channel
+        self.fusion, self.full_scale = fuse_channels, float(full_scale)
         self.batch_size, self.cache_dir, self.strict = batch_size, Path(cache_dir), strict
         self.exclude = Path(exclude) if exclude else None
         self.num_workers, self.seed = num_workers, seed
@@ -115,6 +133,24 @@ class MachineSounds(pl.LightningDataModule):
             InputError: no recording is found.
         """
         raise NotImplementedError
+
+    def native_rate(self) -> int:
+        """Return the sampling frequency in Hz that most recordings of the machine have; of several, the highest.
+
+        Raises:
+            InputError: no recording of the machine, or no header that can be read.
+        """
+        self.prepare_data()
+        paths = [clip.path for clip in restrict(self.discover(), self.machine, self.root)]
+        rates = _cache.headers(paths, sampling_rate)
+        counts = Counter(rate for rate in rates if isinstance(rate, int))
+        if not counts:
+            raise InputError(_cache.none_readable(paths, rates))
+        rate = max(counts, key=lambda one: (counts[one], one))
+        if others := counts.total() - counts[rate]:
+            text = "dataset.sample_rate=native: %d Hz, as %d of %d recordings; the other %d are resampled"
+            log.warning(text, rate, counts[rate], counts.total(), others)
+        return rate
 
     @classmethod
     def machine_ids(cls, labels: Sequence[str], options: Mapping[str, Any]) -> MachineIds:
@@ -133,6 +169,19 @@ class MachineSounds(pl.LightningDataModule):
         log.warning("skipped %s: %s", printable(folder), reason)
         self.skipped_folders.append((file_cell(folder), reason))
 
+    def found(self) -> list[Clip]:
+        """List the recordings of the chosen machine, or with `channel=all` their channels."""
+        clips = restrict(self.discover(), self.machine, self.root)
+        if self.channel != ALL_CHANNELS:
+            return clips
+        return by_channel(clips, _cache.headers([clip.path for clip in clips], count_channels))
+
+    def recordings_of(self, rows: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fuse the scores [N] of clips, channels of recordings, to [M]; return the row of each recording's first."""
+        names = [split_channel(self.clips[row].path)[0] for row in rows] if self.channel == ALL_CHANNELS else rows
+        fused, first = fuse_channels(scores, list(names), self.fusion)
+        return fused, rows[first]
+
     # --- clips and splits --------------------------------------------------------------------------------------------
     def setup(self, stage: str | None = None) -> None:
         """Open the audio cache and number the machine IDs and classes of the training clips.
@@ -144,7 +193,7 @@ class MachineSounds(pl.LightningDataModule):
         """
         if self.clips:
             return
-        clips = restrict(self.discover(), self.machine, self.root)
+        clips = self.found()
         check_names(clips, self.target)
         if self.target:
             clips = labelled(clips, self.target)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import file_cell, read_rows
+from mimii_pl.dataset._channels import split_channel
 from mimii_pl.dataset._clip import Clip
 
 EXCLUDE_COLUMNS = ("file", "exclude")
@@ -53,7 +54,8 @@ def without_excluded(clips: Sequence[Clip], table: Path, root: Path) -> tuple[li
         InputError: see `read_excluded`, or no marked recording is one of the clips.
     """
     marked = read_excluded(table, root)
-    present = {clip.path: os.path.abspath(clip.path) in marked for clip in clips}
+    names = {clip.path: {os.path.abspath(path) for path in (clip.path, split_channel(clip.path)[0])} for clip in clips}
+    present = {path: bool(own & marked) for path, own in names.items()}
     if marked and not any(present.values()):
         raise InputError(f"dataset.exclude={table}: none of its {len(marked)} marked files is a recording of {root}")
     out = [clip for clip in clips if present[clip.path] and clip.split in ("train", "validation")]

@@ -16,6 +16,7 @@ from mimii_pl.dataset._spellings import (
     listed_names,
     numbers_of_classes,
     opposed,
+    suggests_fault,
 )
 
 NO_FOLDER = "id_00"  # machine ID of recordings in no folder that names one
@@ -50,13 +51,14 @@ class FolderNames:
     def doubtful(self, names: Collection[str]) -> list[str]:
         """Return those of the folders in one place that are no condition, though others are, or hold a word for one.
 
-        `0` and `1`, `0` to `2`, `class1` and `class2` may be conditions too, and so may `dicht` and `undicht`.
+        `0` and `1`, `0` to `2`, `class1` and `class2` may be conditions too, and so may `dicht` and `undicht`, and a
+        word that suggests a fault, such as `panne`.
         """
         others = [name for name in names if self.is_unknown(name)]
         if any(self.condition(name) for name in names) or numbers_of_classes(names):
             return others
         denied = opposed(names)
-        return [name for name in others if name in denied or self.conditions.is_mixed(name)]
+        return [name for name in others if name in denied or self.conditions.is_mixed(name) or suggests_fault(name)]
 
     def is_unknown(self, name: str) -> bool:
         """Return whether a name is neither a condition nor given as a machine ID."""

@@ -5,7 +5,9 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 
+from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Condition, Split
+from mimii_pl.dataset._fault_words import CJK_WORDS, FAULT_STEMS, WHOLE_WORDS
 
 Names = Iterable[str | int] | str | int | None
 LONG = 5  # letters of words for conditions that begin others, such as `faulttype`
@@ -67,11 +69,26 @@ class Conditions:
     Args:
         normal: further names for the condition of normal recordings, or one.
         anomaly: further names for that of anomalous ones, or one.
+        labels: name -> its condition, `normal` or `anomaly`; joined with the two.
+
+    Raises:
+        InputError: a name has two conditions, or one that is neither.
     """
 
-    def __init__(self, normal: Names = (), anomaly: Names = ()) -> None:
-        self.given: dict[str, Condition] = {folded(name): "normal" for name in listed_names(normal)}
-        self.given.update({folded(name): "anomaly" for name in listed_names(anomaly)})
+    def __init__(self, normal: Names = (), anomaly: Names = (), labels: Mapping | None = None) -> None:
+        if wrong := [f"{name}: {told}" for name, told in (labels or {}).items() if told not in OPPOSITE]:
+            raise InputError(
+                f"dataset.labels={{{wrong[0]}}}: a name stands for normal or anomaly: {{OK: normal, NOK: anomaly}}"
+            )
+        pairs: list[tuple[str | int, Condition]] = [(name, "normal") for name in listed_names(normal)]
+        pairs += [(name, "anomaly") for name in listed_names(anomaly)]
+        pairs += (labels or {}).items()
+        self.given: dict[str, Condition] = {}
+        for name, condition in pairs:
+            if self.given.setdefault(folded(name), condition) != condition:
+                raise InputError(
+                    f"dataset.normal, dataset.anomaly and dataset.labels call {name} both normal and anomalous"
+                )
 
     def of(self, name: str) -> Condition:
         """Return the condition that a name stands for; empty if none.
@@ -109,6 +126,21 @@ class Conditions:
     def is_mixed(self, name: str) -> bool:
         """Return whether a name holds a word for a condition beside other words: `pump_broken`."""
         return not self.of(name) and any(word in WORDS for word in _words(name))
+
+
+def suggests_fault(name: str) -> bool:
+    """Return whether a name holds a word that suggests a fault, in one of several languages, and does not deny it.
+
+    >>> [suggests_fault(name) for name in ("En panne", "Lüfter_Störung", "no_leak", "crack-free", "press1", "alarms")]
+    [True, True, False, False, False, True]
+    """
+    plain = unicodedata.normalize("NFKD", name.replace("\u0131", "i"))  # the i without a dot of Turkish
+    words = _split("".join(sign for sign in plain if not unicodedata.combining(sign)))
+    if any(sign in composed(name) for sign in CJK_WORDS):
+        return True
+    if any(word in (*NEGATIONS, *FREE_WORDS) for word in words):
+        return False
+    return any(word.startswith(FAULT_STEMS) or {word, word.removesuffix("s")} & {*WHOLE_WORDS} for word in words)
 
 
 def cell_condition(conditions: Conditions, column: str, cell: str) -> Condition | None:
@@ -253,7 +285,12 @@ def composed(name: str) -> str:
 
 def _words(name: str) -> list[str]:
     """Split a name into words in singular, without numbers and words such as `data`: `isFaulty` has two."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name))
-    words = re.findall(r"[^\W\d_]+", folded(apart).replace("n.i.o", "nio").replace("i.o", "io"))
+    words = _split(name)
     singular = [word if word in (*WORDS, *ASKING) else word.removesuffix("s") for word in words]
     return [word for word in singular if word not in FILLERS]
+
+
+def _split(name: str) -> list[str]:
+    """Split a name into words in lower case, without numbers."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name))
+    return re.findall(r"[^\W\d_]+", folded(apart).replace("n.i.o", "nio").replace("i.o", "io"))

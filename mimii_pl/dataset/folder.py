@@ -1,5 +1,6 @@
 """A folder of your own recordings: the shortest path from wavs to scores."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.dataset._files import audio_files
 from mimii_pl.dataset._machine_id import NO_FOLDER, FolderNames, MachineIds
-from mimii_pl.dataset._spellings import Conditions, folded, listed_names
+from mimii_pl.dataset._spellings import Conditions, folded, listed_names, suggests_fault
 
+log = logging.getLogger(__name__)
 FolderParts = tuple[str, ...]  # names of folders below the root, without those of splits
 FOLDERS_SHOWN = 5  # folders in a message
 
@@ -30,6 +32,7 @@ class Folder(MachineSounds):
     Args:
         normal: further names of folders with normal recordings, or one.
         anomaly: further names of folders with anomalous ones, or one, for example [propeller, unbalance].
+        labels: name of a folder -> `normal` or `anomaly`, such as {gut: normal, NOK: anomaly}; joined with the two.
         ids: names of folders that are machine IDs, or one, whatever stands beside them or is part of them.
         **options: root, machine, protocol, features and the other options of `MachineSounds`.
     """
@@ -39,16 +42,18 @@ class Folder(MachineSounds):
         *,
         normal: list[str | int] | str | int | None = None,
         anomaly: list[str | int] | str | int | None = None,
+        labels: dict | None = None,
         ids: list[str | int] | str | int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.given = {"normal": listed_names(normal), "anomaly": listed_names(anomaly), "ids": listed_names(ids)}
-        self.names = FolderNames(Conditions(normal, anomaly), ids)
+        self.given = {"normal": normal, "anomaly": anomaly, "labels": list(labels or ()), "ids": ids}
+        self.names = FolderNames(Conditions(normal, anomaly, labels), ids)
 
     @classmethod
     def machine_ids(cls, labels: Sequence[str], options: Mapping[str, Any]) -> MachineIds:
-        names = FolderNames(Conditions(options["normal"], options["anomaly"]), options.get("ids", ()))
+        conditions = Conditions(options["normal"], options["anomaly"], options.get("labels"))
+        names = FolderNames(conditions, options.get("ids", ()))
         return MachineIds(labels, names, options["root"])
 
     def discover(self) -> list[Clip]:
@@ -58,6 +63,7 @@ class Folder(MachineSounds):
         if not paths:
             raise InputError(f"no recording in {self.root.resolve()}: set dataset.root=<folder of recordings>")
         self._check_names({path.relative_to(self.root).parts[:-1] for path in paths})
+        self._refuse_faulty_root(paths)
         clips = [self._clip(path) for path in paths]
         if all(clip.condition == "anomaly" for clip in clips):
             raise InputError(
@@ -76,6 +82,28 @@ class Folder(MachineSounds):
             split=split,
         )
 
+    def _refuse_faulty_root(self, paths: Sequence[Path]) -> None:
+        """Raise InputError if recordings would count as normal below a root that is named as a fault; warn of files."""
+        told = self.names.read
+        untold = [path for path in paths if not told(path.relative_to(self.root).parts[:-1])[1]]
+        name = self.root.resolve().name
+        if untold and self.names.condition(name) == "anomaly":
+            raise InputError(
+                f"{self.root.resolve()}: its name says anomalous, but {len(untold)} recordings in it would count as "
+                f"normal: set dataset.root to the folder above, or say dataset.labels={{{printable(name)}: normal}}"
+            )
+        if named := [
+            path.name
+            for path in untold
+            if self.names.conditions.of(path.stem) == "anomaly" or suggests_fault(path.stem)
+        ]:
+            log.warning(
+                "%d recordings are called as if faulty (%s), but no folder says so: taken for normal. Move them to a "
+                "folder anomaly/",
+                len(named),
+                printable(named[0]),
+            )
+
     def _check_names(self, folders: Collection[Sequence[str]]) -> None:
         """Raise InputError for a folder of recordings that may be a condition or a machine ID, or a name of none."""
         plain = {tuple(name for name in parts if not self.names.split(name)) for parts in folders}
@@ -84,9 +112,9 @@ class Folder(MachineSounds):
             for depth, name in enumerate(parts):
                 beside[parts[:depth]].add(name)
         found = {name for names in beside.values() for name in names}
-        present = set(map(folded, found))
+        present = {*map(folded, found), folded(self.root.resolve().name)}
         for option, given in self.given.items():
-            if missing := [name for name in given if folded(name) not in present]:
+            if missing := [name for name in listed_names(given) if folded(name) not in present]:
                 raise InputError(
                     f"dataset.{option}={missing}: no folder of recordings below {self.root.resolve()} has this name; "
                     f"they are {_listed(found)}"

@@ -21,6 +21,7 @@ from mimii_pl.dataset._spellings import (
     composed,
     folded,
     listed_fields,
+    suggests_fault,
 )
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Table(MachineSounds):
             no column tells it, every recording is normal.
         normal: further cells of the condition column for normal recordings, or one.
         anomaly: further cells of the condition column for anomalous ones, or one, for example [crack].
+        labels: cell of that column -> `normal` or `anomaly`, such as {A: normal, B: anomaly}; joined with the two.
         **options: root (the CSV, or the folder with `label.csv`), machine, protocol and the others of `MachineSounds`.
     """
 
@@ -56,10 +58,11 @@ class Table(MachineSounds):
         columns: dict | None = None,
         normal: list[str | int] | str | int | None = None,
         anomaly: list[str | int] | str | int | None = None,
+        labels: dict | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.conditions = Conditions(normal, anomaly)
+        self.conditions = Conditions(normal, anomaly, labels)
         self.table = self.root / "label.csv" if self.root.is_dir() else self.root
         self.sounds = Path(sounds) if sounds else self.table.parent
         self.columns = {field: column for field, column in (columns or {}).items() if column}
@@ -91,6 +94,7 @@ class Table(MachineSounds):
                 self._refuse_contradictions(header, listed, columns["condition"], cells)
         elif not self.unlabelled:
             self._refuse_conditions(cells)
+            self._refuse_folders(cells[columns["path"]])
         clips = list(self._clips(listed, header, columns))
         unknown = sum(not clip.condition and clip.split in ("train", "validation") for clip in clips)
         if unknown:
@@ -137,6 +141,17 @@ class Table(MachineSounds):
                     f"{self.table}: does the column {printable(name)!r} ({_some(cells)}) tell the condition? Set "
                     f"dataset.columns.condition={printable(name)}, or dataset.columns.condition=none if no column does"
                 )
+
+    def _refuse_folders(self, paths: Collection[str]) -> None:
+        """Raise InputError for folders in the paths that tell faults, where no column tells the condition."""
+        for parts in (path.replace("\\", "/").split("/")[:-1] for path in paths):
+            for name in parts:
+                if self.conditions.of(name) == "anomaly" or suggests_fault(name):
+                    raise InputError(
+                        f"{self.table}: no column tells the condition, but recordings lie in a folder "
+                        f"{printable(name)!r}: set dataset.columns.condition=<the column that tells it>, or none if "
+                        "all are normal, or use dataset=folder"
+                    )
 
     def _refuse_signs(self, column: str, cells: set[str]) -> None:
         """Raise InputError for 1 and -1, where 1 may be normal (as scikit-learn has it) or -1 unknown."""

@@ -67,7 +67,7 @@ class LogMel(Spectral):
         if empty := int((self.bank == 0).all(dim=0).sum()):
             log.warning(
                 "features.n_mels=%d: %d bands are narrower than the bins of features.n_fft=%d at %d Hz, and empty: "
-                "raise features.n_fft, or lower features.n_mels",
+                "raise features.n_fft (64ms, for example), or lower features.n_mels",
                 self.n_mels,
                 empty,
                 self.n_fft,

@@ -13,7 +13,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset._classes import check_names
-from mimii_pl.dataset._clip import Clip, restrict
+from mimii_pl.dataset._clip import Clip
 from mimii_pl.quality.each import check_each
 from mimii_pl.quality.findings import FINDINGS, CheckedRecording, Finding, worst_first
 from mimii_pl.quality.limits import Limits
@@ -45,7 +45,7 @@ def check_data(data: "MachineSounds", limits: Limits) -> Checked:
     """
     from rich.progress import track
 
-    clips = restrict(data.discover(), data.machine, data.root)
+    clips = data.found()
     check_names(clips)
 
     def measured(clip: Clip) -> Measures:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from mimii_pl.dataset._channels import split_channel
 from mimii_pl.quality.findings import CheckedRecording, Finding, Severity
 from mimii_pl.quality.limits import Limits
 from mimii_pl.quality.measures import Measures
@@ -29,7 +30,7 @@ def _check(row: int, recording: CheckedRecording, channel: int | str, limits: Li
     if measures.silent and not measures.dead:
         yield found("silence", "error", f"every sample is {measures.offset:.4g}")
         return
-    yield from _check_channels(found, measures, channel)
+    yield from _check_channels(found, measures, split_channel(recording.clip.path, channel)[1])
     if measures.silent:
         return
     if measures.clipped >= limits.clipped:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mimii_pl.dataset._audio import FULL_SCALE, RawFormat, UnreadableClip, raw_blocks
+from mimii_pl.dataset._channels import split_channel
 from mimii_pl.quality.limits import Limits
 from mimii_pl.quality.runs import RunCounter
 from mimii_pl.quality.spectrum import band_edge, band_powers, hum, window_length
@@ -87,15 +88,24 @@ def measure_file(path: Path, channel: int | str, full_scale: float, limits: Limi
         full_scale: number in floating-point recordings that counts as full scale.
     """
     try:
-        return measure_blocks(raw_blocks(path), channel, full_scale, limits)
+        file, chosen = split_channel(path, channel)
+        return measure_blocks(raw_blocks(file), chosen, full_scale, limits, whole=file == path)
     except UnreadableClip as reason:
         return Measures(fault=str(reason))
 
 
 def measure_blocks(
-    blocks: Iterable[tuple[RawFormat, np.ndarray]], channel: int | str, full_scale: float, limits: Limits
+    blocks: Iterable[tuple[RawFormat, np.ndarray]],
+    channel: int | str,
+    full_scale: float,
+    limits: Limits,
+    *,
+    whole: bool = True,
 ) -> Measures:
     """Measure blocks [N, channels] of integers or floats, each with the format of the recording; see `measure_file`.
+
+    Args:
+        whole: a copy of it is one of all channels; False: of the channel.
 
     Raises:
         UnreadableClip: it has no such channel, or samples that are not finite, or what `blocks` raises.
@@ -110,10 +120,10 @@ def measure_blocks(
             digest.update(str(form.rate).encode())
         if block.dtype.kind == "f" and not np.isfinite(block).all():
             raise UnreadableClip("contains NaN or infinite samples")
-        digest.update(np.ascontiguousarray(block).data)
         parts[2].add(block)
         scale = full_scale if block.dtype.kind == "f" else FULL_SCALE * (1 << 16 if block.dtype.itemsize > 2 else 1)
         picked = block.mean(axis=1, dtype=np.float64) if channel == "mean" else block[:, int(channel)]
+        digest.update(np.ascontiguousarray(block if whole else picked).data)
         parts[1].add(np.asarray(picked, np.float64) / scale)
     if parts is None:
         raise UnreadableClip("empty: it contains no samples")

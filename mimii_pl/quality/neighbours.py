@@ -9,6 +9,7 @@ import numpy as np
 
 from mimii_pl.core.foreign import printable
 from mimii_pl.dataset._audio import UnreadableClip, read
+from mimii_pl.dataset._channels import split_channel
 from mimii_pl.quality.findings import CheckedRecording, Finding, Severity
 from mimii_pl.quality.limits import Limits
 from mimii_pl.quality.spectrum import EDGES
@@ -137,8 +138,10 @@ def _near(
         for at, (near, who) in enumerate(zip(distances, places, strict=True))
         for distance, other in zip(near, who, strict=True)
     }
-    chosen = sorted(pairs, key=lambda pair: pairs[pair])[:PAIRS]
-    if len(rows) * (len(rows) - 1) > 2 * len(chosen):
+    files = [split_channel(one.clip.path)[0] for one in recordings]  # channels of one file are no copies
+    others = [pair for pair in sorted(pairs, key=lambda pair: pairs[pair]) if files[pair[0]] != files[pair[1]]]
+    chosen = others[:PAIRS]
+    if len(rows) * (len(rows) - 1) > 2 * (len(pairs) - len(others) + len(chosen)):
         log.info("near copies: the %d pairs with the most alike spectra were compared", len(chosen))
     wave = _reader(channel, full_scale)
     for one, other in sorted(chosen):

@@ -16,7 +16,9 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import require_writable, write_table, write_text
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.grouping import group_by
+from mimii_pl.core.units import resolve_units
 from mimii_pl.dataset._audio import FLOATING, FULL_SCALE, UnreadableClip, raw_blocks, to_int16
+from mimii_pl.dataset._channels import split_channel
 from mimii_pl.dataset._excluded import checked_cell
 from mimii_pl.quality.check_data import Checked, check_data
 from mimii_pl.quality.findings import FINDINGS, SEVERITIES, CheckedRecording, Finding, worst_first
@@ -93,6 +95,7 @@ def check_recordings(cfg: DictConfig | Sequence[str]) -> CheckResult:
         if cfg[option] is not None:
             path = Path(cfg[option])
             require_writable(path.parent, f"{option}=<another file>", [path.name])
+    cfg = resolve_units(cfg)
     data = build_data(cfg)
     data.prepare_data()
     checked = check_data(data, limits)
@@ -218,10 +221,11 @@ def _excerpt(recording: CheckedRecording, data: "MachineSounds", start: float, s
     measures, position = recording.measures, 0
     first, wanted = round(start * measures.rate), round(seconds * measures.rate)
     parts = []
+    channel = split_channel(recording.clip.path, data.channel)[1]
     for _, block in raw_blocks(recording.clip.path):
         part = block[max(0, first - position) : max(0, first + wanted - position)]
         if len(part):
-            parts.append(part.mean(axis=1) if data.channel == "mean" else part[:, int(data.channel)])
+            parts.append(part.mean(axis=1) if channel == "mean" else part[:, int(channel)])
         position += len(block)
         if position >= first + wanted:
             break

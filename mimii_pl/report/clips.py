@@ -12,6 +12,7 @@ import soundfile
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._audio import FULL_SCALE
+from mimii_pl.dataset._channels import channel_path
 from mimii_pl.report.figures import Image, data_uri
 from mimii_pl.report.localize import Location, localize
 from mimii_pl.report.members import Bar, member_bars
@@ -66,17 +67,20 @@ def show_clips(
         seconds: length to play, at most.
         normal_clips: those that the run learned from, to show the nearest one beside each clip; None: show none.
     """
-    waves = {clip.file: wave for clip in chosen if (wave := _read(scorer, clip.file)) is not None}
-    usual = [wave for clip in clips[: -REFERENCE_CLIPS - 1 : -1] if (wave := _read(scorer, clip.file)) is not None]
-    if not waves or not usual:
-        return {}
     assert scorer.thresholds is not None
     number = scorer.thresholds.number(f"{chosen[0].machine}/{chosen[0].id}")
-    neighbours = {file: found for file in waves if normal_clips and (found := normal_clips.nearest(file))}
+    read = {clip.file: found for clip in chosen if (found := _read(scorer, clip.file, number))}
+    waves = {file: found.wave for file, found in read.items()}
+    last = clips[: -REFERENCE_CLIPS - 1 : -1]
+    usual = [found.wave for clip in last if (found := _read(scorer, clip.file, number))]
+    if not waves or not usual:
+        return {}
+    nearest_to = normal_clips.nearest if normal_clips else lambda _: None
+    neighbours = {file: near for file, found in read.items() if (near := nearest_to(str(found.path)))}
     normal = {
-        path: wave
-        for path in dict.fromkeys(found.path for found in neighbours.values())
-        if (wave := _read(scorer, path)) is not None
+        path: heard.wave
+        for path in dict.fromkeys(near.path for near in neighbours.values())
+        if (heard := _read(scorer, path, number))
     }
     rows: list[list[Bar]] = [[] for _ in waves]
     if names := scorer.member_names:
@@ -90,11 +94,11 @@ def show_clips(
         locations = [localize(scorer, wave, number, np.stack(usual)) for wave in waves.values()]
     shown = {}
     for file, location, bars in zip(waves, locations, rows, strict=True):
-        found, own = neighbours.get(file), played[file]
-        other = played.get(found.path) if found else None
+        near, own = neighbours.get(file), played[file]
+        other = played.get(near.path) if near else None
         top = max(float(each.levels.decibels.max()) for each in (own, other) if each is not None)
-        nearest = drawing.nearest(found, other, top) if found and other is not None else None
-        shown[file] = drawing.shown(Path(file).name, own, location, top, speeds[file], bars, nearest)
+        nearest = drawing.nearest(near, other, top) if near and other is not None else None
+        shown[file] = drawing.shown(read[file].path.name, own, location, top, speeds[file], bars, nearest)
     return shown
 
 
@@ -103,12 +107,23 @@ def gain_of(waves: Sequence[np.ndarray]) -> float:
     return PEAK * FULL_SCALE / max(1, *(int(np.abs(wave.astype(int)).max()) for wave in waves))
 
 
-def _read(scorer: BaseScorer, file: str | Path) -> np.ndarray | None:
+class _Read(NamedTuple):
+    """A clip, int16 [samples], and its file; of several channels, the one with the highest score and its name."""
+
+    path: Path
+    wave: np.ndarray
+
+
+def _read(scorer: BaseScorer, file: str | Path, number: int) -> _Read | None:
     try:
-        return scorer.read(Path(file)).wave
+        wave = scorer.read(Path(file)).wave
     except InputError as reason:
         log.warning("clip is missing from the report: %s", reason)
         return None
+    if wave.ndim == 1:
+        return _Read(Path(file), wave)
+    highest = int(scorer.score_waves(wave, np.full(len(wave), number)).argmax())
+    return _Read(channel_path(Path(file), highest), wave[highest])
 
 
 class _Played(NamedTuple):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mimii_pl.core.files import read_arrays
+from mimii_pl.dataset._channels import split_channel
 from mimii_pl.report.figures import CLASSES, Image, embedding_map
 from mimii_pl.scoring.scores import ClipScore
 from mimii_pl.task._passes import MAP_CLIPS
@@ -28,7 +29,7 @@ def maps(path: Path, clips: Sequence[ClipScore]) -> dict[tuple[str, str], Image]
     places = _places(kept["embedding"][rows])
     label = {str(Path(clip.file)): clip.label for clip in clips}
     test, machine, name = kept["split"][rows] == "test", kept["machine"][rows], kept["machine_id"][rows]
-    known = np.array([label.get(file, -1) for file in kept["path"][rows]])
+    known = np.array([label.get(str(split_channel(Path(file))[0]), -1) for file in kept["path"][rows]])
     images = {}
     for key in sorted({clip[:2] for clip in clips}):
         own = (machine == key[0]) & (name == key[1])

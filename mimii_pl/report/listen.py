@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from mimii_pl.core.config import build_data, compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import require_writable, write_text
+from mimii_pl.core.units import resolve_units
 from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.report.clips import gain_of, sound, speed_words
 from mimii_pl.report.figures import Image
@@ -71,6 +72,7 @@ def listen(cfg: DictConfig | Sequence[str]) -> Listening:
     if cfg.output is not None:
         require_writable(Path(cfg.output).parent, "output=<another file>", [Path(cfg.output).name])
     scorer = _scorer_of(cfg)
+    cfg = resolve_units(cfg)
     data = build_data(cfg)
     data.prepare_data()
     data.setup()

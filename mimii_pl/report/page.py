@@ -11,6 +11,7 @@ from mimii_pl.core.files import stored_rows, write_text
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.cost import COST_NOTE, cost_rows
 from mimii_pl.report.embedding import maps
+from mimii_pl.report.false_alarms import false_alarm_grid
 from mimii_pl.report.fault_curves import fault_curves, machine_id_lines
 from mimii_pl.report.figures import Image, distribution, precision_recall_figure, roc_figure, training_curve
 from mimii_pl.report.neighbours import NormalClips
@@ -79,6 +80,7 @@ def write_report(
         caption=caption,
         headlines=headlines(results),
         tables=tables,
+        false_alarms=false_alarm_grid(run_dir),
         comparison=run_comparison(run_dir, results),
         machines=machines,
         sensitivity=_sensitivity(run_dir / "sensitivity.csv"),
@@ -125,9 +127,19 @@ def _machine(
         "lists": _lists(clips, count),
         "short": short_names([clip.file for clip in clips]),
         "threshold": threshold,
+        "p_values": _p_values(clips, thresholds, f"{machine}/{name}"),
         "confusion": metrics.confusion(labels, decisions) if decisions and -1 not in decisions else None,
         **figures,
     }
+
+
+def _p_values(clips: list[ClipScore], thresholds: Thresholds | None, label: str) -> dict[str, float]:
+    """Return the finite-sample p-value of each clip of a machine ID by its file; empty without thresholds."""
+    if thresholds is None:
+        return {}
+    numbers = np.full(len(clips), thresholds.number(label))
+    found = thresholds.p_value(np.array([clip.score for clip in clips]), numbers)
+    return {clip.file: value for clip, value in zip(clips, found, strict=True)}
 
 
 def _lists(clips: list[ClipScore], count: int) -> list[tuple[str, str, list[ClipScore]]]:

@@ -10,9 +10,11 @@ from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report import class_tables
 from mimii_pl.report.class_page import write_class_report
 from mimii_pl.report.cost import cost_lines
+from mimii_pl.report.false_alarms import false_alarm_grid
 from mimii_pl.report.grid import to_rich
 from mimii_pl.report.page import write_report
 from mimii_pl.report.published_comparison import run_comparison
+from mimii_pl.report.screen import print_grid
 from mimii_pl.report.tables import DECISIONS, results_table
 from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.results import Result
@@ -68,6 +70,8 @@ def _show_anomaly(
     console.print(results_table(results, title=title, caption=caption))
     origin = f"Threshold per ID: {facts['threshold']}."
     console.print(results_table(results, title="Decisions", caption=origin, sheet=DECISIONS))
+    if alarms := false_alarm_grid(run_dir):
+        print_grid(console, alarms)
     if comparison := run_comparison(run_dir, results):
         console.print(to_rich(comparison))
     if noticed := read_sensitivity(run_dir / "sensitivity.csv"):
@@ -75,8 +79,8 @@ def _show_anomaly(
         console.print(f"notices (AUC {NOTICED}): {in_words(noticed)}", soft_wrap=True, highlight=False)
     elif "pseudo_auc" in facts:  # of an earlier version
         console.print(f"pseudo-anomaly AUC on held-out normal clips: {facts['pseudo_auc']:.3f}")
-    (alarms, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
-    counts = f"{alarms} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
+    (wrong, normal), (found, anomalous) = facts["false_alarms"], facts["found"]
+    counts = f"{wrong} of {normal} normal test clips called anomalous, {found} of {anomalous} anomalous ones"
     console.print(counts, soft_wrap=True)
     _show_files(console, run_dir, {"scores": run_dir / "scores.csv"}, RESULTS_GUIDE)
 

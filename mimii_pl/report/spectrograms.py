@@ -116,7 +116,7 @@ def _frame(samples: int, rate: int, method: str | None, rpm: float | None) -> _F
     right = 0.88 if rpm else 0.96
     figure.subplots_adjust(left=0.1, right=right, bottom=0.42 / height, top=1 - 0.25 / height, hspace=0.42)
     titles = ["spectrogram", *([f"location: {method}"] if method else [])]
-    ticks = [hertz for hertz in (250, 500, 1000, 2000, 4000, 8000, 16000) if hertz <= rate / 2]
+    ticks = [hertz for hertz in (250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000) if hertz <= rate / 2]
     panels = []
     for number, title in enumerate(titles, start=1):
         panel = figure.add_subplot(len(titles), 1, number, xlim=(0, samples / rate), ylim=(0, MEL_BANDS))

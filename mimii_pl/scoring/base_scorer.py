@@ -11,8 +11,9 @@ from torch import Tensor
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._cache import ClipRows
+from mimii_pl.dataset._channels import ALL_CHANNELS, Fusion, fuse_channels, split_channel
 from mimii_pl.dataset._machine_id import MachineIds
-from mimii_pl.scoring.inputs import Audio, Heard, file_clip, machine_id_numbers, waveform_clip
+from mimii_pl.scoring.inputs import Audio, Heard, channel_clips, file_clip, machine_id_numbers, waveform_clip
 from mimii_pl.scoring.pseudo_anomaly import PseudoAnomalies
 from mimii_pl.threshold._threshold import Thresholds
 
@@ -27,6 +28,7 @@ class Decision(NamedTuple):
     score: np.ndarray  # [N], higher is more anomalous
     higher_than: np.ndarray  # [N] share of the held-out normal clips of the same machine ID with a lower score
     anomalous: np.ndarray  # [N] bool, above the threshold of the machine ID
+    p_value: np.ndarray  # [N] (1 + held-out normal clips of the machine ID with no lower score) / (their number + 1)
 
 
 class BaseScorer:
@@ -42,6 +44,8 @@ class BaseScorer:
         labels: machine IDs seen in training, as `<machine>/<id>`.
         sample_rate: in Hz; other recordings are resampled.
         samples: length of a clip: longer recordings are cut at the end, shorter ones are repeated from the start.
+        channel: index of the microphone, `mean`, or `all`: the score of a recording is fused over its channels.
+        fusion: how: `mean` or `max`.
         full_scale: number in floating-point recordings and waveforms that counts as full scale.
         classes: names of the classes that `classify` distinguishes; None: the run is not a classifier.
         machine_ids: how a file tells its machine ID.
@@ -57,6 +61,7 @@ class BaseScorer:
         sample_rate: int,
         samples: int,
         channel: int | str = 0,
+        fusion: Fusion = "mean",
         full_scale: float = 1.0,
         batch_size: int = 32,
         device: torch.device | str = "cpu",
@@ -66,6 +71,7 @@ class BaseScorer:
         self.labels, self.classes, self.needs_id = labels, classes, needs_id
         self.machine_ids = machine_ids or MachineIds(labels)
         self.sample_rate, self.samples, self.channel, self.full_scale = sample_rate, samples, channel, full_scale
+        self.fusion: Fusion = fusion
         self.batch_size, self.device = batch_size, torch.device(device)
         self.thresholds: Thresholds | None = None
 
@@ -93,7 +99,8 @@ class BaseScorer:
         >>> scorer.score(np.full((2, 8000), [[1.0], [0.1]]), rate=16000).round(2)
         array([ 0., 20.])
         """
-        return self.score_waves(*self._clips(audio, rate, machine_id))
+        waves, ids, owners = self._clips(audio, rate, machine_id)
+        return self.over_channels(self.score_waves(waves, ids), owners)[0]
 
     def members(self, audio: Audio, *, rate: int | None = None, machine_id: MachineId = None) -> dict[str, np.ndarray]:
         """Return the score of each member of a committee or a fused run, name -> [N]; a clip's score is their mean.
@@ -104,16 +111,19 @@ class BaseScorer:
         Raises:
             InputError: as for `score`, or the run judges in one way only.
         """
-        clips = self._clips(audio, rate, machine_id)
-        return dict(zip(self.member_names, self.member_waves(*clips).T, strict=True))
+        waves, ids, owners = self._clips(audio, rate, machine_id)
+        scores = self.over_channels(self.member_waves(waves, ids), owners)[0]
+        return dict(zip(self.member_names, scores.T, strict=True))
 
     def decide(self, audio: Audio, *, rate: int | None = None, machine_id: MachineId = None) -> Decision:
-        """Return scores, ranks among normal clips and decisions; arguments and errors as for `score`."""
+        """Return scores, ranks among normal clips, decisions and p-values; arguments and errors as for `score`."""
         if self.thresholds is None:
             raise InputError("this run has no thresholds: it is of an earlier version. Train it again, or use score()")
-        waves, ids = self._clips(audio, rate, machine_id)
-        scores = self.score_waves(waves, ids)
-        return Decision(scores, self.thresholds.rank(scores, ids), self.thresholds.decide(scores, ids).astype(bool))
+        waves, of_channels, owners = self._clips(audio, rate, machine_id)
+        scores, first = self.over_channels(self.score_waves(waves, of_channels), owners)
+        ids, thresholds = of_channels[first], self.thresholds
+        decisions = thresholds.decide(scores, ids).astype(bool)
+        return Decision(scores, thresholds.rank(scores, ids), decisions, thresholds.p_value(scores, ids))
 
     def classify(self, audio: Audio, *, rate: int | None = None) -> np.ndarray:
         """Return the probability of each of `classes`, [N, K]; audio as for `score`.
@@ -127,7 +137,10 @@ class BaseScorer:
         return self.classify_waves(waves, np.full(len(waves), -1))
 
     def waves(self, audio: Audio, rate: int | None = None) -> np.ndarray:
-        """Convert audio to clips, int16 [N, samples]."""
+        """Convert audio to clips, int16 [N, samples]; with `channel=all`, the channels of each recording."""
+        return self._stacked(self._heard(audio, rate))
+
+    def _heard(self, audio: Audio, rate: int | None) -> list[Heard]:
         if isinstance(audio, np.ndarray | Tensor):
             if rate is None:
                 raise InputError("waveforms need their sampling frequency: score(waveform, rate=16000)")
@@ -135,17 +148,17 @@ class BaseScorer:
             if waves.ndim != 2:
                 raise InputError(f"waveforms of shape {list(waves.shape)}: give one [T], or several [N, T]")
             form = self.sample_rate, self.samples, self.full_scale
-            return self._stacked([waveform_clip(wave, rate, *form) for wave in waves])
+            return [waveform_clip(wave, rate, *form) for wave in waves]
         paths = [audio] if isinstance(audio, str | Path) else list(audio)
         if not all(isinstance(path, str | Path) for path in paths):
             raise InputError("audio is a path, paths, or an array or tensor of waveforms")
-        return self._stacked([self.read(Path(path)) for path in paths])
+        return [self.read(Path(path)) for path in paths]
 
     def _stacked(self, clips: list[Heard]) -> np.ndarray:
         if longer := sum(share < 1 for _, share in clips):
             text = "%d of %d recordings are longer than a clip of this run: only their first %.7g s are scored"
             log.warning(text, longer, len(clips), self.seconds)
-        return np.stack([wave for wave, _ in clips]) if clips else np.empty((0, self.samples), np.int16)
+        return np.concatenate([np.empty((0, self.samples), np.int16), *(np.atleast_2d(wave) for wave, _ in clips)])
 
     @property
     def seconds(self) -> float:
@@ -153,19 +166,34 @@ class BaseScorer:
         return self.samples / self.sample_rate
 
     def read(self, path: Path) -> Heard:
-        """Read a file as a clip."""
+        """Read a file as a clip; with `channel=all`, as the clips of its channels, [C, samples]."""
+        if split_channel(path, self.channel)[1] == ALL_CHANNELS:
+            return channel_clips(path, self.sample_rate, self.samples, self.full_scale)
         return file_clip(path, self.sample_rate, self.samples, self.channel, self.full_scale)
 
     def id_numbers(self, machine_id: str | int | Sequence[str | int | None] | None, clips: int) -> np.ndarray:
         """Return the numbers of machine IDs given by name, [clips]; -1 where none is needed."""
         return machine_id_numbers(machine_id, clips, self.labels, needed=self.needs_id)
 
-    def _clips(self, audio: Audio, rate: int | None, machine_id: MachineId) -> tuple[np.ndarray, np.ndarray]:
-        waves = self.waves(audio, rate)
+    def over_channels(self, values: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fuse scores [W, ...] of channels by recording, [N, ...]; return the row of each recording's first one [N].
+
+        Args:
+            owners: number of the recording of each channel, [W].
+        """
+        return fuse_channels(values, owners.tolist(), self.fusion)
+
+    def _clips(
+        self, audio: Audio, rate: int | None, machine_id: MachineId
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return clips [W, samples], the numbers of their machine IDs [W] and of their recordings [W]."""
+        heard = self._heard(audio, rate)
+        told: str | int | Sequence[str | int | None] | None = machine_id
         if machine_id is None and not isinstance(audio, np.ndarray | Tensor):
-            paths = [audio] if isinstance(audio, str | Path) else audio
-            return waves, self.id_numbers([self.machine_ids.of(Path(path)) for path in paths], len(waves))
-        return waves, self.id_numbers(machine_id, len(waves))
+            told = [self.machine_ids.of(Path(path)) for path in ([audio] if isinstance(audio, str | Path) else audio)]
+        channels = [len(np.atleast_2d(wave)) for wave, _ in heard]
+        ids = np.repeat(self.id_numbers(told, len(heard)), channels)
+        return self._stacked(heard), ids, np.repeat(np.arange(len(heard)), channels)
 
     @property
     def member_names(self) -> list[str]:

@@ -12,7 +12,12 @@ from mimii_pl.scoring.inputs import waveform_clip
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.threshold._threshold import POOLED, Thresholds
 
-_WORDS = {"labels": "list of machine IDs", "channel": "dataset.channel", "full_scale": "dataset.full_scale"}
+_WORDS = {
+    "labels": "list of machine IDs",
+    "channel": "dataset.channel",
+    "fusion": "dataset.fuse_channels",
+    "full_scale": "dataset.full_scale",
+}
 
 
 class Standard:
@@ -73,7 +78,7 @@ class FusedScorer(BaseScorer):
     def __init__(self, members: Mapping[str, Scorer], weights: Mapping[str, float]) -> None:
         first = next(iter(members.values()))
         for name, member in members.items():
-            for what in ("labels", "channel", "full_scale"):
+            for what in ("labels", "channel", "fusion", "full_scale"):
                 if getattr(member, what) != getattr(first, what):
                     values = f"{getattr(member, what)}, that of the first member is {getattr(first, what)}"
                     raise InputError(f"member {name} does not fit: its {_WORDS[what]} is {values}")
@@ -85,6 +90,7 @@ class FusedScorer(BaseScorer):
             sample_rate=rate,
             samples=max(round(member.samples * rate / member.sample_rate) for member in members.values()),
             channel=first.channel,
+            fusion=first.fusion,
             full_scale=first.full_scale,
             batch_size=first.batch_size,
             device=first.device,

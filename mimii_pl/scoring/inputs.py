@@ -1,5 +1,6 @@
 """Inputs of a scorer: files and waveforms as clips, machine IDs by name as numbers."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,14 +9,16 @@ import numpy as np
 from torch import Tensor
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.foreign import printable
 from mimii_pl.dataset import _audio
 from mimii_pl.dataset._spellings import folded
 
+log = logging.getLogger(__name__)
 Audio = str | Path | Sequence[str | Path] | np.ndarray | Tensor
 
 
 class Heard(NamedTuple):
-    """A clip, int16 [samples], and the share of its recording that it holds: 1 unless that is longer."""
+    """A clip, int16 [samples], or its channels [C, samples], and the share of the recording: 1 unless it is longer."""
 
     wave: np.ndarray
     share: float
@@ -34,6 +37,28 @@ def file_clip(path: Path, sample_rate: int, samples: int, channel: int | str, fu
     except _audio.UnreadableClip as reason:
         raise InputError(f"{path}: {reason}") from None
     return Heard(_audio.fit_length(wave, samples), _audio.heard(recorded, samples / sample_rate))
+
+
+def channel_clips(path: Path, sample_rate: int, samples: int, full_scale: float = 1.0) -> Heard:
+    """Read every channel of a file as a clip, [C, samples], as `file_clip` reads one; one that is silent is left out.
+
+    Raises:
+        InputError: the file, or each of its channels, cannot be read.
+    """
+    try:
+        count = _audio.count_channels(path)
+    except _audio.UnreadableClip as reason:
+        raise InputError(f"{path}: {reason}") from None
+    heard, faults = [], []
+    for channel in range(count):
+        try:
+            heard.append(file_clip(path, sample_rate, samples, channel, full_scale))
+        except InputError as reason:
+            faults.append(reason)
+            log.warning("channel %d of %s", channel, printable(str(reason)))
+    if not heard:
+        raise faults[0]
+    return Heard(np.stack([wave for wave, _ in heard]), heard[0].share)
 
 
 def waveform_clip(wave: np.ndarray, rate: int, sample_rate: int, samples: int, full_scale: float = 1.0) -> Heard:

@@ -19,6 +19,7 @@ from mimii_pl.core.files import read_arrays, require_stored
 from mimii_pl.core.run_dir import MEMBERS, check_digests, find_run, read_facts, refuse_fused
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.core.trusted_classes import FUSED, trust_classes
+from mimii_pl.dataset._channels import ALL_CHANNELS, FUSIONS
 from mimii_pl.features import Spectral, Statistics
 from mimii_pl.model import Detector
 from mimii_pl.scoring.base_scorer import BaseScorer
@@ -82,7 +83,8 @@ def load_detector(run_dir: Path, *, device: str = "auto", trust: Collection[str]
         rate, batch_size = int(cfg.dataset.sample_rate), int(cfg.dataset.batch_size)
         channel: Any = cfg.dataset.channel
         full_scale = float(cfg.dataset.get("full_scale", 1.0))  # runs of before have none
-        wrong_channel = type(channel) is not int and channel != "mean"
+        fusion: Any = cfg.dataset.get("fuse_channels", "mean")
+        wrong_channel = (type(channel) is not int and channel not in ("mean", ALL_CHANNELS)) or fusion not in FUSIONS
         if rate < 1 or batch_size < 1 or wrong_channel or not 0 < full_scale < math.inf:
             raise ValueError(
                 f"dataset.sample_rate={rate}, dataset.batch_size={batch_size}, dataset.channel={channel}, "
@@ -112,6 +114,7 @@ def load_detector(run_dir: Path, *, device: str = "auto", trust: Collection[str]
         sample_rate=rate,
         samples=samples,
         channel=channel,
+        fusion=fusion,
         full_scale=full_scale,
         batch_size=batch_size,
         device=device,

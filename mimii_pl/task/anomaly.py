@@ -11,6 +11,7 @@ from mimii_pl.core.files import write_arrays, write_csv
 from mimii_pl.core.foreign import file_cell
 from mimii_pl.core.run_dir import write_facts
 from mimii_pl.dataset import MachineSounds
+from mimii_pl.dataset._channels import ALL_CHANNELS, split_channel
 from mimii_pl.model import Detector
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.held_out import CrossFitted, HeldOutScores, backend_embeddings, domain_names, recording_names
@@ -77,10 +78,11 @@ class Anomaly(Task):
             write_arrays(run_dir / "backend.npz", self.backend.state_dict())
         if scorer.detector.supports("classify"):
             write_identified(self.passes.of["validation"], data, run_dir)
-        normal, ids = self.held_out.normal_scores()
-        scorer.thresholds = Thresholds.hold(normal, ids, data.labels)
-        self._choose_thresholds(scorer, scorer.thresholds, data, normal, ids)
+        normal, _ = self.held_out.normal_scores()
         rows = np.concatenate([data.rows("train"), data.rows("validation")])[-len(normal) :]
+        of_recordings, first = data.recordings_of(rows, normal)
+        scorer.thresholds = Thresholds.hold(of_recordings, data.machine_id[first], data.labels)
+        self._choose_thresholds(scorer, scorer.thresholds, data, of_recordings, data.machine_id[first])
         table = HeldOutTable([data.clips[row] for row in rows], normal, len(self.held_out.ids))
         score = table.noting(self.held_out.score_waves)
         noticed = self._noticed(self.held_out, normal[len(normal) - len(self.held_out.ids) :], score)
@@ -125,9 +127,10 @@ class Anomaly(Task):
             return
         clips, clip_ids = data.anomalies_beside_validation()
         if len(clips):  # otherwise `evaluate` chooses them from the test labels
-            scores = np.concatenate([normal, scorer.score_waves(clips, clip_ids)])
-            labels = np.repeat([0, 1], [len(normal), len(clips)])
-            thresholds.choose(self.threshold, (scores, np.concatenate([ids, clip_ids]), labels))
+            anomalous, first = data.recordings_of(clips.rows, scorer.score_waves(clips, clip_ids))
+            labels = np.repeat([0, 1], [len(normal), len(anomalous)])
+            every = np.concatenate([normal, anomalous]), np.concatenate([ids, data.machine_id[first]])
+            thresholds.choose(self.threshold, (*every, labels))
 
     def evaluate(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> list[Result]:
         assert scorer.thresholds is not None
@@ -170,10 +173,12 @@ def write_identified(passed: OnePass, data: MachineSounds, run_dir: Path) -> Non
 
 
 def clip_scores(data: MachineSounds, rows: np.ndarray, scores: np.ndarray) -> list[ClipScore]:
-    """Combine clips with their labels and scores [N]."""
+    """Combine recordings with their labels and the scores [N] of their clips; those of channels are fused."""
     scored = []
-    for row, score in zip(rows, scores, strict=True):
+    fused, first = data.recordings_of(rows, scores)
+    for row, score in zip(first, fused, strict=True):
         clip, label = data.clips[row], int(data.anomalous[row])
-        names = clip.machine, clip.machine_id, clip.domain, file_cell(clip.path)
+        file = split_channel(clip.path)[0] if data.channel == ALL_CHANNELS else clip.path
+        names = clip.machine, clip.machine_id, clip.domain, file_cell(file)
         scored.append(ClipScore(*names, label, float(score), rpm=data.rpm_of(row)))
     return scored

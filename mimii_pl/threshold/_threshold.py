@@ -11,10 +11,13 @@ import numpy as np
 
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import write_text
+from mimii_pl.core.foreign import printable
+from mimii_pl.threshold._false_alarms import FalseAlarms, p_values
 
 _T = TypeVar("_T")
 log = logging.getLogger(__name__)
 POOLED = "all"  # every machine ID together: for IDs with too few held-out clips, and machines unseen in training
+IDS_NAMED = 3  # machine IDs in a message
 MIN_OWN_CLIPS = 5  # held-out clips an ID needs for a threshold of its own
 
 
@@ -25,6 +28,7 @@ class Threshold:
         quantile: share of normal clips to be called normal.
     """
 
+    guarantees = False  # True: it promises that at most a share 1 - quantile of new normal clips is above
     oracle = False  # True: chosen with labelled anomalies, and every table of its decisions says so
 
     def __init__(self, *, quantile: float = 0.9) -> None:
@@ -127,7 +131,33 @@ class Thresholds:
                 if rule.oracle:
                     log.warning("%s lacks labelled clips of both classes: held-out normal clips are used instead", name)
         self.thresholds, self.origin = chosen, rule.origin
+        if rule.guarantees:
+            self.origin += self._shortfall(1 - rule.quantile)
         return self
+
+    def _shortfall(self, share: float) -> str:
+        """Tell which thresholds cannot promise that at most a share of new normal clips is above; empty if all can."""
+        names = [name for name in self.labels if name in self.normal]
+        if len(names) < len(self.labels):
+            names.append(POOLED)
+        fewer = {name: rate for name in names if (rate := self.false_alarms(name).rate) > share * (1 + 1e-9)}
+        if not fewer:
+            return ""
+        listed = [
+            f"{len(self.normal[name])} of {printable(name)} can promise one in {1 / rate:.3g}"
+            for name, rate in list(fewer.items())[:IDS_NAMED]
+        ]
+        listed += [f"{len(fewer) - IDS_NAMED} more can promise less too"] if len(fewer) > IDS_NAMED else []
+        told = "; ".join(listed)
+        if share > 0:
+            log.warning(
+                "thresholds promise at most one false alarm in %.4g normal clips, which takes %d held-out ones of a "
+                "machine ID: %s. More recordings, or a lower threshold.quantile",
+                1 / share,
+                math.ceil(round(1 / share, 6)) - 1,
+                told,
+            )
+        return f", too few to promise it: {told}"
 
     def _own(self, name: str, scores: np.ndarray, ids: np.ndarray, anomalous: np.ndarray) -> tuple:
         rows = slice(None) if name == POOLED else ids == self.labels.index(name)
@@ -143,6 +173,16 @@ class Thresholds:
         pairs = zip(scores, ids, strict=True)
         groups = ((score, _or_pooled(self.normal, self._name(number))) for score, number in pairs)
         return np.array([np.searchsorted(own, score, side="left") / len(own) for score, own in groups])
+
+    def p_value(self, scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Compute the finite-sample p-value of each clip among the held-out normal clips of its machine ID, [N]."""
+        groups = (_or_pooled(self.normal, self._name(number)) for number in ids)
+        return np.array([float(p_values(own, score)) for own, score in zip(groups, scores, strict=True)])
+
+    def false_alarms(self, label: str) -> FalseAlarms:
+        """Count the held-out normal scores above the threshold of a machine ID; of all IDs where it has no own ones."""
+        own = _or_pooled(self.normal, label)
+        return FalseAlarms(int((own > self.of(label)).sum()), len(own))
 
     def number(self, label: str) -> int:
         """Return the number of a machine ID; -1 for one not seen in training."""

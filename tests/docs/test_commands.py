@@ -13,6 +13,7 @@ from hydra.utils import get_method
 from mimii_pl.__main__ import commands, translate
 from mimii_pl.core.check import check
 from mimii_pl.core.config import CONF, compose
+from mimii_pl.core.units import resolve_units
 from mimii_pl.report.published import published
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +51,8 @@ OTHERS = [one for one in shown() if one[0] != "train"]
 @pytest.mark.parametrize("arguments", TRAINED)
 def test_train_commands_compose(arguments):
     for overrides in runs(shlex.split(arguments)):
-        check(compose(overrides))
+        rate = ["dataset.sample_rate=16000"] if "dataset.sample_rate=native" in overrides else []
+        check(resolve_units(compose([*overrides, *rate])))
 
 
 @pytest.mark.parametrize(("command", "arguments"), OTHERS)

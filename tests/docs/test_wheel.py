@@ -64,6 +64,7 @@ FORKED = [  # each in a process forked from one that has imported the installed 
     (["score", f"run={FIRST}", f"input={CLIPS}", "device=cpu"], "scores.csv"),
     (["rescore", f"run={FIRST}", "backend=lof", "report=brief", "efficiency.seconds=0"], "fan"),
     (["decide", f"run={FIRST}", "threshold=youden", "report=brief"], "fan"),
+    (["curve", f"run={FIRST}", "folds=2", "clips=4", "device=cpu"], "curve.html"),
     (["fuse", f"runs=[{FIRST},{FIRST}]", "report=brief", "efficiency.seconds=0"], "fused on fan"),
     (["compare", "machine=fan"], "compare.html"),
     (["record", f"run={SWEEP}"], "MLflow has everything"),
@@ -85,6 +86,8 @@ LEFT = {
     "listen.html",
     "check.csv",
     "check.html",
+    "curve.csv",
+    "curve.html",
     "weights.safetensors",
 }  # files that the documents name
 

@@ -7,6 +7,8 @@ from support import world
 import mimii_pl
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
+from mimii_pl.core.stored_config import read_config
+from mimii_pl.core.units import resolve_units
 from mimii_pl.run import run
 from mimii_pl.scoring.scores import read_scores
 
@@ -47,3 +49,34 @@ def test_bands_above_half_the_rate_are_named_before_decoding(dcase_folder, tmp_p
     with pytest.raises(InputError, match=r"features.f_max=8000: .* 1280 Hz, half of dataset.sample_rate"):
         run(cfg, tmp_path / "run")
     assert not (tmp_path / "cache").exists()
+
+
+def test_the_native_rate_and_windows_in_ms_are_numbers_of_the_run(dcase_folder, tmp_path):
+    root = dcase_folder(rate=2560, seconds=2.0, ids=(0,), train=8, test=2)
+    options = "dataset.sample_rate=native", "features.n_fft=100ms", "features.hop=20Hz"
+    cfg = world.configured(root, *QUICK, "report.clips=0", *options)
+    run(cfg, tmp_path / "run")
+    stored = read_config(tmp_path / "run")
+    assert (stored.dataset.sample_rate, stored.features.sample_rate) == (2560, 2560)
+    assert (stored.features.n_fft, stored.features.hop) == (256, 128)
+    assert read_facts(tmp_path / "run")["samples"] == 5120
+    scorer, scored = mimii_pl.load(tmp_path / "run", device="cpu"), read_scores(tmp_path / "run" / "scores.csv")
+    again = scorer.score([clip.file for clip in scored], machine_id="id_00")
+    np.testing.assert_allclose(again, [clip.score for clip in scored], rtol=1e-5)
+    assert cfg.dataset.sample_rate == "native"  # the configuration that was given stays as it was
+    run(cfg, tmp_path / "run")  # the same command once more: finished already, not another configuration
+
+
+def test_native_is_the_rate_of_most_recordings(dcase_folder, caplog):
+    root = dcase_folder(rate=51_200, ids=(0,), train=6, test=2, seconds=0.1)
+    dcase_folder(root, rate=16_000, ids=(2,), train=3, test=1, anomalies=1, seconds=0.1)
+    (root / "fan" / "train" / "normal_id_00_00000099.wav").write_text("no sound")
+    cfg = resolve_units(world.configured(root, "model=committee", "dataset.sample_rate=native", "features.n_fft=64ms"))
+    assert (cfg.dataset.sample_rate, cfg.features.n_fft, cfg.model.n_fft) == (51_200, 3276, 3276)
+    assert "native: 51200 Hz, as 10 of 15 recordings; the other 5 are resampled" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["64", "64s", "0ms", "ms", "-64ms", "[64ms]"])
+def test_a_length_of_no_unit_is_named(dcase_folder, tmp_path, value):
+    with pytest.raises(InputError, match=r"^features\.n_fft=.*should be"):
+        run(world.configured(dcase_folder(), *QUICK, f"features.n_fft='{value}'"), tmp_path / "run")

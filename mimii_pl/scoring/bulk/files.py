@@ -14,7 +14,7 @@ from mimii_pl.scoring.bulk.progress import Summary, progress
 from mimii_pl.scoring.bulk.shards import Shards
 
 ENGINES = ("threads", "ray")
-FORMAT = 2  # of the rows; increase it when their columns change
+FORMAT = 3  # of the rows; increase it when their columns change
 
 
 def score_files(
@@ -34,10 +34,11 @@ def score_files(
 ) -> Path:
     """Score a file, a folder or a list of files: print a table and write a CSV.
 
-    Its columns are file, machine_id, score, higher_than, decision, heard, skipped; for a classifier file, taken_for,
-    p(class) ..., heard, skipped. `higher_than` is the share of held-out normal clips of that machine ID with a lower
-    score; `decision` is 1 above the threshold chosen from them. `heard` is the share of the recording that is scored,
-    from its start: 1 unless it is longer than a clip. A file that cannot be used is skipped with its reason.
+    Its columns are file, machine_id, score, higher_than, p_value, decision, heard, skipped; for a classifier file,
+    taken_for, p(class) ..., heard, skipped. `higher_than` is the share of held-out normal clips of that machine ID with
+    a lower score; `p_value` is (1 + number of them with no lower score) / (their number + 1), and `decision` is 1 above
+    the threshold chosen from them. `heard` is the share of the recording that is scored, from its start: 1 unless it is
+    longer than a clip. A file that cannot be used is skipped with its reason.
 
     Recordings are scored in shards of `shard_size`, and finished shards are kept in `<output>.shards` until the CSV is
     complete: the same call resumes after the last of them. Memory does not grow with the number of recordings.
@@ -87,8 +88,7 @@ def score_files(
         else:
             stream = predictor.stream(shards.missing(), workers)
         _score(predictor, shards, stream)
-        origin = scorer.thresholds.origin if scorer.thresholds else ""
-        summary = Summary(classified=scorer.classes is not None, seconds=scorer.seconds, origin=origin)
+        summary = Summary(classified=scorer.classes is not None, seconds=scorer.seconds, thresholds=scorer.thresholds)
         shards.join(predictor.columns, summary.note)
     summary.show(target)
     return target

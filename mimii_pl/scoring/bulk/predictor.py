@@ -28,7 +28,7 @@ class Decoded(NamedTuple):
     file: str
     machine_id: str
     number: int  # of the machine ID, its position in Scorer.labels
-    wave: np.ndarray | None  # int16 [samples]; None: skipped
+    wave: np.ndarray | None  # int16 [samples], or [C, samples] of C channels; None: skipped
     heard: float  # share of the recording
     skipped: str  # why
 
@@ -50,7 +50,7 @@ class Predictor:
     ) -> None:
         self.scorer, self.machine_id, self.folder = scorer, machine_id, folder
         self.keys: tuple[str, ...] = ("file", "machine_id")
-        values: tuple[str, ...] = ("score", "higher_than", "decision")
+        values: tuple[str, ...] = ("score", "higher_than", "p_value", "decision")
         if scorer.classes is not None:
             self.keys, values = ("file",), ("taken_for", *(f"p({name})" for name in scorer.classes))
         self.members = scorer.member_names if members else []
@@ -104,9 +104,10 @@ class Predictor:
 
     def predict(self, decoded: Sequence[Decoded]) -> list[Prediction]:
         """Return the rows of decoded recordings, in their order."""
-        waves = [item.wave for item in decoded if item.wave is not None]
-        ids = np.array([item.number for item in decoded if item.wave is not None])
-        predictions = iter(self._predict(np.stack(waves), ids) if waves else ())
+        used = [(np.atleast_2d(item.wave), item.number) for item in decoded if item.wave is not None]
+        channels = [len(wave) for wave, _ in used]
+        ids, owners = np.repeat([number for _, number in used], channels), np.repeat(np.arange(len(used)), channels)
+        predictions = iter(self._predict(np.concatenate([wave for wave, _ in used]), ids, owners) if used else ())
         rows: list[Prediction] = []
         for item in decoded:
             values, reason = self.no_values, item.skipped
@@ -117,26 +118,36 @@ class Predictor:
             rows.append((*(item.file, item.machine_id)[: len(self.keys)], *values, heard, reason))
         return rows
 
-    def _predict(self, waves: np.ndarray, ids: np.ndarray) -> list[Prediction]:
-        """Predict the values of clips int16 [N, samples] with machine ID numbers [N]; `no_values` for NaN scores."""
+    def _predict(self, waves: np.ndarray, ids: np.ndarray, owners: np.ndarray) -> list[Prediction]:
+        """Predict the values of N recordings; `no_values` for NaN scores.
+
+        Args:
+            waves: of their channels, int16 [W, samples].
+            ids: machine ID numbers [W].
+            owners: number of the recording of each channel [W].
+        """
         scorer = self.scorer
         if self.members:
-            of_members = np.ascontiguousarray(scorer.member_waves(waves, ids).T)  # [M, N]
-            predicted = of_members.mean(axis=0)
+            of_members = scorer.member_waves(waves, ids)  # [W, M]
+            predicted = np.average(of_members, axis=1, weights=scorer.member_weights)
         else:
-            of_members, predicted = np.empty((0, len(waves))), scorer.predict_waves(waves, ids)  # [N] or [N, K]
+            of_members, predicted = np.empty((len(waves), 0)), scorer.predict_waves(waves, ids)  # [W] or [W, K]
+        predicted, first = scorer.over_channels(predicted, owners)
+        ids = ids[first]
         rows: list[Prediction]
         if scorer.classes is not None:
             rows = [(scorer.classes[shares.argmax()], *shares.tolist()) for shares in predicted]
         elif scorer.thresholds is None:
-            rows = [(score, *self.no_values[1:3]) for score in predicted.tolist()]
+            rows = [(score, *self.no_values[1:4]) for score in predicted.tolist()]
         else:
             thresholds = scorer.thresholds
-            columns = predicted, thresholds.rank(predicted, ids), thresholds.decide(predicted, ids)
+            ranks = thresholds.rank(predicted, ids), thresholds.p_value(predicted, ids)
+            columns = predicted, *ranks, thresholds.decide(predicted, ids)
             rows = list(zip(*(column.tolist() for column in columns), strict=True))
         if self.members:
-            rows = [(*row, *shares) for row, shares in zip(rows, of_members.T.tolist(), strict=True)]
-        undefined = np.isnan(predicted.reshape(len(waves), -1)).any(axis=1)
+            shares_of = scorer.over_channels(of_members, owners)[0]
+            rows = [(*row, *shares) for row, shares in zip(rows, shares_of.tolist(), strict=True)]
+        undefined = np.isnan(predicted.reshape(len(rows), -1)).any(axis=1)
         return [self.no_values if missing else row for row, missing in zip(rows, undefined, strict=True)]
 
     def cells(self, row: Prediction) -> list[str]:
@@ -147,5 +158,5 @@ class Predictor:
 def _cell(name: str, value: str | float | int) -> str:
     if value != value or value == NO_VALUES.get(name):  # NaN, or skipped
         return ""
-    digits = {"higher_than": ".4g", "heard": ".6g"}.get(name, "")
+    digits = {"higher_than": ".4g", "p_value": ".4g", "heard": ".6g"}.get(name, "")
     return format(value, digits)

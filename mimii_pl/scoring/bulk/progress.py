@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mimii_pl.core.foreign import printable
+from mimii_pl.threshold._threshold import Thresholds
 
 log = logging.getLogger(__name__)
 ROWS_SHOWN = 20  # rows per table
+IDS_SHOWN = 5  # machine IDs whose false alarms are told
 
 
 class Rate(ProgressColumn):
@@ -43,11 +45,12 @@ class Summary:
     Args:
         classified: whether the rows are those of a classifier.
         seconds: length of a clip in s.
-        origin: of the thresholds, for the caption.
+        thresholds: of the run, to tell their origin and the false alarms to expect; None: of a classifier, or unknown.
     """
 
-    def __init__(self, *, classified: bool, seconds: float, origin: str = "") -> None:
-        self.classified, self.seconds, self.origin = classified, seconds, origin
+    def __init__(self, *, classified: bool, seconds: float, thresholds: Thresholds | None = None) -> None:
+        self.classified, self.seconds, self.thresholds = classified, seconds, thresholds
+        self.machine_ids: set[str] = set()  # of the scored recordings
         self.top: list[tuple] = []  # a heap of (score, -position, row)
         self.skipped: list[Sequence[str]] = []
         self.counts = {True: 0, False: 0}  # skipped, or not
@@ -61,6 +64,8 @@ class Summary:
             if len(self.skipped) < ROWS_SHOWN:
                 self.skipped.append(row)
             return
+        if not self.classified:
+            self.machine_ids.add(row[1])
         if (share := float(row[-2])) < 1:
             self.longer += 1
             self.recorded += self.seconds / share
@@ -74,9 +79,9 @@ class Summary:
         from mimii_pl.core.console import Console
 
         console = Console()
-        table = _classes() if self.classified else _scores(self.origin)
+        table = _classes() if self.classified else _scores(self.thresholds.origin if self.thresholds else "")
         if self.longer:
-            table.add_column("heard")
+            table.add_column("heard", no_wrap=True)
         for _, _, row in sorted(self.top, reverse=True):
             name = Path(printable(row[0])).name
             cells = _class_cells(row) if self.classified else _score_cells(row)
@@ -92,23 +97,41 @@ class Summary:
         if self.longer:
             text = "%d recordings are longer than a clip: %.1f s of %.1f s were heard, the rest is not scored"
             log.warning(text, self.longer, self.longer * self.seconds, self.recorded)
+        for line in self._false_alarms():
+            console.print(line, soft_wrap=True, highlight=False)
         kind = "classes" if self.classified else "scores"
         console.print(f"{kind}: {target.resolve()}", soft_wrap=True)
 
+    def _false_alarms(self) -> list[str]:
+        """Tell the false alarms to expect of each machine ID that was scored."""
+        if not self.thresholds or not self.machine_ids:
+            return []
+        shown = sorted(self.machine_ids)[:IDS_SHOWN]
+        lines = [f"false alarms per day, at most, of healthy machines (95 %), with a clip every {self.seconds:.4g} s:"]
+        for name in shown:
+            alarms = self.thresholds.false_alarms(name)
+            told = f"above {alarms.above} of {alarms.held_out} held-out normal clips"
+            lines.append(f"  {printable(name) or 'all'}: {alarms.per_day(self.seconds)}; the threshold is {told}")
+        if more := len(self.machine_ids) - len(shown):
+            lines.append(f"  ... and {more} more machine IDs: report.html of the run has them")
+        return lines
+
 
 def _scores(origin: str) -> Table:
-    caption = "higher: more anomalous; higher than: share of held-out normal clips of that machine"
+    caption = (
+        "higher: more anomalous; higher than: share of held-out normal clips of that machine; p: p-value among them"
+    )
     if origin:
         caption += f"; threshold: {origin}"
-    heads = ("file", "machine ID", "score", "higher than", "")
+    heads = ("file", "machine ID", "score", "higher than", "p", "")
     return Table(*heads, title="Anomaly scores, highest first", caption=caption)
 
 
 def _score_cells(row: Sequence[str]) -> tuple[str | Text, ...]:
-    _, machine_id, score, higher_than, decision, *_ = row
+    _, machine_id, score, higher_than, p_value, decision, *_ = row
     share = f"{100 * float(higher_than):.1f} %" if higher_than else ""
     word = Text("anomalous", "bold red") if decision == "1" else Text("normal" if decision == "0" else "")
-    return machine_id, f"{float(score):.4g}", share, word
+    return machine_id, f"{float(score):.4g}", share, f"{float(p_value):.3g}" if p_value else "", word
 
 
 def _classes() -> Table:

@@ -28,9 +28,9 @@ class ScoreRecordings:
     Columns in: `path`, and `machine_id` if the path does not tell the ID (or other names of `dataset=table` for them);
     others pass through. Columns out:
     `machine_id`, `score` (higher is more anomalous), `higher_than` (share of held-out normal clips of that machine ID
-    with a lower score), `decision` (1: above its threshold, 0: not, -1: unknown), `heard` (the share of the recording
-    that is scored, from its start), `skipped` (the reason why the score is NaN; empty otherwise). For a classifier:
-    `taken_for`, `p(class)` for every class, `heard`, `skipped`.
+    with a lower score), `p_value` (see `Thresholds.p_value`), `decision` (1: above its threshold, 0: not, -1: unknown),
+    `heard` (the share of the recording that is scored, from its start), `skipped` (the reason why the score is NaN;
+    empty otherwise). For a classifier: `taken_for`, `p(class)` for every class, `heard`, `skipped`.
 
     Args:
         run: run directory, readable on every node.

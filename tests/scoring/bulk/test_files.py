@@ -242,10 +242,13 @@ def test_scores_are_those_of_the_scorer_and_faults_are_named(runs, many, tmp_pat
     found = scorer.decide([row["file"] for row in good], machine_id=[row["machine_id"] for row in good])
     np.testing.assert_allclose([float(row["score"]) for row in good], found.score, rtol=1e-5)
     assert [row["decision"] for row in good] == [str(int(one)) for one in found.anomalous]
+    assert [row["p_value"] for row in good] == [f"{value:.4g}" for value in found.p_value]
     shown = capsys.readouterr().out
     assert "... and 38 more" in shown
     assert shown.count("│ ") >= 20
     assert "skipped " + paths[33] in shown
+    for alarms in map(scorer.thresholds.false_alarms, ("fan/id_00", "fan/id_02")):
+        assert f": {alarms.per_day(0.4)}; the threshold is above {alarms.above} of {alarms.held_out}" in shown
     highest = max(good, key=lambda row: float(row["score"]))
     assert Path(highest["file"]).name[:20] in shown.split("━")[-1].splitlines()[1]
     assert list(tmp_path.glob("out.csv*")) == [tmp_path / "out.csv"]
@@ -302,7 +305,7 @@ def test_parts_are_scored_apart_and_make_the_whole(runs, many, tmp_path, monkeyp
     assert [row["file"] for row in rows] == [row["file"] for row in whole]
     np.testing.assert_allclose(*([float(row["score"] or 0) for row in some] for some in (rows, whole)), rtol=1e-5)
     more = score_files(run=str(runs["scores"]), input=str(many), part="0/99", device="cpu")
-    assert more.read_text() == "file,machine_id,score,higher_than,decision,heard,skipped\n"
+    assert more.read_text() == "file,machine_id,score,higher_than,p_value,decision,heard,skipped\n"
 
 
 @pytest.mark.parametrize(

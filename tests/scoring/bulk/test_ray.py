@@ -100,7 +100,7 @@ def _interrupt():
 def _same(rows, plain):
     for name in ("file", "machine_id", "skipped"):
         assert [row[name] for row in rows] == [row[name] for row in plain]
-    for name in ("score", "higher_than", "decision", "heard"):
+    for name in ("score", "higher_than", "p_value", "decision", "heard"):
         numbers = [[-1 if row[name] == "" else float(row[name]) for row in some] for some in (rows, plain)]
         np.testing.assert_allclose(*numbers, rtol=1e-5)
 
