@@ -544,7 +544,7 @@ def test_recordings_of_other_kinds_are_skipped_and_named_before_the_split(tmp_pa
     for suffix in ("aiff", "w64", "rf64"):
         soundfile.write(root / f"y.{suffix}", wave, 16000, format=suffix.upper())
     data = of_folder(root, "dataset.seconds=0.5")
-    assert sorted(Path(path).name for path, _ in data.skipped) == ["x0.ogg", "x1.mp3", "x2.OGG", "x3.au", "x4.m4a"]
+    assert sorted(Path(path).name for path, _ in data.skipped) == ["x3.au", "x4.m4a"]
     assert Counter(clip.split for clip in data.clips) == {"train": 9, "validation": 1, "test": 3}
 
 

@@ -5,12 +5,16 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from mimii_pl.core.foreign import printable
+
+if TYPE_CHECKING:
+    from mimii_pl.core.console import Console
 
 log = logging.getLogger(__name__)
 ROWS_SHOWN = 20  # rows per table
@@ -53,14 +57,14 @@ class Summary:
         self.counts = {True: 0, False: 0}  # skipped, or not
         self.longer, self.recorded = 0, 0.0  # recordings that are longer than a clip, and their length in s
 
-    def note(self, row: Sequence[str]) -> None:
-        """Take a row of the CSV into account."""
+    def note(self, row: Sequence[str]) -> Sequence[str]:
+        """Take a row of the CSV into account, and return it."""
         skipped = bool(row[-1])
         self.counts[skipped] += 1
         if skipped:
             if len(self.skipped) < ROWS_SHOWN:
                 self.skipped.append(row)
-            return
+            return row
         if (share := float(row[-2])) < 1:
             self.longer += 1
             self.recorded += self.seconds / share
@@ -68,6 +72,7 @@ class Summary:
         heapq.heappush(self.top, item)
         if len(self.top) > ROWS_SHOWN:
             heapq.heappop(self.top)
+        return row
 
     def show(self, target: Path) -> None:
         """Print the tables and the path of the CSV."""
@@ -85,15 +90,21 @@ class Summary:
         console.print(table)
         if self.counts[False] > ROWS_SHOWN:
             console.print(f"... and {self.counts[False] - ROWS_SHOWN} more")
-        for row in self.skipped:
-            console.print(f"skipped {printable(row[0])}: {printable(row[-1])}", soft_wrap=True)
-        if self.counts[True] > ROWS_SHOWN:
-            console.print(f"... and {self.counts[True] - ROWS_SHOWN} more: {self.counts[True]} are skipped in all")
+        skipped_lines(console, self.skipped, self.counts[True])
         if self.longer:
             text = "%d recordings are longer than a clip: %.1f s of %.1f s were heard, the rest is not scored"
+            text += "" if self.classified else ": windows=true scores them in full"
             log.warning(text, self.longer, self.longer * self.seconds, self.recorded)
         kind = "classes" if self.classified else "scores"
         console.print(f"{kind}: {target.resolve()}", soft_wrap=True)
+
+
+def skipped_lines(console: "Console", rows: Sequence[Sequence[str]], count: int) -> None:
+    """Print the first skipped recordings with their reasons, and how many there are."""
+    for row in rows:
+        console.print(f"skipped {printable(row[0])}: {printable(row[-1])}", soft_wrap=True)
+    if count > len(rows):
+        console.print(f"... and {count - len(rows)} more: {count} are skipped in all")
 
 
 def _scores(origin: str) -> Table:
