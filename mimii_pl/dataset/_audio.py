@@ -245,8 +245,14 @@ def duration(path: Path) -> float:
     Raises:
         UnreadableClip: the file cannot be read.
     """
+    frames, rate = length(path)
+    return round(frames / rate, 6)
+
+
+def length(path: Path) -> tuple[int, int]:
+    """Return the frames of a recording and its rate in Hz; errors as for `duration`."""
     with opened(path) as file:
-        return round(_count(file) / file.samplerate, 6)
+        return _count(file), file.samplerate
 
 
 def raw_blocks(path: Path) -> Iterator[tuple[RawFormat, np.ndarray]]:

@@ -116,6 +116,20 @@ class MachineSounds(pl.LightningDataModule):
         """
         raise NotImplementedError
 
+    def divide(self, clips: list[Clip]) -> list[Clip]:
+        """Divide longer recordings into clips, where the data set's own clips are not fixed."""
+        return clips
+
+    @property
+    def clip_seconds(self) -> float | None:
+        """Length of a clip in s; None: to be found from the recordings."""
+        return self.seconds
+
+    @property
+    def clip_hop(self) -> float | None:
+        """Time from a clip of a divided recording to the next in s; None: recordings are not divided."""
+        return None
+
     @classmethod
     def machine_ids(cls, labels: Sequence[str], options: Mapping[str, Any]) -> MachineIds:
         """Return how a recording tells its machine ID.
@@ -144,18 +158,18 @@ class MachineSounds(pl.LightningDataModule):
         """
         if self.clips:
             return
-        clips = restrict(self.discover(), self.machine, self.root)
+        clips = self.divide(restrict(self.discover(), self.machine, self.root))
         check_names(clips, self.target)
         if self.target:
             clips = labelled(clips, self.target)
         assigned = self.protocol(clips)  # its errors come before anything is decoded
         cache = self._open(clips)
         usable = group_copies([clips[row] for row in cache.rows], cache.digests)
-        row_of = {clip.path: row for row, clip in enumerate(usable)}
+        row_of = {clip.place: row for row, clip in enumerate(usable)}
         if usable != clips:
             assigned = self.protocol(usable)
         assigned, excluded = self._without_excluded(assigned)
-        rows = [row_of[clip.path] for clip in assigned]
+        rows = [row_of[clip.place] for clip in assigned]
         self.waves: _cache.Waves = cache.waves
         if rows != list(range(len(usable))):
             self.waves = _cache.ClipRows(cache.waves, np.array(rows, int))
@@ -206,15 +220,17 @@ class MachineSounds(pl.LightningDataModule):
             return clips, []
         kept, out = without_excluded(clips, self.exclude, self.root)
         reason = f"excluded by {printable(self.exclude)}"
-        log.info("%d training recordings are %s", len(out), reason)
-        return kept, [(file_cell(clip.path), reason) for clip in out]
+        log.info("%d training recordings are %s", len({clip.path for clip in out}), reason)
+        return kept, [(file_cell(path), reason) for path in dict.fromkeys(clip.path for clip in out)]
 
     def _open(self, clips: list[Clip]) -> _cache.WaveCache:
         cache = _cache.build_cache(
             [clip.path for clip in clips],
             self.cache_dir,
+            starts=[clip.start for clip in clips],
             sample_rate=self.sample_rate,
-            seconds=self.seconds,
+            seconds=self.clip_seconds,
+            hop=self.clip_hop,
             channel=self.channel,
             full_scale=self.full_scale,
             description=f"decoding {self.machine}",

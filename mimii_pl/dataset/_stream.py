@@ -50,7 +50,14 @@ class Streamed(NamedTuple):
 
 
 def stream(
-    path: Path, *, sample_rate: int, samples: int, hop: int, channel: int | str, full_scale: float = 1.0
+    path: Path,
+    *,
+    sample_rate: int,
+    samples: int,
+    hop: int,
+    channel: int | str,
+    full_scale: float = 1.0,
+    skip: int = 0,
 ) -> Iterator[Part | Streamed]:
     """Yield the clips of a recording, each `hop` after the one before, and then its length.
 
@@ -61,6 +68,7 @@ def stream(
     Args:
         samples, hop: at `sample_rate`.
         channel, full_scale: as for `read`.
+        skip: number of clips to leave out at the beginning.
 
     Raises:
         UnreadableClip: the whole recording cannot be used: as for `read`, but a clip that is silent, not finite or out
@@ -82,7 +90,10 @@ def stream(
             except UnreadableClip as fault:
                 return Part(seconds, None, fault)
 
-        held, first, decoded, number = np.empty(0, np.int16), 0, 0, 0  # samples from frame `first` on
+        number = skip
+        first = decoded = max(0, round(number * hop * ratio) - frames) if skip else 0
+        _move(file, first)
+        held = np.empty(0, np.int16)  # samples from frame `first` on
         for block in sound_blocks(file, file.frames):
             held = np.concatenate([held, one_channel(block, channel)]) if len(held) else one_channel(block, channel)
             decoded += len(block)
@@ -95,16 +106,25 @@ def stream(
             raise truncated(decoded)
         if not decoded:
             raise UnreadableClip("empty: it contains no samples")
-        end = 0
-        while (start := round(number * hop * ratio)) + frames <= decoded:
+        for start in starts_of(decoded, rate, sample_rate=sample_rate, samples=samples, hop=hop)[number:]:
             yield clip(held[start - first : start - first + needed], start)
-            number, end = number + 1, start + frames
-        if number and not end:
-            end = round((number - 1) * hop * ratio) + frames
-        if decoded - end > SHORTEST_CUT * rate or not number:
-            start = max(0, decoded - frames)
-            yield clip(held[start - first :], start)
         yield Streamed(decoded / rate)
+
+
+def starts_of(length: int, rate: int, *, sample_rate: int, samples: int, hop: int) -> list[int]:
+    """Return the first frames of the clips of a recording of a length in frames, at least one; see `stream`.
+
+    >>> starts_of(25, 1000, sample_rate=1000, samples=10, hop=10)
+    [0, 10, 15]
+    """
+    ratio = ratio_of(rate, sample_rate)
+    frames = math.ceil(samples * ratio)
+    starts: list[int] = []
+    while (start := round(len(starts) * hop * ratio)) + frames <= length:
+        starts.append(start)
+    if not starts or length - starts[-1] - frames > SHORTEST_CUT * rate:
+        starts.append(max(0, length - frames))
+    return starts
 
 
 def excerpt(
@@ -131,6 +151,8 @@ def excerpt(
 
 def _move(file: "soundfile.SoundFile", frame: int) -> None:
     """Move to a frame; where a file cannot, decode what is before it."""
+    if not frame:
+        return
     if frame < file.frames:
         try:
             file.seek(frame)

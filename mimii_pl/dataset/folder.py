@@ -8,16 +8,16 @@ from typing import Any
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.dataset._files import audio_files
 from mimii_pl.dataset._machine_id import NO_FOLDER, FolderNames, MachineIds
+from mimii_pl.dataset._own import OwnRecordings
 from mimii_pl.dataset._spellings import Conditions, folded, listed_names
 
 FolderParts = tuple[str, ...]  # names of folders below the root, without those of splits
 FOLDERS_SHOWN = 5  # folders in a message
 
 
-class Folder(MachineSounds):
+class Folder(OwnRecordings):
     """Every recording below `root`, hidden files and folders excepted; folder names give the labels.
 
     A folder named `normal` (ok, good, healthy, ...) contains normal recordings, one named `anomaly` (abnormal, faulty,
@@ -31,7 +31,7 @@ class Folder(MachineSounds):
         normal: further names of folders with normal recordings, or one.
         anomaly: further names of folders with anomalous ones, or one, for example [propeller, unbalance].
         ids: names of folders that are machine IDs, or one, whatever stands beside them or is part of them.
-        **options: root, machine, protocol, features and the other options of `MachineSounds`.
+        **options: root, machine, protocol, features and the other options of `OwnRecordings`.
     """
 
     def __init__(

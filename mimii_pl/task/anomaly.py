@@ -164,7 +164,7 @@ def write_identified(passed: OnePass, data: MachineSounds, run_dir: Path) -> Non
     clips = [data.clips[row] for row in data.rows("validation")]
     assigned = passed.probability.argmax(axis=1)
     rows = [
-        (file_cell(clip.path), clip.label, data.labels[number]) for clip, number in zip(clips, assigned, strict=True)
+        (file_cell(clip.name), clip.label, data.labels[number]) for clip, number in zip(clips, assigned, strict=True)
     ]
     write_csv(run_dir / "identified.csv", ("file", "machine_id", "taken_for"), rows)
 
@@ -174,6 +174,6 @@ def clip_scores(data: MachineSounds, rows: np.ndarray, scores: np.ndarray) -> li
     scored = []
     for row, score in zip(rows, scores, strict=True):
         clip, label = data.clips[row], int(data.anomalous[row])
-        names = clip.machine, clip.machine_id, clip.domain, file_cell(clip.path)
+        names = clip.machine, clip.machine_id, clip.domain, file_cell(clip.name)
         scored.append(ClipScore(*names, label, float(score), rpm=data.rpm_of(row)))
     return scored
