@@ -17,10 +17,10 @@ from mimii_pl.report.figures import data_uri
 from mimii_pl.report.template import template
 from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.bulk.window_files import clock
-from mimii_pl.scoring.overview import Levels
+from mimii_pl.scoring.overview import BandLevels
 from mimii_pl.scoring.timeline import Event, Timeline
 
-WIDTH, LEFT = 924, 66  # of the drawing, in its own units, and of the axis beside it
+TRACK_WIDTH, LEFT = 924, 66  # of the drawing, in its own units, and of the axis beside it
 SCORES, BETWEEN, BELOW = 170, 14, 150  # heights of the scores, of what is between, and of the spectrogram
 RANGE_DB = 70  # that the spectrogram shows
 HEARD = 12  # events of a recording with a card and sound: those with the highest scores
@@ -104,7 +104,7 @@ def write_timelines(path: Path, scorer: BaseScorer, timelines: Sequence[tuple[st
         more: recordings that are scored but not on the page.
     """
     tracks = [_track(scorer, Path(file), timeline) for file, timeline in timelines]
-    sizes = {"width": WIDTH, "left": LEFT, "scores": SCORES, "below": BELOW, "top": SCORES + BETWEEN}
+    sizes = {"width": TRACK_WIDTH, "left": LEFT, "scores": SCORES, "below": BELOW, "top": SCORES + BETWEEN}
     page = template("timeline.html.j2").render(title="Scores over time", tracks=tracks, more=more, size=sizes)
     write_text(path, page)
 
@@ -147,14 +147,14 @@ def _track(scorer: BaseScorer, path: Path, timeline: Timeline) -> Track:
 
 
 def _place(timeline: Timeline, seconds: float) -> float:
-    return round(float(LEFT + WIDTH * seconds / timeline.seconds), 1)
+    return round(float(LEFT + TRACK_WIDTH * seconds / timeline.seconds), 1)
 
 
 def _lines(timeline: Timeline, height: Callable[[float], float]) -> list[list[str]]:
     """Return the points of the score at the middle of each window: of more windows than places, lowest and highest."""
     middle = (timeline.start + timeline.end) / 2
     lines: list[list[str]] = [[]]
-    for part in np.array_split(np.arange(len(middle)), min(len(middle), WIDTH)):
+    for part in np.array_split(np.arange(len(middle)), min(len(middle), TRACK_WIDTH)):
         scores = timeline.score[part]
         if np.isnan(scores).all():
             lines.append([])
@@ -167,11 +167,12 @@ def _lines(timeline: Timeline, height: Callable[[float], float]) -> list[list[st
 def _time_ticks(seconds: float) -> list[Tick]:
     step = next((step for step in TICK_STEPS if seconds / step <= TICKS), TICK_STEPS[-1])
     return [
-        Tick(round(LEFT + WIDTH * at / seconds, 1), clock(at).removesuffix(".0")) for at in np.arange(0, seconds, step)
+        Tick(round(LEFT + TRACK_WIDTH * at / seconds, 1), clock(at).removesuffix(".0"))
+        for at in np.arange(0, seconds, step)
     ]
 
 
-def _band_ticks(levels: Levels) -> list[Tick]:
+def _band_ticks(levels: BandLevels) -> list[Tick]:
     rows = np.arange(len(levels.hertz)) / (len(levels.hertz) - 1)
     wanted = [hertz for hertz in (100, 500, 1000, 2000, 4000, 8000, 16000, 32000) if hertz <= levels.hertz[-1]]
     places = np.interp(wanted, levels.hertz, rows)
@@ -181,7 +182,7 @@ def _band_ticks(levels: Levels) -> list[Tick]:
     ]
 
 
-def _picture(levels: Levels) -> str:
+def _picture(levels: BandLevels) -> str:
     known = levels.level[~np.isnan(levels.level)]
     top = float(known.max()) if len(known) else 0.0
     content = BytesIO()

@@ -15,8 +15,8 @@ LEAST_POWER = 1e-12  # power, full scale 1, of the lowest level
 MIN_FRAME = 16  # samples
 
 
-class Levels(NamedTuple):
-    """Levels of a recording over time.
+class BandLevels(NamedTuple):
+    """BandLevels of a recording over time.
 
     Attributes:
         level: [bands, columns] in dB relative to full scale; NaN where the recording cannot be used.
@@ -98,7 +98,7 @@ class Overview:
         np.add.at(self.frames, columns, counted)
         self.position += len(power)
 
-    def levels(self) -> Levels:
+    def levels(self) -> BandLevels:
         """Return the levels of all that was added; one column at least."""
         if not self.position and len(self.rest):
             self.add(np.zeros(self.length - len(self.rest), np.int16))
@@ -107,7 +107,7 @@ class Overview:
             power = self.power[:columns] / self.frames[:columns, None]
         level = 10 * np.log10(np.maximum(power, LEAST_POWER))
         hertz = np.array([*self.first, self.length // 2]) * (self.rate / self.length)
-        return Levels(level.T.astype(np.float32), hertz, self.per_column * self.length / self.rate)
+        return BandLevels(level.T.astype(np.float32), hertz, self.per_column * self.length / self.rate)
 
 
 def _halved(values: np.ndarray) -> np.ndarray:

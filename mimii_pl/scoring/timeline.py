@@ -14,7 +14,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.prefetch import read_ahead
 from mimii_pl.dataset._audio import UnreadableClip
 from mimii_pl.dataset._stream import Part, Streamed, stream
-from mimii_pl.scoring.overview import Levels, Overview
+from mimii_pl.scoring.overview import BandLevels, Overview
 
 if TYPE_CHECKING:
     from mimii_pl.scoring.base_scorer import BaseScorer
@@ -107,7 +107,7 @@ class Timeline(NamedTuple):
     release: float
     faults: dict[int, str]
     events: list[Event]
-    levels: Levels
+    levels: BandLevels
 
     @property
     def mean(self) -> float:
@@ -162,7 +162,7 @@ class Timeline(NamedTuple):
             release=release,
             faults=dict(zip(parts["faulty"].tolist(), reasons, strict=True)),
             events=events,
-            levels=Levels(level, parts["hertz"], column),
+            levels=BandLevels(level, parts["hertz"], column),
         )
 
 
