@@ -153,9 +153,11 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
     text = "%s: %s clips of %.1f s, %d machine IDs, %d recordings skipped"
     log.info(text, cfg.machine.name, splits, seconds, len(data.labels), len(data.skipped))
     if not count["validation"]:
+        recordings = len({data.clips[row].recording for row in data.rows("train")})
         raise InputError(
             "no clip is held out for validation, so no checkpoint can be chosen: set protocol.validation above 0 and "
-            f"provide at least two training clips per machine ID (there are {count['train']} in all)"
+            f"provide at least two training clips per machine ID (there are {count['train']} in all, of {recordings} "
+            "recordings: the clips of one are not held out from one another)"
         )
     if count["validation"] < MIN_OWN_CLIPS:
         log.warning(

@@ -4,7 +4,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from itertools import count, takewhile
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -29,3 +30,10 @@ def prefetch(work: Callable[[_T], _R], items: Iterable[_T], *, depth: int, threa
         finally:
             for future in waiting:  # the consumer stopped early, or an item failed
                 future.cancel()
+
+
+def read_ahead(items: Iterator[_T], *, depth: int) -> Iterator[_T]:
+    """Yield the items of an iterator, which a thread advances ahead; `depth` as for `prefetch`."""
+    end: Any = object()
+    found = prefetch(lambda _: next(items, end), count(), depth=depth, threads=1)
+    yield from takewhile(lambda item: item is not end, found)

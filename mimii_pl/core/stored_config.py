@@ -26,6 +26,7 @@ MOVED = {  # old path of a class, as stored configurations name it -> new path
     "mimii_pl.model._sync_batch_norm.SyncBatchNorm": "mimii_pl.core.sync_batch_norm.SyncBatchNorm",
     "pytorch_lightning.callbacks.ModelCheckpoint": "mimii_pl.core.checkpoints.Checkpoints",
 }
+DIVIDING = ("mimii_pl.dataset.folder.Folder", "mimii_pl.dataset.table.Table")  # data sets that once cut recordings
 TASKS = {  # name of a task in configurations stored before tasks were classes -> class
     "anomaly": "mimii_pl.task.anomaly.Anomaly",
     "classification": "mimii_pl.task.classification.Classification",
@@ -50,6 +51,8 @@ def read_config(run_dir: Path) -> DictConfig:
         node["_target_"] = MOVED.get(node["_target_"], node["_target_"])
     if "task" not in plain and isinstance(plain.get("choices"), dict):
         plain["task"] = {"_target_": TASKS.get(plain["choices"].setdefault("task", "anomaly"), "")}
+    if isinstance(data := plain.get("dataset"), dict) and data.get("_target_") in DIVIDING:
+        data.setdefault("long", "cut")
     return relocated(plain, run_dir.resolve())
 
 

@@ -4,6 +4,7 @@ import errno
 import logging
 import math
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -16,15 +17,19 @@ import numpy as np
 from mimii_pl.core.errors import first_line
 from mimii_pl.core.foreign import open_regular, printable
 from mimii_pl.dataset._channels import split_channel
-from mimii_pl.dataset._containers import Overlay, SoundData, find_sound
+from mimii_pl.dataset._containers import Overlay, SoundData, find_sound, mp3_tells_length
 
 if TYPE_CHECKING:
     import soundfile
     import torch
     from torch import Tensor
 
-SUFFIXES = (".wav", ".flac", ".wave", ".w64", ".rf64", ".aiff", ".aif", ".aifc")
-FORMATS = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC"}  # whose headers tell a truncated file from a whole one
+SUFFIXES = (".wav", ".flac", ".wave", ".w64", ".rf64", ".aiff", ".aif", ".aifc", ".ogg", ".oga", ".opus", ".mp3")
+UNREAD = (  # suffixes of recordings of kinds that are not read: each is skipped and named
+    *(".m4a", ".aac", ".wma", ".amr", ".ac3", ".ape", ".wv", ".mka", ".caf", ".au", ".snd", ".voc", ".3gp"),
+)
+CHUNKED = {"WAV", "WAVEX", "RF64", "W64", "AIFF"}  # whose headers tell a truncated file from a whole one
+FORMATS = {*CHUNKED, "FLAC", "OGG", "MP3"}
 RATES = range(1_000, 400_001)  # Hz; beyond, a header decides how much memory and time its file takes
 FULL_SCALE = 32768.0  # int16 value of amplitude 1
 FLOATING = {"FLOAT", "DOUBLE"}  # subtypes whose numbers may be in any unit
@@ -95,25 +100,35 @@ def read(
         full_scale: number in floating-point recordings that counts as full scale.
 
     Raises:
-        UnreadableClip: not a regular file, not wav (RIFF, RF64), W64, AIFF or FLAC, truncated, empty, not finite,
-            digitally silent, without that channel, or of a rate outside 1 to 400 kHz.
+        UnreadableClip: not a regular file, not wav (RIFF, RF64), W64, AIFF, FLAC, ogg or mp3, truncated, empty, not
+            finite, digitally silent, without that channel, or of a rate outside 1 to 400 kHz.
         OutOfScale: as for `to_clip`.
     """
     file_path, channel = split_channel(path, channel)
-    with _opened(file_path) as file:
+    with opened(file_path) as file:
         rate, floating = file.samplerate, file.subtype in FLOATING
         ratio = ratio_of(rate, sample_rate)
         frames = None if samples is None else math.ceil(samples * ratio)
-        wave = _decode(file, channel, frames if ratio == 1 or frames is None else _with_margin(frames, ratio))
+        wave = _decode(file, channel, frames if ratio == 1 or frames is None else with_margin(frames, ratio))
         recorded = float(_count(file, len(wave)) / ratio / sample_rate)
+    check_sound(wave, frames)
+    warn_of_rate(path, rate, sample_rate)
+    return Excerpt(to_clip(wave, rate, sample_rate, samples, full_scale if floating else None), recorded)
+
+
+def check_sound(wave: np.ndarray, frames: int | None) -> None:
+    """Raise UnreadableClip for samples [N] that are not finite, or whose first frames (None: all) are silent."""
     if wave.dtype != np.int16 and not np.isfinite(wave).all():
         raise UnreadableClip("contains NaN or infinite samples")
     used = wave[:frames]
     if used.min() == used.max():
         raise UnreadableClip("digital silence: every sample is equal (is the microphone connected?)")
-    if ratio * sample_rate != rate:
-        log.warning("%s: its %d Hz are taken as %.3f Hz", printable(path), rate, ratio * sample_rate)
-    return Excerpt(to_clip(wave, rate, sample_rate, samples, full_scale if floating else None), recorded)
+
+
+def warn_of_rate(path: Path, rate: int, sample_rate: int) -> None:
+    """Say where `ratio_of` the rates is not exact."""
+    if (taken := ratio_of(rate, sample_rate) * sample_rate) != rate:
+        log.warning("%s: its %d Hz are taken as %.3f Hz", printable(path), rate, taken)
 
 
 def to_clip(
@@ -233,19 +248,25 @@ def duration(path: Path) -> float:
     Raises:
         UnreadableClip: the file cannot be read.
     """
-    with _opened(split_channel(path)[0]) as file:
-        return round(_count(file) / file.samplerate, 6)
+    frames, rate = length(path)
+    return round(frames / rate, 6)
+
+
+def length(path: Path) -> tuple[int, int]:
+    """Return the frames of a recording and its rate in Hz; errors as for `duration`."""
+    with opened(split_channel(path)[0]) as file:
+        return _count(file), file.samplerate
 
 
 def sampling_rate(path: Path) -> int:
     """Return the sampling frequency in Hz that the header tells; errors as for `duration`."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return int(file.samplerate)
 
 
 def count_channels(path: Path) -> int:
     """Return the number of channels that the header tells; errors as for `duration`."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return int(file.channels)
 
 
@@ -258,7 +279,7 @@ def raw_blocks(path: Path) -> Iterator[tuple[RawFormat, np.ndarray]]:
     Raises:
         UnreadableClip: as for `read`, at the first block or at the end, but not for sound that is silent or not finite.
     """
-    with _opened(split_channel(path)[0]) as file:
+    with opened(split_channel(path)[0]) as file:
         bits = RAW_BITS.get(file.subtype, 0)
         kind = "float32" if file.subtype in FLOATING else "int32" if bits > 16 else "int16"
         form = RawFormat(file.samplerate, file.channels, bits, file.subtype)
@@ -267,19 +288,19 @@ def raw_blocks(path: Path) -> Iterator[tuple[RawFormat, np.ndarray]]:
             decoded += len(block)
             yield form, block
         if file.frames < UNKNOWN and decoded < file.frames:
-            raise _truncated(decoded)
+            raise truncated(decoded)
         if not decoded:
             raise UnreadableClip("empty: it contains no samples")
 
 
 @contextmanager
-def _opened(path: Path) -> "Iterator[soundfile.SoundFile]":
+def opened(path: Path) -> "Iterator[soundfile.SoundFile]":
     """Open a recording that has sound, all that its header declares; every error becomes an UnreadableClip."""
     import soundfile
 
     try:
         with open_regular(path) as raw:
-            sound = find_sound(raw)
+            sound, counted = find_sound(raw), mp3_tells_length(raw)
             source: BinaryIO | Overlay | int = raw
             raw.seek(0)
             if sound and sound.declared is None:
@@ -290,6 +311,10 @@ def _opened(path: Path) -> "Iterator[soundfile.SoundFile]":
             with soundfile.SoundFile(source, closefd=False) as file:
                 file.seekable = lambda: False  # soundfile seeks after each read, which fails at the end of some FLACs
                 _check_header(file, sound)
+                if file.format == "MP3" and not counted:
+                    raise UnreadableClip(
+                        "of format MP3 without its length, which is not read: convert it to wav or FLAC"
+                    )
                 yield file
     except UnreadableClip:
         raise
@@ -301,6 +326,10 @@ def _opened(path: Path) -> "Iterator[soundfile.SoundFile]":
         if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
             raise
         reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or first_line(error)
+        if path.suffix.lower() in UNREAD:
+            reason = (
+                f"{path.suffix} is not read: convert it, for example by ffmpeg -i {shlex.quote(path.name)} new.flac"
+            )
         raise UnreadableClip(f"not readable as audio: {reason}") from None
 
 
@@ -311,9 +340,9 @@ def _check_header(file: "soundfile.SoundFile", sound: SoundData | None) -> None:
         raise UnreadableClip(f"cannot be resampled: its header says {file.samplerate} Hz, not 1 to 400 kHz")
     if not file.frames:
         raise UnreadableClip("empty: it contains no samples")
-    if file.format != "FLAC" and sound is None:
+    if file.format in CHUNKED and sound is None:
         raise UnreadableClip("damaged: the chunks of its header do not lead to the sound")
-    if file.subtype.startswith("MPEG"):  # libsndfile stops at an estimate of its length
+    if file.subtype.startswith("MPEG") and file.format in CHUNKED:  # libsndfile stops at an estimate of its length
         raise UnreadableClip(f"of format {file.format} with mp3 inside, which is not read: convert it to PCM or FLAC")
     if sound and sound.declared is not None and (missing := sound.declared - sound.present) > 0:
         if missing in (sound.field + 4, sound.field - 4):
@@ -321,20 +350,25 @@ def _check_header(file: "soundfile.SoundFile", sound: SoundData | None) -> None:
                 f"truncated, or miscounted by its recorder (then save it with another program): its header declares "
                 f"{missing} bytes more than there are, which is its own length"
             )
-        raise _truncated(file.frames)
+        raise truncated(file.frames)
 
 
-def _decode(file: "soundfile.SoundFile", channel: int | str, frames: int | None) -> np.ndarray:
-    """Decode the first frames (None: all) of a channel, [T], int16 or float32."""
+def check_channel(file: "soundfile.SoundFile", channel: int | str) -> None:
+    """Raise UnreadableClip for a recording without this channel."""
     if channel != "mean" and not 0 <= int(channel) < file.channels:
         raise UnreadableClip(
             f"has no channel {channel}: it has {file.channels}, counted from 0 (or dataset.channel=mean)"
         )
+
+
+def _decode(file: "soundfile.SoundFile", channel: int | str, frames: int | None) -> np.ndarray:
+    """Decode the first frames (None: all) of a channel, [T], int16 or float32."""
+    check_channel(file, channel)
     wanted = file.frames if frames is None else min(frames, file.frames)
-    parts = [_one_channel(block, channel) for block in _blocks(file, wanted)]
+    parts = [one_channel(block, channel) for block in sound_blocks(file, wanted)]
     decoded = sum(map(len, parts))
     if file.frames < UNKNOWN and decoded < wanted:
-        raise _truncated(decoded)
+        raise truncated(decoded)
     if not decoded:
         raise UnreadableClip("empty: it contains no samples")
     if file.format == "FLAC" and wanted < file.frames < UNKNOWN:
@@ -353,7 +387,7 @@ def _check_last_frame(file: "soundfile.SoundFile") -> None:
         raise UnreadableClip("truncated: the last sample that its header declares cannot be decoded")
 
 
-def _blocks(file: "soundfile.SoundFile", frames: int) -> Iterator[np.ndarray]:
+def sound_blocks(file: "soundfile.SoundFile", frames: int) -> Iterator[np.ndarray]:
     """Decode frames block by block, [N, channels]: a header may claim any number of frames and channels."""
     dtype = "int16" if file.subtype == "PCM_16" else "float32"
     while frames > 0 and len(block := file.read(min(frames, BLOCK // file.channels), dtype=dtype, always_2d=True)):
@@ -363,23 +397,24 @@ def _blocks(file: "soundfile.SoundFile", frames: int) -> Iterator[np.ndarray]:
 
 def _count(file: "soundfile.SoundFile", decoded: int = 0) -> int:
     """Return the frames of a recording, of which some are decoded; where its header does not say, decode the rest."""
-    frames = file.frames if file.frames < UNKNOWN else decoded + sum(map(len, _blocks(file, file.frames)))
+    frames = file.frames if file.frames < UNKNOWN else decoded + sum(map(len, sound_blocks(file, file.frames)))
     if not frames:
         raise UnreadableClip("empty: it contains no samples")
     return frames
 
 
-def _truncated(frames: int) -> UnreadableClip:
+def truncated(frames: int) -> UnreadableClip:
+    """Make the error for a recording that ends after so many frames."""
     return UnreadableClip(f"truncated: {frames} samples, fewer than its header declares")
 
 
-def _with_margin(frames: int, ratio: Fraction) -> int:
+def with_margin(frames: int, ratio: Fraction) -> int:
     """Add the frames that follow to some that are wanted, so that resampling gives these as if all were decoded."""
     width = math.ceil(FILTER_WIDTH * ratio.numerator / (ROLLOFF * min(ratio.numerator, ratio.denominator)))
     return max(MIN_RESAMPLED, frames + 2 * (width + ratio.numerator))
 
 
-def _one_channel(samples: np.ndarray, channel: int | str) -> np.ndarray:
+def one_channel(samples: np.ndarray, channel: int | str) -> np.ndarray:
     """Select or average channels, [T, channels] -> [T]; the mean of int16 channels is rounded back to int16."""
     if channel == "mean":
         mean = samples.mean(axis=1, dtype=np.float32)

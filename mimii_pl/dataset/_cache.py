@@ -1,8 +1,9 @@
 """The audio cache: every clip decoded once into one memory-mapped int16 array.
 
 A cache is named by a digest of its inputs (path, size and modification time of each file, and the decoding options), so
-a changed, added or removed file makes a new one. It is written atomically. A lock keeps two processes from decoding the
-same clips; the operating system releases it if its holder is killed.
+a changed, added or removed file makes a new one. It is written block by block beside its place, continued there by the
+next process if the writer is killed, and renamed when it is whole. A lock keeps two processes from decoding the same
+clips; the operating system releases it if its holder is killed.
 """
 
 import hashlib
@@ -10,9 +11,10 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from statistics import median_low, multimode
 from typing import Any, TypeVar
@@ -22,9 +24,11 @@ import numpy as np
 from mimii_pl.core.errors import InputError, full_disk_says
 from mimii_pl.core.files import require_writable, write_text
 from mimii_pl.core.foreign import file_cell
-from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset import _audio
 from mimii_pl.dataset._channels import split_channel
+from mimii_pl.dataset._clip import clip_name
+from mimii_pl.dataset._decode import Ruined, decoded
+from mimii_pl.dataset._journal import CHECKPOINT, JOURNAL_FILE, Fault, Journal
 
 _T = TypeVar("_T")
 log = logging.getLogger(__name__)
@@ -80,15 +84,20 @@ def build_cache(
     paths: Sequence[Path],
     cache_dir: Path,
     *,
+    starts: Sequence[float | None] | None = None,
     sample_rate: int,
     seconds: float | None,
+    hop: float | None = None,
     channel: int | str,
     full_scale: float = 1.0,
     description: str = "decoding",
 ) -> WaveCache:
-    """Open the cache of these files; decode them first if it does not exist yet.
+    """Open the cache of these clips; decode them first if it does not exist yet.
 
     Args:
+        paths: a file for each clip; the clips of a divided recording follow one another, in order.
+        starts: of clips of divided recordings, in s; None: a clip is the beginning of its recording.
+        hop: s from a clip of a divided recording to the next.
         seconds: length of every clip; None: the length that at least half of them have, or else their median.
         full_scale: number in floating-point recordings that counts as full scale.
         description: text of the progress bar.
@@ -99,7 +108,8 @@ def build_cache(
     from filelock import FileLock
 
     decoding = {"sample_rate": sample_rate, "channel": channel, "full_scale": full_scale}
-    key = _key(paths, seconds=seconds, **decoding)
+    starts = starts or [None] * len(paths)
+    key = _key(paths, starts, seconds=seconds, **decoding, **({} if hop is None else {"hop": hop}))
     folder = cache_dir / key
     if (cache := _opened(folder)) is not None:
         return cache
@@ -108,7 +118,7 @@ def build_cache(
     with FileLock(cache_dir / f"{key}.lock"), full_disk_says(full):
         if (cache := _opened(folder)) is None:
             shutil.rmtree(folder, ignore_errors=True)
-            _write(folder, paths, seconds, decoding, description)
+            _write(folder, paths, starts, seconds, hop, decoding, description)
             cache = _opened(folder)
     assert cache is not None
     return cache
@@ -129,9 +139,13 @@ def _opened(folder: Path) -> WaveCache | None:
         return None
 
 
-def _key(paths: Sequence[Path], **options: Any) -> str:
+def _key(paths: Sequence[Path], starts: Sequence[float | None], **options: Any) -> str:
+    if not any(start is not None for start in starts):
+        options.pop("hop", None)
     digest = hashlib.sha256(json.dumps([VERSION, options], sort_keys=True).encode())
-    for path in paths:
+    for path, clips in groupby(paths):
+        if (count := len(list(clips))) > 1:
+            digest.update(f"{count}\0".encode())
         name = os.fsencode(os.path.realpath(path))  # any bytes, and links that lead to themselves
         try:
             stat = split_channel(path)[0].stat()
@@ -143,74 +157,84 @@ def _key(paths: Sequence[Path], **options: Any) -> str:
 
 
 def _write(
-    folder: Path, paths: Sequence[Path], seconds: float | None, decoding: dict[str, Any], description: str
+    folder: Path,
+    paths: Sequence[Path],
+    starts: Sequence[float | None],
+    seconds: float | None,
+    hop: float | None,
+    decoding: dict[str, Any],
+    description: str,
 ) -> None:
-    partial = folder.with_suffix(".partial")  # left by a killed writer, since we hold the lock
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        samples = max(1, round((seconds or _common_duration(paths)) * decoding["sample_rate"]))
-        _check_space(folder.parent, len(paths) * samples * 2)
-        rows, digests, recorded, peak = [], [], [], 0
-        faults: list[tuple[str, _audio.UnreadableClip]] = []
-        with open(partial / "waves.int16", "wb") as file:
-            for row, excerpt in enumerate(_decoded(paths, {**decoding, "samples": samples}, description)):
-                if isinstance(excerpt, _audio.UnreadableClip):
-                    faults.append((file_cell(paths[row]), excerpt))
-                else:
-                    clip = _audio.fit_length(excerpt.wave, samples).tobytes()
-                    rows.append(row)
-                    digests.append(hashlib.sha256(clip).hexdigest())
-                    recorded.append(excerpt.recorded)
-                    peak = max(peak, int(excerpt.wave.max()), -int(excerpt.wave.min()))
-                    file.write(clip)
-            file.flush()
-            os.fsync(file.fileno())  # before the rename: a power cut must not leave a hole
-        if not rows:
-            raise InputError(_none_usable(faults))
-        skipped = [(path, str(reason)) for path, reason in faults]
-        meta = {"samples": samples, "rows": rows, "digests": digests, "recorded": recorded, "peak": peak}
-        meta["skipped"] = skipped
-        write_text(partial / "meta.json", json.dumps(meta))
-        os.rename(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _none_usable(faults: Sequence[tuple[str, _audio.UnreadableClip]]) -> str:
-    message = f"none of {len(faults)} clips can be used; the first, "
-    out_of_scale = [(path, fault) for path, fault in faults if isinstance(fault, _audio.OutOfScale)]
-    if not out_of_scale:
-        return message + "{}: {}".format(*faults[0])
-    path, first = out_of_scale[0]
-    way_out = _audio.full_scale_for(max(fault.peak for _, fault in out_of_scale))
-    return f"{message}{path}: {first.fault}. Train with {way_out}"
-
-
-def _decoded(
-    paths: Sequence[Path], options: dict[str, Any], description: str
-) -> Iterator[_audio.Excerpt | _audio.UnreadableClip]:
-    """Decode clips in order, or give the reason why one cannot be used; libsndfile runs outside Python's lock."""
     from rich.progress import track
 
-    def decode(path: Path) -> _audio.Excerpt | _audio.UnreadableClip:
-        try:
-            return _audio.read(path, **options)
-        except _audio.UnreadableClip as reason:
-            return reason
+    partial = folder.with_suffix(".partial")  # may be left by a killed writer, since we hold the lock
+    partial.mkdir(exist_ok=True)
+    try:
+        rate = decoding["sample_rate"]
+        samples = max(1, round((seconds or _common_duration(paths)) * rate))
+        journal = Journal.read(partial, 2 * samples)
+        _check_space(folder.parent, (len(paths) - len(journal.rows)) * samples * 2)
+        if journal.done:
+            log.info("%s: continued, %d of %d clips are decoded", partial, journal.done, len(paths))
+        options = {**decoding, "samples": samples}
+        found = decoded(paths, starts, round((hop or 0) * rate), options, journal.done, ahead=DECODE_AHEAD)
+        bar = track(found, description, total=len(paths), completed=journal.done)
+        with open(partial / "waves.int16", "ab") as file:
+            file.truncate(len(journal.rows) * samples * 2)
+            noted = len(journal.rows)
+            for clip, result in bar:
+                name = file_cell(clip_name(paths[clip], starts[clip]))
+                if isinstance(result, Ruined):  # the clips before, too
+                    journal.keep(journal.before(clip))
+                    file.truncate(len(journal.rows) * samples * 2)
+                    journal.faults.append(Fault.of(file_cell(paths[clip]), result.reason))
+                    journal.done = clip + result.clips
+                    journal.note(partial, file)
+                    noted = len(journal.rows)
+                    continue
+                if isinstance(result, _audio.UnreadableClip):
+                    journal.faults.append(Fault.of(name, result))
+                else:
+                    wave = _audio.fit_length(result.wave, samples).tobytes()
+                    journal.rows.append(clip)
+                    journal.digests.append(hashlib.sha256(wave).hexdigest())
+                    journal.recorded.append(result.recorded)
+                    journal.peak = max(journal.peak, int(result.wave.max()), -int(result.wave.min()))
+                    file.write(wave)
+                journal.done = clip + 1
+                if (len(journal.rows) - noted) * samples * 2 >= CHECKPOINT:
+                    journal.note(partial, file)
+                    noted = len(journal.rows)
+            file.flush()
+            os.fsync(file.fileno())  # before the rename: a power cut must not leave a hole
+        if not journal.rows:
+            raise InputError(_none_usable(journal.faults))
+        meta = {"samples": samples, "rows": journal.rows, "digests": journal.digests, "recorded": journal.recorded}
+        meta |= {"peak": journal.peak, "skipped": [fault[:2] for fault in journal.faults]}
+        write_text(partial / "meta.json", json.dumps(meta))
+        (partial / JOURNAL_FILE).unlink(missing_ok=True)
+        os.rename(partial, folder)
+    except Exception:  # not of an interruption, after which the same command continues
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
-    yield from track(prefetch(decode, paths, depth=DECODE_AHEAD), description, total=len(paths))
+
+def _none_usable(faults: Sequence[Fault]) -> str:
+    message = f"none of {len(faults)} clips can be used; the first, "
+    out_of_scale = [fault for fault in faults if fault.peak]
+    if not out_of_scale:
+        return message + "{}: {}".format(*faults[0][:2])
+    way_out = _audio.full_scale_for(max(fault.peak for fault in out_of_scale))
+    return f"{message}{out_of_scale[0].name}: {out_of_scale[0].fault}. Train with {way_out}"
 
 
 def _common_duration(paths: Sequence[Path]) -> float:
     """Return the length in s that at least half of the recordings have, or else the median of their lengths."""
-
     measured = headers(paths, _audio.duration)
     lengths = [length for length in measured if isinstance(length, float)]
     if not lengths:
         raise InputError(none_readable(paths, measured))
-    modes = multimode(lengths)
-    return median_low(modes if 2 * lengths.count(modes[0]) >= len(lengths) else lengths)
+    return common_length(lengths)
 
 
 def headers(paths: Sequence[Path], measure: Callable[[Path], _T]) -> list[_T | _audio.UnreadableClip]:
@@ -229,6 +253,12 @@ def headers(paths: Sequence[Path], measure: Callable[[Path], _T]) -> list[_T | _
 def none_readable(paths: Sequence[Path], reasons: Sequence[object]) -> str:
     """Make the message for recordings none of which can be read."""
     return f"none of {len(paths)} files is readable as audio; the first, {paths[0]}: {reasons[0]}"
+
+
+def common_length(lengths: Sequence[float]) -> float:
+    """Return the length that at least half of the recordings have, or else the median."""
+    modes = multimode(lengths)
+    return median_low(modes if 2 * list(lengths).count(modes[0]) >= len(lengths) else lengths)
 
 
 def _check_space(cache_dir: Path, needed: int) -> None:

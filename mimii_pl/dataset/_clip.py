@@ -1,5 +1,7 @@
 """Metadata of a recording, the batch that detectors see, and the crop they request."""
 
+import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -11,12 +13,14 @@ from torch import Tensor
 from mimii_pl.core.errors import InputError
 
 Condition = Literal["normal", "anomaly", ""]
+PLAIN_NUMBER = re.compile(r"\d{1,9}(\.\d{1,6})?")  # s
+FRAGMENT = "#t="  # between a file and the start of a part of it
 Split = Literal["train", "validation", "test", "supplemental", ""]
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording on disk.
+    """One recording on disk, or a part of one.
 
     Attributes:
         path: the file.
@@ -28,6 +32,7 @@ class Clip:
             protocol decides.
         attributes: anything else that the data set records (speed, load, microphone). Clips cut from one longer
             recording name it as `recording`, and a protocol keeps them in one split.
+        start: of a part of the recording, in s; None: the recording, from its beginning.
     """
 
     path: Path
@@ -37,6 +42,17 @@ class Clip:
     condition: Condition = ""
     split: Split = ""
     attributes: dict = field(default_factory=dict)
+    start: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The file, with the start of a part of it in s: `pump/night.wav#t=120` (W3C Media Fragments)."""
+        return clip_name(self.path, self.start)
+
+    @property
+    def place(self) -> tuple[str, float]:
+        """Order of clips, unique in a data set: by file, then by time."""
+        return str(self.path), self.start or 0.0
 
     @property
     def label(self) -> str:
@@ -99,6 +115,27 @@ class Crop(NamedTuple):
         return start, min(stop, frames) - start
 
 
+def clip_name(path: Path, start: float | None) -> str:
+    """Name a part of a file by its start in s, to the microsecond; None: the file itself.
+
+    >>> clip_name(Path("night.wav"), 120.5)
+    'night.wav#t=120.5'
+    """
+    return str(path) if start is None else f"{path}{FRAGMENT}{f'{start:.6f}'.rstrip('0').rstrip('.')}"
+
+
+def split_name(name: str | Path) -> tuple[Path, float | None]:
+    """Divide the name of a clip into file and start in s; a file that has such a name itself is a whole one.
+
+    >>> split_name("pump/night.wav#t=120.5")
+    (PosixPath('pump/night.wav'), 120.5)
+    """
+    file, fragment, start = str(name).rpartition(FRAGMENT)
+    if fragment and PLAIN_NUMBER.fullmatch(start) and not os.path.lexists(name):
+        return Path(file), float(start)
+    return Path(name), None
+
+
 def restrict(clips: list[Clip], machine: str, root: Path) -> list[Clip]:
     """Keep the clips of one machine type (or of `all`), in the given order.
 
@@ -121,7 +158,7 @@ def baseline_split(clips: list[Clip]) -> list[Clip]:
     """Split clips into train and test like the baseline of the original MIMII; returns them sorted by path."""
     to_test = Counter(clip.label for clip in clips if clip.condition == "anomaly")
     split = []
-    for clip in sorted(clips, key=lambda clip: str(clip.path)):
+    for clip in sorted(clips, key=lambda clip: clip.place):
         test = clip.condition == "anomaly" or to_test[clip.label] > 0
         if clip.condition == "normal":
             to_test[clip.label] -= 1

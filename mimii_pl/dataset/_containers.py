@@ -19,6 +19,7 @@ OPEN_32 = (  # sizes that a writer leaves behind which cannot seek back to write
 )
 OPEN_64 = (range(1 << 62, 1 << 64),)  # ffmpeg: all bits set; no file is as long
 EXTENDED = 0xFFFFFFFF  # size of a chunk of RF64 that is in its ds64 chunk
+MP3_FRAME = 2048  # bytes at the start of an mp3, with the padding behind its tag and the head of its first frame
 TAIL = 1 << 20  # bytes at the end of a file in which chunks may follow a sound of open size
 MAX_TRAILERS = 1_000  # places in there that are tried
 TRAILERS = re.compile(  # how the names of such chunks begin
@@ -152,6 +153,14 @@ def _number(file: BinaryIO, position: int, kind: Struct) -> int | None:
 def _read(file: BinaryIO, position: int, count: int) -> bytes:
     file.seek(position)
     return file.read(count)
+
+
+def mp3_tells_length(file: BinaryIO) -> bool:
+    """Return whether the first frame of an mp3 counts its frames; without, libsndfile stops at an estimate."""
+    tag = _read(file, 0, 10)
+    size = 10 + sum((byte & 127) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=False))
+    start = size if tag[:3] == b"ID3" else 0
+    return any(name in _read(file, start, MP3_FRAME) for name in (b"Xing", b"Info", b"VBRI"))
 
 
 class Overlay:

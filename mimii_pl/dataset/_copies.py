@@ -47,7 +47,7 @@ def group_copies(clips: Sequence[Clip], digests: Sequence[str]) -> list[Clip]:
 
 
 def _named(original: Clip, copy: Clip) -> str:
-    return f"{printable(original.path)} and {printable(copy.path)}"
+    return f"{printable(original.name)} and {printable(copy.name)}"
 
 
 def name_copies(clips: Sequence[Clip], digests: Sequence[str]) -> None:
@@ -57,5 +57,5 @@ def name_copies(clips: Sequence[Clip], digests: Sequence[str]) -> None:
         splits[digest].setdefault(clip.split, clip)
     learned = [found for found in splits.values() if found.keys() & {"train", "validation"} and len(found) > 1]
     if learned:
-        pair = " and ".join(f"{printable(clip.path)} ({split})" for split, clip in list(learned[0].items())[:2])
+        pair = " and ".join(f"{printable(clip.name)} ({split})" for split, clip in list(learned[0].items())[:2])
         log.warning("%d clips are in two splits with the same sound, as the data set has it: %s", len(learned), pair)

@@ -28,7 +28,7 @@ from mimii_pl.dataset._audio import (
 from mimii_pl.dataset._batches import ClipBatches
 from mimii_pl.dataset._channels import ALL_CHANNELS, Fusion, by_channel, fuse_channels, split_channel
 from mimii_pl.dataset._classes import attribute_class, check_names, class_shares, inverse_shares, labelled, numbered
-from mimii_pl.dataset._clip import Batch, Clip, Crop, restrict
+from mimii_pl.dataset._clip import Batch, Clip, Crop, clip_name, restrict
 from mimii_pl.dataset._copies import group_copies, name_copies
 from mimii_pl.dataset._excluded import without_excluded
 from mimii_pl.dataset._machine_id import MachineIds
@@ -152,6 +152,20 @@ class MachineSounds(pl.LightningDataModule):
             log.warning(text, rate, counts[rate], counts.total(), others)
         return rate
 
+    def divide(self, clips: list[Clip]) -> list[Clip]:
+        """Divide longer recordings into clips, where the data set's own clips are not fixed."""
+        return clips
+
+    @property
+    def clip_seconds(self) -> float | None:
+        """Length of a clip in s; None: to be found from the recordings."""
+        return self.seconds
+
+    @property
+    def clip_hop(self) -> float | None:
+        """Time from a clip of a divided recording to the next in s; None: recordings are not divided."""
+        return None
+
     @classmethod
     def machine_ids(cls, labels: Sequence[str], options: Mapping[str, Any]) -> MachineIds:
         """Return how a recording tells its machine ID.
@@ -178,9 +192,14 @@ class MachineSounds(pl.LightningDataModule):
 
     def recordings_of(self, rows: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fuse the scores [N] of clips, channels of recordings, to [M]; return the row of each recording's first."""
-        names = [split_channel(self.clips[row].path)[0] for row in rows] if self.channel == ALL_CHANNELS else rows
-        fused, first = fuse_channels(scores, list(names), self.fusion)
+        clips = [self.clips[row] for row in rows]
+        owners = [self.recording_name(clip) for clip in clips] if self.channel == ALL_CHANNELS else list(rows)
+        fused, first = fuse_channels(scores, owners, self.fusion)
         return fused, rows[first]
+
+    def recording_name(self, clip: Clip) -> str:
+        """Return the name of a clip; with `channel=all`, the one that the channels of a recording share."""
+        return clip_name(split_channel(clip.path)[0], clip.start) if self.channel == ALL_CHANNELS else clip.name
 
     # --- clips and splits --------------------------------------------------------------------------------------------
     def setup(self, stage: str | None = None) -> None:
@@ -193,18 +212,18 @@ class MachineSounds(pl.LightningDataModule):
         """
         if self.clips:
             return
-        clips = self.found()
+        clips = self.divide(self.found())
         check_names(clips, self.target)
         if self.target:
             clips = labelled(clips, self.target)
         assigned = self.protocol(clips)  # its errors come before anything is decoded
         cache = self._open(clips)
         usable = group_copies([clips[row] for row in cache.rows], cache.digests)
-        row_of = {clip.path: row for row, clip in enumerate(usable)}
+        row_of = {clip.place: row for row, clip in enumerate(usable)}
         if usable != clips:
             assigned = self.protocol(usable)
         assigned, excluded = self._without_excluded(assigned)
-        rows = [row_of[clip.path] for clip in assigned]
+        rows = [row_of[clip.place] for clip in assigned]
         self.waves: _cache.Waves = cache.waves
         if rows != list(range(len(usable))):
             self.waves = _cache.ClipRows(cache.waves, np.array(rows, int))
@@ -255,15 +274,17 @@ class MachineSounds(pl.LightningDataModule):
             return clips, []
         kept, out = without_excluded(clips, self.exclude, self.root)
         reason = f"excluded by {printable(self.exclude)}"
-        log.info("%d training recordings are %s", len(out), reason)
-        return kept, [(file_cell(clip.path), reason) for clip in out]
+        log.info("%d training recordings are %s", len({clip.path for clip in out}), reason)
+        return kept, [(file_cell(path), reason) for path in dict.fromkeys(clip.path for clip in out)]
 
     def _open(self, clips: list[Clip]) -> _cache.WaveCache:
         cache = _cache.build_cache(
             [clip.path for clip in clips],
             self.cache_dir,
+            starts=[clip.start for clip in clips],
             sample_rate=self.sample_rate,
-            seconds=self.seconds,
+            seconds=self.clip_seconds,
+            hop=self.clip_hop,
             channel=self.channel,
             full_scale=self.full_scale,
             description=f"decoding {self.machine}",

@@ -9,12 +9,8 @@ from pathlib import Path
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import from_windows_1252, is_utf8, printable, read_rows
-from mimii_pl.dataset._audio import SUFFIXES
+from mimii_pl.dataset._audio import SUFFIXES, UNREAD
 
-UNREAD = (  # suffixes of recordings of kinds that are not read: each is skipped and named
-    *(".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".amr", ".ac3", ".ape", ".wv", ".mka", ".caf", ".au"),
-    *(".snd", ".voc", ".3gp"),
-)
 OF_AUDIO = frozenset((*SUFFIXES, *UNREAD))
 log = logging.getLogger(__name__)
 Skip = Callable[[str, str], None]  # takes a folder that is left out, and the reason

@@ -38,7 +38,7 @@ def clip_changes(data: "MachineSounds", run_dir: Path) -> str:
 
 def _clips(data: "MachineSounds") -> list[tuple[str, str, str]]:
     return [
-        (split, file_cell(data.clips[row].path), data.digests[row]) for split in LEARNED for row in data.rows(split)
+        (split, file_cell(data.clips[row].name), data.digests[row]) for split in LEARNED for row in data.rows(split)
     ]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
 from mimii_pl.dataset._clip import Clip
-from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.dataset._files import audio_files
 from mimii_pl.dataset._machine_id import NO_FOLDER, FolderNames, MachineIds
+from mimii_pl.dataset._own import OwnRecordings
 from mimii_pl.dataset._spellings import Conditions, folded, listed_names, suggests_fault
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ FolderParts = tuple[str, ...]  # names of folders below the root, without those 
 FOLDERS_SHOWN = 5  # folders in a message
 
 
-class Folder(MachineSounds):
+class Folder(OwnRecordings):
     """Every recording below `root`, hidden files and folders excepted; folder names give the labels.
 
     A folder named `normal` (ok, good, healthy, ...) contains normal recordings, one named `anomaly` (abnormal, faulty,
@@ -34,7 +34,7 @@ class Folder(MachineSounds):
         anomaly: further names of folders with anomalous ones, or one, for example [propeller, unbalance].
         labels: name of a folder -> `normal` or `anomaly`, such as {gut: normal, NOK: anomaly}; joined with the two.
         ids: names of folders that are machine IDs, or one, whatever stands beside them or is part of them.
-        **options: root, machine, protocol, features and the other options of `MachineSounds`.
+        **options: root, machine, protocol, features and the other options of `OwnRecordings`.
     """
 
     def __init__(

@@ -10,9 +10,9 @@ from typing import Any
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
 from mimii_pl.dataset._clip import Clip, Condition, Split
-from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.dataset._files import listed_file, listed_rows
 from mimii_pl.dataset._machine_id import MachineIds
+from mimii_pl.dataset._own import OwnRecordings
 from mimii_pl.dataset._spellings import (
     COLUMN_NAMES,
     SPLITS,
@@ -29,7 +29,7 @@ MISSING_NAMED = 10  # missing files in the log
 CELLS_NAMED = 5  # cells in a message
 
 
-class Table(MachineSounds):
+class Table(OwnRecordings):
     """A CSV (comma, semicolon or tab) with a header; columns are found by their usual names, in any case.
 
     - path (`path`, `file`, `file_name`, `file_id`, ...): relative to `sounds`, or absolute; the suffix may be omitted.
@@ -48,7 +48,7 @@ class Table(MachineSounds):
         normal: further cells of the condition column for normal recordings, or one.
         anomaly: further cells of the condition column for anomalous ones, or one, for example [crack].
         labels: cell of that column -> `normal` or `anomaly`, such as {A: normal, B: anomaly}; joined with the two.
-        **options: root (the CSV, or the folder with `label.csv`), machine, protocol and the others of `MachineSounds`.
+        **options: root (the CSV, or the folder with `label.csv`), machine, protocol and the others of `OwnRecordings`.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """Hold clips out by recording, for each machine ID, the same ones for the same seed."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -41,14 +42,21 @@ def hold_out(clips: Sequence[Clip], share: float, seed: int) -> list[Clip]:
 
 
 def draw(clips: Sequence[Clip], rows: Iterable[int], share: float, seed: int, salt: Sequence[int] = ()) -> set[int]:
-    """Draw a share of these rows for each ID: whole recordings, at least one but never all if an ID has two or more."""
+    """Draw a share of these rows for each ID: whole recordings, at least one but never all if an ID has two or more.
+
+    Where recordings have different numbers of clips, neither more than the share of the recordings is drawn, nor one
+    with more clips than the share.
+    """
     drawn: set[int] = set()
     for number, (_, of_id) in enumerate(sorted(by_id(clips, rows).items())):
         recordings = by_recording(clips, of_id)
         count = max(1, round(share * len(of_id))) if share else 0
         order = np.random.default_rng([seed, number, *salt]).permutation(len(recordings))
+        limit = max(count, min(map(len, recordings)))  # a recording of hours would take far more than the share
+        fitting = [index for index in order if len(recordings[index]) <= limit]
+        most = min(math.ceil(share * len(recordings)), len(recordings) - 1)  # one recording stays
         chosen: list[int] = []
-        for index in order[: len(recordings) - 1]:  # one recording stays
+        for index in fitting[:most]:
             if len(chosen) >= count:
                 break
             chosen += recordings[index]
@@ -84,7 +92,7 @@ def split_clips(clips: Sequence[Clip]) -> tuple[list[Clip], list[int], list[int]
         The clips; rows of normal clips that may be trained on; rows of anomalies; rows of clips that can only be
         tested: of unknown condition, or normal and cut from a recording with an anomaly.
     """
-    clips = [replace(clip, split="") for clip in sorted(clips, key=lambda clip: str(clip.path))]
+    clips = [replace(clip, split="") for clip in sorted(clips, key=lambda clip: clip.place)]
     anomalous = {clip.recording for clip in clips if clip.condition == "anomaly"}
     normal, anomaly, rest = [], [], []
     for row, clip in enumerate(clips):

@@ -48,7 +48,7 @@ class Stratified(Protocol):
 
     def __call__(self, clips: Sequence[Clip]) -> list[Clip]:
         """Return the clips with their split, sorted by path."""
-        clips = sorted((clip for clip in clips if clip_class(clip, self.target)), key=lambda clip: str(clip.path))
+        clips = sorted((clip for clip in clips if clip_class(clip, self.target)), key=lambda clip: clip.place)
         rows = np.arange(len(clips))
         self._check(clips, rows, self.folds)
         tested = self._drawn(clips, rows, self.folds, self.fold)

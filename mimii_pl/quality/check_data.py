@@ -76,7 +76,7 @@ def _splits(data: "MachineSounds", clips: Sequence[Clip], measures: Sequence[Mea
         attributes = {**clip.attributes, "recording": original.recording}
         usable.append(clip if original is clip else replace(clip, attributes=attributes))
     try:
-        return {clip.path: clip.split for clip in data.protocol(usable)}
+        return {clip.path: clip.split for clip in data.protocol(data.divide(usable))}
     except InputError as reason:
         log.warning("splits are not compared: %s", reason)
         return {}
@@ -109,7 +109,7 @@ def warn_of_findings(data: "MachineSounds", command: str, limits: Limits | None 
     for kind, count in Counter(one.kind for one in worst_first(findings)).items():
         first = next(one for one in findings if one.kind == kind)
         what = "machine IDs" if first.row is None else f"of {len(chosen)} recordings looked at"
-        where = first.label if first.row is None else printable(recordings[first.row].clip.path)
+        where = first.label if first.row is None else printable(recordings[first.row].clip.name)
         log.warning("%s: %d %s, such as %s: %s", FINDINGS[kind].title, count, what, where, first.text)
     if findings:
         log.warning("more about these recordings, with sound and pictures: `%s`", command)

@@ -44,9 +44,9 @@ def check_together(recordings: Sequence[CheckedRecording], limits: Limits, *, la
             text = f"none of {len(rows)} recordings is normal and usable"
             yield Finding("no_normal", "error", label, None, text, len(rows))
             continue
-        if len(normal) < limits.few:
-            text = f"{len(normal)} normal, {sum(row[1].measures.seconds for row in normal):.3g} s in all"
-            yield Finding("few", "warning", label, None, text, -len(normal))
+        if (count := len({row[1].clip.recording for row in normal})) < limits.few:
+            text = f"{count} normal, {sum(row[1].measures.seconds for row in normal):.3g} s in all"
+            yield Finding("few", "warning", label, None, text, -count)
         stopped = list(_stopped(label, heard, normal, limits))
         yield from stopped
         yield from _levels(label, normal, {one.row for one in stopped}, limits)

@@ -117,7 +117,7 @@ def _bars(scorer: "BaseScorer | None", data: "MachineSounds", rows: Sequence[int
     if scorer is None:
         return {}
     clips = [data.clips[row] for row in rows]
-    scores = scorer.members([clip.path for clip in clips], machine_id=[clip.label for clip in clips])
+    scores = scorer.members([clip.name for clip in clips], machine_id=[clip.label for clip in clips])
     bars = member_bars(list(scores), np.stack(list(scores.values()), axis=1), scorer.member_weights)
     return dict(zip(rows, bars, strict=True))
 
@@ -129,10 +129,10 @@ def _listen_clips(
     gain, length = gain_of(waves), round(seconds * data.sample_rate)
     return [
         ListenClip(
-            data.clips[row].path.name,
+            Path(data.clips[row].name).name,
             spectrogram(
                 mel_levels(wave, data.sample_rate),
-                alt=f"Spectrogram of {data.clips[row].path.name}",
+                alt=f"Spectrogram of {Path(data.clips[row].name).name}",
                 rpm=data.rpm_of(row),
             ),
             sound(wave[:length] / FULL_SCALE * gain, data.sample_rate),

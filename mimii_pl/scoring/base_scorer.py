@@ -15,6 +15,7 @@ from mimii_pl.dataset._channels import ALL_CHANNELS, Fusion, fuse_channels, spli
 from mimii_pl.dataset._machine_id import MachineIds
 from mimii_pl.scoring.inputs import Audio, Heard, channel_clips, file_clip, machine_id_numbers, waveform_clip
 from mimii_pl.scoring.pseudo_anomaly import PseudoAnomalies
+from mimii_pl.scoring.timeline import RELEASE, Timeline, Windows, make_timeline
 from mimii_pl.threshold._threshold import Thresholds
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class BaseScorer:
     Attributes:
         labels: machine IDs seen in training, as `<machine>/<id>`.
         sample_rate: in Hz; other recordings are resampled.
-        samples: length of a clip: longer recordings are cut at the end, shorter ones are repeated from the start.
+        samples: length of a clip: longer recordings are cut at the end (see `timeline`), shorter ones repeated.
         channel: index of the microphone, `mean`, or `all`: the score of a recording is fused over its channels.
         fusion: how: `mean` or `max`.
         full_scale: number in floating-point recordings and waveforms that counts as full scale.
@@ -81,7 +82,7 @@ class BaseScorer:
 
         Args:
             audio: path, paths, or waveforms [T] or [N, T], int16, or float with the run's `full_scale` (1, unless it
-                was set). Of recordings longer than a clip the beginning is scored, with a warning.
+                was set). Of recordings longer than a clip the beginning is scored, with a warning; see `timeline`.
             rate: sampling frequency of waveforms in Hz; not needed for files.
             machine_id: ID that each clip is compared with, one for all clips or one each: `id_00`, or `fan/id_00`;
                 None: the one that the path of a file tells. Not needed if there is only one, or if the detector does
@@ -117,13 +118,51 @@ class BaseScorer:
 
     def decide(self, audio: Audio, *, rate: int | None = None, machine_id: MachineId = None) -> Decision:
         """Return scores, ranks among normal clips, decisions and p-values; arguments and errors as for `score`."""
-        if self.thresholds is None:
-            raise InputError("this run has no thresholds: it is of an earlier version. Train it again, or use score()")
+        thresholds = self.require_thresholds()
         waves, of_channels, owners = self._clips(audio, rate, machine_id)
         scores, first = self.over_channels(self.score_waves(waves, of_channels), owners)
-        ids, thresholds = of_channels[first], self.thresholds
+        ids = of_channels[first]
         decisions = thresholds.decide(scores, ids).astype(bool)
         return Decision(scores, thresholds.rank(scores, ids), decisions, thresholds.p_value(scores, ids))
+
+    def timeline(
+        self,
+        path: str | Path,
+        *,
+        hop: float | None = None,
+        release: float = RELEASE,
+        machine_id: str | int | None = None,
+    ) -> Timeline:
+        """Score a recording of any length window by window, and find the events in it; memory does not grow with it.
+
+        Windows are clips, and a recording no longer than one has one window, whose score is that of `score`.
+
+        Args:
+            path: the recording.
+            hop: s from the start of a window to that of the next; None: half a clip.
+            release: an event ends where the score falls below this share of the way from the median of the held-out
+                normal clips to the threshold.
+            machine_id: ID that it is compared with, as for `score`.
+
+        Raises:
+            InputError: as for `decide`, or the hop is longer than a clip.
+        """
+        windows = Windows.of(self.seconds, hop, release)
+        self.require_thresholds()
+        name = machine_id if machine_id is not None else self.machine_ids.of(Path(path))
+        return make_timeline(self, Path(path), windows, int(self.id_numbers(name, 1)[0]))
+
+    def require_thresholds(self) -> Thresholds:
+        """Return the thresholds.
+
+        Raises:
+            InputError: the run is a classifier, or of an earlier version.
+        """
+        if self.classes is not None:
+            raise InputError("this run is a classifier: use classify(). Decisions need a run of task=anomaly")
+        if self.thresholds is None:
+            raise InputError("this run has no thresholds: it is of an earlier version. Train it again, or use score()")
+        return self.thresholds
 
     def classify(self, audio: Audio, *, rate: int | None = None) -> np.ndarray:
         """Return the probability of each of `classes`, [N, K]; audio as for `score`.
@@ -157,6 +196,7 @@ class BaseScorer:
     def _stacked(self, clips: list[Heard]) -> np.ndarray:
         if longer := sum(share < 1 for _, share in clips):
             text = "%d of %d recordings are longer than a clip of this run: only their first %.7g s are scored"
+            text += "; timeline() scores one in full"
             log.warning(text, longer, len(clips), self.seconds)
         return np.concatenate([np.empty((0, self.samples), np.int16), *(np.atleast_2d(wave) for wave, _ in clips)])
 

@@ -65,7 +65,7 @@ class HeldOutTable:
 
 
 def _row(clip: Clip, fault: str, severity: float, score: float) -> HeldOutScore:
-    return HeldOutScore(clip.machine, clip.machine_id, clip.domain, file_cell(clip.path), fault, severity, float(score))
+    return HeldOutScore(clip.machine, clip.machine_id, clip.domain, file_cell(clip.name), fault, severity, float(score))
 
 
 def read_held_out(path: Path) -> list[HeldOutScore]:

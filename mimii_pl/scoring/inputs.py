@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -11,7 +11,9 @@ from torch import Tensor
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
 from mimii_pl.dataset import _audio
+from mimii_pl.dataset._clip import split_name
 from mimii_pl.dataset._spellings import folded
+from mimii_pl.dataset._stream import excerpt
 
 log = logging.getLogger(__name__)
 Audio = str | Path | Sequence[str | Path] | np.ndarray | Tensor
@@ -27,13 +29,17 @@ class Heard(NamedTuple):
 def file_clip(path: Path, sample_rate: int, samples: int, channel: int | str, full_scale: float = 1.0) -> Heard:
     """Read a file as a clip, resampled to `sample_rate` in Hz; for `full_scale` see `read`.
 
+    A part of a file is named as in the tables of a run: `night.wav#t=120` begins at 120 s.
+
     Raises:
         InputError: the file cannot be read.
     """
+    options: dict[str, Any] = {"sample_rate": sample_rate, "channel": channel, "full_scale": full_scale}
+    file, start = split_name(path)
     try:
-        wave, recorded = _audio.read(
-            path, sample_rate=sample_rate, channel=channel, samples=samples, full_scale=full_scale
-        )
+        if start is not None:
+            return Heard(_audio.fit_length(excerpt(file, start, samples=samples, **options), samples), 1.0)
+        wave, recorded = _audio.read(path, samples=samples, **options)
     except _audio.UnreadableClip as reason:
         raise InputError(f"{path}: {reason}") from None
     return Heard(_audio.fit_length(wave, samples), _audio.heard(recorded, samples / sample_rate))

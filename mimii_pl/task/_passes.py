@@ -60,8 +60,8 @@ class Passes:
             return
         rows = np.concatenate(list(self.rows.values()))
         clips = [data.clips[row] for row in rows]
-        names = ("split", "machine", "machine_id", "path")
-        columns = {name: np.array([str(getattr(clip, name)) for clip in clips]) for name in names}
+        names = {"split": "split", "machine": "machine", "machine_id": "machine_id", "path": "name"}
+        columns = {name: np.array([str(getattr(clip, own)) for clip in clips]) for name, own in names.items()}
         columns["rpm"] = np.array([data.rpm_of(row) or np.nan for row in rows])
         write_arrays(path, {"embedding": embeddings, **columns})
 

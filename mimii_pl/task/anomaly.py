@@ -11,7 +11,6 @@ from mimii_pl.core.files import write_arrays, write_csv
 from mimii_pl.core.foreign import file_cell
 from mimii_pl.core.run_dir import write_facts
 from mimii_pl.dataset import MachineSounds
-from mimii_pl.dataset._channels import ALL_CHANNELS, split_channel
 from mimii_pl.model import Detector
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.held_out import CrossFitted, HeldOutScores, backend_embeddings, domain_names, recording_names
@@ -167,7 +166,7 @@ def write_identified(passed: OnePass, data: MachineSounds, run_dir: Path) -> Non
     clips = [data.clips[row] for row in data.rows("validation")]
     assigned = passed.probability.argmax(axis=1)
     rows = [
-        (file_cell(clip.path), clip.label, data.labels[number]) for clip, number in zip(clips, assigned, strict=True)
+        (file_cell(clip.name), clip.label, data.labels[number]) for clip, number in zip(clips, assigned, strict=True)
     ]
     write_csv(run_dir / "identified.csv", ("file", "machine_id", "taken_for"), rows)
 
@@ -178,7 +177,6 @@ def clip_scores(data: MachineSounds, rows: np.ndarray, scores: np.ndarray) -> li
     fused, first = data.recordings_of(rows, scores)
     for row, score in zip(first, fused, strict=True):
         clip, label = data.clips[row], int(data.anomalous[row])
-        file = split_channel(clip.path)[0] if data.channel == ALL_CHANNELS else clip.path
-        names = clip.machine, clip.machine_id, clip.domain, file_cell(file)
+        names = clip.machine, clip.machine_id, clip.domain, file_cell(data.recording_name(clip))
         scored.append(ClipScore(*names, label, float(score), rpm=data.rpm_of(row)))
     return scored

@@ -74,5 +74,5 @@ def predict_split(scorer: Scorer, data: MachineSounds, split: str) -> Prediction
         probability = scorer.classify_waves(waves, ids, f"classifying {split} clips")
     clips = [data.clips[row] for row in rows]
     return Predictions(
-        [file_cell(c.path) for c in clips], [c.label for c in clips], classes, data.label[rows], probability
+        [file_cell(c.name) for c in clips], [c.label for c in clips], classes, data.label[rows], probability
     )

@@ -192,6 +192,10 @@ class Thresholds:
         """Return the threshold of a machine ID; the pooled one where it has none of its own."""
         return _or_pooled(self.thresholds, label)
 
+    def normal_of(self, label: str) -> np.ndarray:
+        """Return the sorted scores of the held-out normal clips of a machine ID; the pooled ones where it has none."""
+        return _or_pooled(self.normal, label)
+
     def _name(self, number: int) -> str:
         return self.labels[number] if number >= 0 else POOLED
 

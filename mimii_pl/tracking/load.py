@@ -40,4 +40,10 @@ def score(*, run: str, tracking_uri: str | None = None, **options: Any) -> Path:
     Returns:
         Path of the csv file.
     """
-    return score_files(lambda: local_run(run, tracking_uri), **options)
+
+    def page(path: Path, *timelines: Any) -> None:
+        from mimii_pl.report.timeline_page import write_timelines  # draws: only where it is needed
+
+        write_timelines(path, *timelines)
+
+    return score_files(lambda: local_run(run, tracking_uri), page=page, **options)

@@ -497,7 +497,7 @@ def test_a_flac_that_claims_too_much_is_truncated(tmp_path, wave):
         read(tmp_path / "a.flac", samples=100)
 
 
-@pytest.mark.parametrize("container", ["AU", "CAF", "OGG", "NIST"])
+@pytest.mark.parametrize("container", ["AU", "CAF", "NIST"])
 def test_a_format_that_cannot_be_checked_is_named(tmp_path, wave, container):
     (tmp_path / "a.wav").write_bytes(encoded(wave, container, None))
     with pytest.raises(_audio.UnreadableClip, match=f"of format {container}, .*convert it to wav or FLAC"):
@@ -505,7 +505,7 @@ def test_a_format_that_cannot_be_checked_is_named(tmp_path, wave, container):
 
 
 @pytest.mark.parametrize("xing", [True, False], ids=["whole", "without its first frames"])
-def test_mp3_is_named_whatever_it_is_called(tmp_path, xing):
+def test_mp3_is_read_or_named_whatever_it_is_called(tmp_path, xing):
     noise = np.random.default_rng(0).uniform(-0.3, 0.3, 5 * RATE)
     content = bytes(encoded(noise, "MP3", "MPEG_LAYER_III"))
     if not xing:
@@ -519,8 +519,11 @@ def test_mp3_is_named_whatever_it_is_called(tmp_path, xing):
     with pytest.raises(_audio.UnreadableClip, match=r"of format WAV with mp3 inside.*convert it to PCM or FLAC"):
         read(tmp_path / "a.wav")
     (tmp_path / "a.wav").write_bytes(content)
-    with pytest.raises(_audio.UnreadableClip, match="of format MP3, which is not read"):
-        read(tmp_path / "a.wav")
+    if xing:
+        assert len(read(tmp_path / "a.wav")) == len(noise)
+    else:
+        with pytest.raises(_audio.UnreadableClip, match="of format MP3 without its length, which is not read"):
+            read(tmp_path / "a.wav")
 
 
 # --- the beginning of a recording -------------------------------------------------------------------------------------

@@ -344,7 +344,7 @@ def test_real_motors_by_speed(shared, tmp_path):
     ]
     file = tmp_path / "motors.csv"
     file.write_text("path,label,id\n" + "".join(rows))
-    data = of_table(file, "protocol=holdout", "dataset.seconds=2")
+    data = of_table(file, "protocol=holdout", "dataset.seconds=2", "dataset.long=cut")
     assert len(data.clips) == 20
     assert data.labels == ["machine/M1", "machine/M3"]
     assert Counter(clip.condition for clip in data.clips) == {"normal": 14, "anomaly": 6}
@@ -543,9 +543,9 @@ def test_recordings_of_other_kinds_are_skipped_and_named_before_the_split(tmp_pa
         soundfile.write(root / f"x{n}.{suffix}", wave, 16000, format=suffix.upper() if suffix != "m4a" else "AU")
     for suffix in ("aiff", "w64", "rf64"):
         soundfile.write(root / f"y.{suffix}", wave, 16000, format=suffix.upper())
-    data = of_folder(root, "dataset.seconds=0.5")
-    assert sorted(Path(path).name for path, _ in data.skipped) == ["x0.ogg", "x1.mp3", "x2.OGG", "x3.au", "x4.m4a"]
-    assert Counter(clip.split for clip in data.clips) == {"train": 9, "validation": 1, "test": 3}
+    data = of_folder(root, "dataset.seconds=0.5", "dataset.long=cut")
+    assert sorted(Path(path).name for path, _ in data.skipped) == ["x3.au", "x4.m4a"]
+    assert Counter(clip.split for clip in data.clips) == {"train": 11, "validation": 1, "test": 4}
 
 
 def test_copies_stay_on_one_side_of_a_split(tmp_path, caplog):
@@ -657,7 +657,9 @@ def test_no_folder(tmp_path):
 
 def test_real_motors_in_a_folder(shared, tmp_path):
     shutil.copytree(shared / "real" / "bldc", tmp_path / "bldc")
-    data = of_folder(tmp_path / "bldc", "machine=motor", "dataset.seconds=2", "dataset.anomaly=[propeller]")
+    data = of_folder(
+        tmp_path / "bldc", "machine=motor", "dataset.seconds=2", "dataset.long=cut", "dataset.anomaly=[propeller]"
+    )
     assert data.labels == ["motor/M1", "motor/M3"]
     assert Counter(clip.condition for clip in data.clips) == {"normal": 14, "anomaly": 6}
 
@@ -706,7 +708,7 @@ def test_what_is_cut_or_repeated_is_said_each_time(folder_of, caplog, lengths, s
     open_folder = folder_of(lengths)
     for _ in range(2):  # decoded, then from the cache
         caplog.clear()
-        open_folder(f"dataset.seconds={seconds}")
+        open_folder(f"dataset.seconds={seconds}", "dataset.long=cut")
         said = [record.getMessage() for record in caplog.records if record.name == "mimii_pl.dataset._datamodule"]
         assert len(said) == bool(warning)
         assert warning in "".join(said)

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import require_writable
@@ -12,8 +13,15 @@ from mimii_pl.core.stored_config import read_config
 from mimii_pl.scoring.bulk.predictor import Prediction, Predictor
 from mimii_pl.scoring.bulk.progress import Summary, progress
 from mimii_pl.scoring.bulk.shards import Shards
+from mimii_pl.scoring.bulk.window_files import PUBLIC_COLUMNS, Page, WindowFiles, beside, validate_labels
+from mimii_pl.scoring.bulk.windows import WindowPredictor
+from mimii_pl.scoring.timeline import RELEASE, Windows
+
+if TYPE_CHECKING:
+    from mimii_pl.scoring.base_scorer import BaseScorer
 
 ENGINES = ("threads", "ray")
+SHARD_SIZE = 1024  # recordings
 FORMAT = 3  # of the rows; increase it when their columns change
 
 
@@ -27,10 +35,15 @@ def score_files(
     device: str = "auto",
     engine: str = "threads",
     workers: int | None = None,
-    shard_size: int = 1024,
+    shard_size: int | None = None,
     part: str | None = None,
     restart: bool = False,
     members: bool = False,
+    windows: bool = False,
+    hop: float | None = None,
+    release: float = RELEASE,
+    labels: str | None = None,
+    page: Page | None = None,
 ) -> Path:
     """Score a file, a folder or a list of files: print a table and write a CSV.
 
@@ -39,6 +52,10 @@ def score_files(
     a lower score; `p_value` is (1 + number of them with no lower score) / (their number + 1), and `decision` is 1 above
     the threshold chosen from them. `heard` is the share of the recording that is scored, from its start: 1 unless it is
     longer than a clip. A file that cannot be used is skipped with its reason.
+
+    With `windows`, recordings of any length are scored in full, window by window (see `BaseScorer.timeline`): a row per
+    recording, of the columns `PUBLIC_COLUMNS`, and beside it windows.csv, events.csv, labels and timeline.html. The
+    scores of an unfinished recording are kept too.
 
     Recordings are scored in shards of `shard_size`, and finished shards are kept in `<output>.shards` until the CSV is
     complete: the same call resumes after the last of them. Memory does not grow with the number of recordings.
@@ -52,15 +69,21 @@ def score_files(
         device: `auto` takes a GPU if there is one.
         engine: `threads` of this process, or `ray`, see `mimii_pl.scoring.bulk.ray`.
         workers: decoding threads, or actors of Ray; None: one per core (GPU).
-        shard_size: recordings per shard.
+        shard_size: recordings per shard; None: 1024, or 1 with `windows`.
         part: `k/n`: score only the k-th of n equal parts, counted from 0.
         restart: discard finished shards of a different scoring and start again.
         members: add a column `member(<name>)` for each member of the back end (see `Scorer.members`).
+        windows: score recordings in full, window by window.
+        hop, release: of the windows, see `BaseScorer.timeline`.
+        labels: `audacity` or `raven`: write events as labels for this editor too.
+        page: writes the page of the timelines.
 
     Returns:
         The CSV that was written.
     """
+    shard_size = shard_size if shard_size is not None else 1 if windows else SHARD_SIZE
     _validate(engine, shard_size, workers)
+    _validate_windows(windows, members, hop, labels)
     run_dir = find()
     numbers = _parse_part(part)
     target = Path(output or _default_output(run_dir, part, numbers))
@@ -71,27 +94,60 @@ def score_files(
         "working directory": os.getcwd(),
         "format": FORMAT,
         "members": members or None,
+        "windows": [hop, release] if windows else None,
     }
     listed = _listed_columns(run_dir)
     with Shards(target, shard_size, numbers).opened(Path(input), inputs, columns=listed, restart=restart) as shards:
         from mimii_pl.scoring.load_run import load_run  # imports torch: only after the list has been read
 
         scorer = load_run(run_dir, device="cpu" if engine == "ray" else device, trust=trust)
-        predictor = Predictor(scorer, machine_id, members=members)
+        predictor: Predictor
+        if windows:
+            divided = Windows.of(scorer.seconds, hop, release)
+            predictor = WindowPredictor(scorer, divided, shards.folder, machine_id=machine_id)
+        else:
+            predictor = Predictor(scorer, machine_id, members=members)
         if engine == "ray":
             from mimii_pl.scoring.bulk.ray import score_shards
 
             missing, columns = shards.missing(), predictor.columns
             trusted = [trust] if isinstance(trust, str) else list(trust)
-            options = {"machine_id": machine_id, "trust": trusted, "members": members}
+            options: dict[str, Any] = {"machine_id": machine_id, "trust": trusted, "members": members}
+            options["windows"] = (divided.hop, divided.release) if windows else None
             stream = score_shards(missing, run_dir, columns, options, device=device, workers=workers)
         else:
             stream = predictor.stream(shards.missing(), workers)
         _score(predictor, shards, stream)
-        summary = Summary(classified=scorer.classes is not None, seconds=scorer.seconds, thresholds=scorer.thresholds)
-        shards.join(predictor.columns, summary.note)
-    summary.show(target)
+        if windows:
+            _join_windows(shards, scorer, labels, page)
+        else:
+            classified = scorer.classes is not None
+            summary = Summary(classified=classified, seconds=scorer.seconds, thresholds=scorer.thresholds)
+            shards.join(predictor.columns, summary.note)
+    if not windows:
+        summary.show(target)
     return target
+
+
+def _join_windows(shards: Shards, scorer: "BaseScorer", labels: str | None, page: Page | None) -> None:
+    files = WindowFiles(shards.output, labels)
+
+    def finish() -> None:
+        files.close()
+        if page is not None:
+            page(beside(shards.output, "timeline", ".html"), scorer, files.shown, files.count - len(files.shown))
+
+    with files.opened():
+        shards.join(PUBLIC_COLUMNS, files.note, finish)
+    files.show(scorer)
+
+
+def _validate_windows(windows: bool, members: bool, hop: float | None, labels: str | None) -> None:
+    validate_labels(labels)
+    if not windows and (hop is not None or labels is not None):
+        raise InputError("hop= and labels= are options of windows=true, which scores recordings in full")
+    if windows and members:
+        raise InputError("members=true is not possible with windows=true: choose one of them")
 
 
 def _validate(engine: str, shard_size: int, workers: int | None) -> None:

@@ -13,13 +13,13 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import name_fault
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.scoring.bulk.recordings import Recording
+from mimii_pl.scoring.timeline import NOT_A_NUMBER
 
 if TYPE_CHECKING:
     from mimii_pl.scoring.base_scorer import BaseScorer
 
 Prediction = tuple[str | float | int, ...]  # a row, in the order of `Predictor.columns`
 NO_VALUES: dict[str, str | int] = {"taken_for": "", "decision": -1}  # for a skipped recording; NaN in other columns
-NOT_A_NUMBER = "the detector's score is not a number"
 
 
 class Decoded(NamedTuple):
@@ -91,7 +91,7 @@ class Predictor:
         try:
             wave, heard = scorer.read(path)
             if scorer.classes is None:
-                name = self.machine_id or scorer.machine_ids.listed(recording.machine_id) or scorer.machine_ids.of(path)
+                name = self.named(recording, path)
                 number = scorer.id_numbers(name, 1)[0]
                 name = scorer.labels[number] if number >= 0 else ""
         except InputError as reason:
@@ -101,6 +101,11 @@ class Predictor:
         if name and name_fault(name):  # unknown, and named in the reason
             name = ""
         return Decoded(recording.path, name or "", number, wave, heard, skipped)
+
+    def named(self, recording: Recording, path: Path) -> str | None:
+        """Return the machine ID that is told of a recording: by the option, the list, or its path."""
+        told = self.scorer.machine_ids
+        return self.machine_id or told.listed(recording.machine_id) or told.of(path)
 
     def predict(self, decoded: Sequence[Decoded]) -> list[Prediction]:
         """Return the rows of decoded recordings, in their order."""
@@ -158,5 +163,6 @@ class Predictor:
 def _cell(name: str, value: str | float | int) -> str:
     if value != value or value == NO_VALUES.get(name):  # NaN, or skipped
         return ""
-    digits = {"higher_than": ".4g", "p_value": ".4g", "heard": ".6g"}.get(name, "")
+    formats = {"higher_than": ".4g", "p_value": ".4g", "heard": ".6g", "above": ".6g", "seconds": ".10g"}
+    digits = formats.get(name, "")
     return format(value, digits)

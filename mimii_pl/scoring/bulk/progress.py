@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -12,6 +13,9 @@ from rich.text import Text
 
 from mimii_pl.core.foreign import printable
 from mimii_pl.threshold._threshold import Thresholds
+
+if TYPE_CHECKING:
+    from mimii_pl.core.console import Console
 
 log = logging.getLogger(__name__)
 ROWS_SHOWN = 20  # rows per table
@@ -56,14 +60,14 @@ class Summary:
         self.counts = {True: 0, False: 0}  # skipped, or not
         self.longer, self.recorded = 0, 0.0  # recordings that are longer than a clip, and their length in s
 
-    def note(self, row: Sequence[str]) -> None:
-        """Take a row of the CSV into account."""
+    def note(self, row: Sequence[str]) -> Sequence[str]:
+        """Take a row of the CSV into account, and return it."""
         skipped = bool(row[-1])
         self.counts[skipped] += 1
         if skipped:
             if len(self.skipped) < ROWS_SHOWN:
                 self.skipped.append(row)
-            return
+            return row
         if not self.classified:
             self.machine_ids.add(row[1])
         if (share := float(row[-2])) < 1:
@@ -73,6 +77,7 @@ class Summary:
         heapq.heappush(self.top, item)
         if len(self.top) > ROWS_SHOWN:
             heapq.heappop(self.top)
+        return row
 
     def show(self, target: Path) -> None:
         """Print the tables and the path of the CSV."""
@@ -90,12 +95,10 @@ class Summary:
         console.print(table)
         if self.counts[False] > ROWS_SHOWN:
             console.print(f"... and {self.counts[False] - ROWS_SHOWN} more")
-        for row in self.skipped:
-            console.print(f"skipped {printable(row[0])}: {printable(row[-1])}", soft_wrap=True)
-        if self.counts[True] > ROWS_SHOWN:
-            console.print(f"... and {self.counts[True] - ROWS_SHOWN} more: {self.counts[True]} are skipped in all")
+        skipped_lines(console, self.skipped, self.counts[True])
         if self.longer:
             text = "%d recordings are longer than a clip: %.1f s of %.1f s were heard, the rest is not scored"
+            text += "" if self.classified else ": windows=true scores them in full"
             log.warning(text, self.longer, self.longer * self.seconds, self.recorded)
         for line in self._false_alarms():
             console.print(line, soft_wrap=True, highlight=False)
@@ -115,6 +118,14 @@ class Summary:
         if more := len(self.machine_ids) - len(shown):
             lines.append(f"  ... and {more} more machine IDs: report.html of the run has them")
         return lines
+
+
+def skipped_lines(console: "Console", rows: Sequence[Sequence[str]], count: int) -> None:
+    """Print the first skipped recordings with their reasons, and how many there are."""
+    for row in rows:
+        console.print(f"skipped {printable(row[0])}: {printable(row[-1])}", soft_wrap=True)
+    if count > len(rows):
+        console.print(f"... and {count - len(rows)} more: {count} are skipped in all")
 
 
 def _scores(origin: str) -> Table:

@@ -14,6 +14,8 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._spellings import listed_fields
 from mimii_pl.scoring.bulk.predictor import Prediction, Predictor
 from mimii_pl.scoring.bulk.recordings import Recording, full_id
+from mimii_pl.scoring.bulk.windows import WindowPredictor
+from mimii_pl.scoring.timeline import Windows
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,6 +42,8 @@ class ScoreRecordings:
         threads: decoding threads.
         trust: packages, besides this one, whose classes the run may name.
         members: add a column `member(<name>)` for each member of the back end (see `Scorer.members`).
+        windows: hop in s and release (see `BaseScorer.timeline`): score recordings in full, window by window, with
+            other columns out: those of `WindowPredictor`; None: their beginning.
     """
 
     def __init__(
@@ -52,10 +56,15 @@ class ScoreRecordings:
         threads: int = 1,
         trust: Collection[str] = (),
         members: bool = False,
+        windows: tuple[float, float] | None = None,
     ) -> None:
         from mimii_pl.scoring.load_run import load_run
 
-        self.predictor = Predictor(load_run(run, device=device, trust=trust), machine_id, folder, members=members)
+        scorer = load_run(run, device=device, trust=trust)
+        self.predictor = Predictor(scorer, machine_id, folder, members=members)
+        if windows is not None:
+            divided = Windows.of(scorer.seconds, *windows)
+            self.predictor = WindowPredictor(scorer, divided, machine_id=machine_id, folder=folder)
         self.threads = threads
 
     def __call__(self, batch: Columns) -> Columns:
@@ -89,7 +98,7 @@ def score_shards(
 
     Args:
         columns: names of the values of a row.
-        options: of `ScoreRecordings`: machine_id, trust, members.
+        options: of `ScoreRecordings`: machine_id, trust, members, windows.
         workers: actors; None: one per GPU, or one per core if there is no GPU (or device=cpu).
     """
     ray = require_ray()

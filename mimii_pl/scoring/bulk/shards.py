@@ -4,6 +4,7 @@
     list.csv       the recordings to score, one per line
     scoring.json   the inputs that the scores depend on
     00000012.csv   the rows of the thirteenth shard, written then renamed
+    00000013-0.scores   with windows=true: scores of windows of a recording that is not finished
     lock           held by the process that scores; the operating system releases it if that process is killed
 """
 
@@ -25,6 +26,7 @@ from mimii_pl.core.foreign import write_rows
 from mimii_pl.scoring.bulk.recordings import TEXT_OPTIONS, Recording, read_recordings, write_recordings
 
 log = logging.getLogger(__name__)
+LONG_CELL = 1 << 30  # characters
 CsvRow = Sequence[str]
 
 
@@ -72,7 +74,8 @@ class Shards:
                 self._open(source, inputs, columns, restart)
             yield self
         finally:
-            if not self._manifest():
+            if not self._manifest() or not (self._done() or any(self.folder.glob("*.scores"))):
+                self._clear()
                 self._remove()
             lock.release()
 
@@ -127,28 +130,32 @@ class Shards:
         if len(self._unfinished[number]) == self._length(number):
             with full_disk_says(_full(self.folder)):
                 _write(self._path(number), [self._unfinished.pop(number)])
+                for path in self.folder.glob(f"{number:08d}-*.scores"):
+                    path.unlink()
 
-    def join(self, header: CsvRow, note: Callable[[CsvRow], None]) -> None:
+    def join(self, header: CsvRow, note: Callable[[CsvRow], CsvRow], finish: Callable[[], None] = lambda: None) -> None:
         """Join all shards into the CSV and remove them.
 
         Args:
-            note: called with every row.
+            note: called with every row; what it returns is written.
+            finish: called after the last row; the CSV follows, as a sign that all is written.
         """
         with full_disk_says(_full(self.output.parent)):
-            _write(self.output, self._blocks(header, note))
+            _write(self.output, self._blocks(header, note, finish))
         self._clear()
 
-    def _blocks(self, header: CsvRow, note: Callable[[CsvRow], None]) -> Iterator[list[CsvRow]]:
+    def _blocks(
+        self, header: CsvRow, note: Callable[[CsvRow], CsvRow], finish: Callable[[], None]
+    ) -> Iterator[list[CsvRow]]:
         yield [header]
         for number in range(self.total):
-            with open(self._path(number), newline="", **TEXT_OPTIONS) as file:
+            with open(self._path(number), newline="", **TEXT_OPTIONS) as file, long_cells():
                 rows: list[CsvRow] = list(csv.reader(file))
             if len(rows) != self._length(number):
                 self._path(number).unlink()
                 raise InputError(f"{self._path(number)} was damaged and is removed: the same command scores it again")
-            for row in rows:
-                note(row)
-            yield rows
+            yield [note(row) for row in rows]
+        finish()
 
     def _length(self, number: int) -> int:
         return min(self.size, len(self) - number * self.size)
@@ -171,7 +178,7 @@ class Shards:
 
     def _clear(self) -> None:
         (self.folder / "scoring.json").unlink(missing_ok=True)  # first: without it, shards are ignored
-        for path in [*self.folder.glob("[0-9]*.csv"), *self.folder.glob("*.partial")]:
+        for path in [file for kind in ("[0-9]*.csv", "*.partial", "*.scores") for file in self.folder.glob(kind)]:
             path.unlink()
 
     def _remove(self) -> None:
@@ -179,6 +186,16 @@ class Shards:
             for path in (self.list, self.folder / "list.fresh.csv", self.folder / "lock"):
                 path.unlink(missing_ok=True)
             self.folder.rmdir()
+
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """Read cells of any length: the timeline of a day has millions of characters."""
+    usual = csv.field_size_limit(LONG_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(usual)
 
 
 def _write(path: Path, blocks: Iterator[list[CsvRow]] | list[list[CsvRow]]) -> None:
