@@ -30,7 +30,7 @@ class Fault(NamedTuple):
 
 @dataclass
 class Journal:
-    """What has been written.
+    """Clips that have been written.
 
     Attributes:
         rows: index of the clip that each row holds, rising.

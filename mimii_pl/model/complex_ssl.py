@@ -91,7 +91,8 @@ class ComplexSSL(HeadClassifier):
     def posterior(self, batch: Batch) -> Tensor:
         """Compute the log posterior of each window over machine IDs, fused branch, [B, W, n_ids]."""
         fused = self.embed(batch)[..., -self.fusion.out_channels :]
-        return self.classifiers[2](fused).float().log_softmax(dim=2)
+        logits = self.classifiers[2](fused.flatten(0, 1))  # heads take vectors
+        return logits.float().unflatten(0, fused.shape[:2]).log_softmax(dim=2)
 
     def embed(self, batch: Batch) -> Tensor:
         """Concatenate the pooled features of the three branches for each window, [B, W, 12]."""

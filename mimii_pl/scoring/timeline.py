@@ -28,7 +28,7 @@ NOT_A_NUMBER = "the detector's score is not a number"
 
 
 class Windows(NamedTuple):
-    """How a recording is divided into windows, and its scores into events.
+    """Division of a recording into windows, and of its scores into events.
 
     Attributes:
         hop: s from the start of a window to that of the next.
