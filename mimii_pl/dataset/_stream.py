@@ -35,7 +35,7 @@ class Part(NamedTuple):
 
     Attributes:
         start: of the clip in the recording, in s.
-        wave: int16 [samples], or [C, samples] with `channel=all`; None: it cannot be used.
+        wave: int16 [samples], or with `channel=all` [C, samples] of the channels that can be used; None: it cannot.
         fault: the reason.
     """
 
@@ -87,15 +87,16 @@ def stream(
         needed = frames if ratio == 1 else with_margin(frames, ratio)
 
         def clip(wave: np.ndarray, start: int) -> Part:
-            seconds = start / rate
-            try:
-                return Part(seconds, np.stack([one(each) for each in wave.T]) if wave.ndim == 2 else one(wave))
-            except UnreadableClip as fault:
-                return Part(seconds, None, fault)
-
-        def one(wave: np.ndarray) -> np.ndarray:
-            check_sound(wave, frames)
-            return fit_length(to_clip(wave, rate, sample_rate, samples, scale), samples)
+            heard, fault = [], None
+            for one in wave.T if wave.ndim == 2 else [wave]:
+                try:
+                    check_sound(one, frames)
+                    heard.append(fit_length(to_clip(one, rate, sample_rate, samples, scale), samples))
+                except UnreadableClip as reason:
+                    fault = reason
+            if not heard:
+                return Part(start / rate, None, fault)
+            return Part(start / rate, np.stack(heard) if wave.ndim == 2 else heard[0])
 
         number = skip
         first = decoded = max(0, round(number * hop * ratio) - frames) if skip else 0

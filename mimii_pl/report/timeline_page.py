@@ -11,6 +11,7 @@ import numpy as np
 from mimii_pl.core.files import write_text
 from mimii_pl.core.foreign import printable
 from mimii_pl.dataset._audio import FULL_SCALE, UnreadableClip
+from mimii_pl.dataset._channels import ALL_CHANNELS
 from mimii_pl.dataset._stream import excerpt
 from mimii_pl.report.clips import gain_of, sound
 from mimii_pl.report.figures import data_uri
@@ -203,7 +204,7 @@ def _events(scorer: BaseScorer, path: Path, timeline: Timeline) -> list[ShownEve
                 timeline.events[number].peak,
                 sample_rate=scorer.sample_rate,
                 samples=round(seconds * scorer.sample_rate),
-                channel=scorer.channel,
+                channel="mean" if scorer.channel == ALL_CHANNELS else scorer.channel,
                 full_scale=scorer.full_scale,
             )
         except (UnreadableClip, OSError) as reason:  # it may be on another machine

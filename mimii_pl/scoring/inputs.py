@@ -52,7 +52,7 @@ def channel_clips(path: Path, sample_rate: int, samples: int, full_scale: float 
         InputError: the file, or each of its channels, cannot be read.
     """
     try:
-        count = _audio.count_channels(path)
+        count = _audio.count_channels(split_name(path)[0])
     except _audio.UnreadableClip as reason:
         raise InputError(f"{path}: {reason}") from None
     heard, faults = [], []

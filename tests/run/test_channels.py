@@ -139,3 +139,21 @@ def test_a_file_with_such_a_name_is_a_whole_one(tmp_path):
     (tmp_path / "a.wav#channel=1").touch()
     assert split_channel(tmp_path / "a.wav#channel=1", 0) == (tmp_path / "a.wav#channel=1", 0)
     assert split_channel(tmp_path / "b.wav#channel=12", 0) == (tmp_path / "b.wav", 12)
+
+
+def test_windows_of_a_long_recording_are_fused_over_channels(root, runs, tmp_path):
+    parts = [
+        soundfile.read(root / "press1" / "normal" / f"{index}.wav", always_2d=True)[0][:, :2] for index in (0, 2, 3)
+    ]
+    parts[1][:, 0] = 0  # digitally silent: the other channel is heard
+    soundfile.write(tmp_path / "night.wav", np.concatenate(parts), world.RATE, subtype="PCM_16")
+    for fusion, over in (("mean", np.mean), ("max", np.max)):
+        scorer = mimii_pl.load(runs[fusion], device="cpu")
+        timeline = scorer.timeline(tmp_path / "night.wav", hop=0.5, machine_id="press1")
+        assert timeline.start.tolist() == [0, 0.5, 1]
+        for part, score in zip(parts, timeline.score, strict=True):
+            waves = [channel for channel in part.T if channel.any()]
+            alone = scorer.score(np.stack(waves), rate=world.RATE, machine_id="press1")
+            assert score == pytest.approx(over(alone), abs=1e-5)
+        named = scorer.score(f"{tmp_path / 'night.wav'}#t=1", machine_id="press1")
+        assert named[0] == pytest.approx(timeline.score[2], abs=1e-6)
