@@ -157,7 +157,8 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
         raise InputError(
             "no clip is held out for validation, so no checkpoint can be chosen: set protocol.validation above 0 and "
             f"provide at least two training clips per machine ID (there are {count['train']} in all, of {recordings} "
-            "recordings: the clips of one are not held out from one another)"
+            "recordings: the clips of one are not held out from one another, unless dataset.block=300 lets blocks of "
+            "300 s of it be)"
         )
     if count["validation"] < MIN_OWN_CLIPS:
         log.warning(

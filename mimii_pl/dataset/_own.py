@@ -26,22 +26,36 @@ class OwnRecordings(MachineSounds):
     """Base of data sets whose recordings may have any length.
 
     Recordings longer than `DIVIDED_FROM` clips are divided into consecutive clips; the last one ends with the
-    recording. The clips of a recording are never on two sides of a split.
+    recording. The clips of a recording, or of a block of it, are never on two sides of a split.
 
     Args:
         long: `split`, or `cut`: only the beginning of longer recordings is used.
         hop: s from a clip of a divided recording to the next; None: a clip.
+        block: s of a divided recording that may be held out from the rest of it, where there are few recordings; None:
+            a recording stays whole. Neighbouring blocks sound alike, which flatters thresholds.
         **options: of `MachineSounds`. With `seconds` None and `split`, a clip has the length that at least half of the
             recordings have, or else their median, but `USUAL_CLIP` where that is longer than 1.5 times as much.
     """
 
-    def __init__(self, *, long: Literal["split", "cut"] = "split", hop: float | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        long: Literal["split", "cut"] = "split",
+        hop: float | None = None,
+        block: float | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         if long not in ("split", "cut"):
             raise InputError(f"dataset.long={long}: should be split or cut")
         if long == "cut" and hop is not None:
             raise InputError(f"dataset.hop={hop:g}: dataset.long=cut divides no recording: leave one of them out")
-        self.long, self.hop = long, hop
+        if block is not None and (long == "cut" or hop not in (None, self.seconds)):
+            raise InputError(
+                f"dataset.block={block:g}: blocks of a divided recording must not share sound: leave out dataset.hop "
+                "and dataset.long=cut"
+            )
+        self.long, self.hop, self.block = long, hop, block
 
     @property
     def clip_hop(self) -> float | None:
@@ -65,6 +79,10 @@ class OwnRecordings(MachineSounds):
                 f"dataset.hop={self.hop:g}: should be above 0 and at most {self.seconds:g} s, the length of a clip "
                 "(dataset.seconds)"
             )
+        if self.block is not None and not self.block >= (self.seconds or 0):
+            raise InputError(
+                f"dataset.block={self.block:g}: should be at least {self.seconds:g} s, the length of a clip"
+            )
         divided: list[Clip] = []
         for clip in clips:
             divided += self._parts(clip, *lengths[clip.path]) if clip.path in lengths else [clip]
@@ -77,8 +95,17 @@ class OwnRecordings(MachineSounds):
             return [clip]
         samples, hop = (max(1, round(s * self.sample_rate)) for s in (self.seconds, self.hop or self.seconds))
         starts = starts_of(frames, rate, sample_rate=self.sample_rate, samples=samples, hop=hop)
-        attributes = {**clip.attributes, "recording": clip.recording}
-        return [replace(clip, attributes=attributes, start=start / rate) for start in starts]
+        names = [self._block(clip.recording, start / rate) for start in starts]
+        if len(names) > 1 and (starts[-1] - starts[-2]) / rate < self.seconds:
+            names[-1] = names[-2]  # they share sound
+        return [
+            replace(clip, attributes={**clip.attributes, "recording": name}, start=start / rate)
+            for start, name in zip(starts, names, strict=True)
+        ]
+
+    def _block(self, recording: str, start: float) -> str:
+        """Name what is never divided between splits: the recording, or the block that begins at or before `start`."""
+        return recording if self.block is None else f"{recording}#block={int(start // self.block)}"
 
     def _say(self, clips: Sequence[Clip], divided: Sequence[Clip], seconds: dict[Path, float]) -> None:
         parts = Counter(clip.path for clip in divided if clip.start is not None)

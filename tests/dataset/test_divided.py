@@ -54,6 +54,20 @@ def sides(data):
     return found
 
 
+def test_blocks_of_one_recording_can_be_held_out(tmp_path):
+    root = write(tmp_path / "own", [60.5])
+    data = opened(root, "dataset.seconds=1", "dataset.block=10")
+    blocks = defaultdict(set)
+    for clip in data.clips:
+        blocks[int(min(clip.start, 59) // 10)].add(clip.split)  # the clip from 59.5 s shares sound with that from 59 s
+    assert len(blocks) == 6
+    assert all(len(splits) == 1 for splits in blocks.values())
+    assert {next(iter(splits)) for splits in blocks.values()} == {"train", "validation", "test"}
+    for option, reason in (("dataset.hop=0.5", "share sound"), ("dataset.block=0.5", "at least 1 s")):
+        with pytest.raises(InputError, match=reason):
+            opened(root, "dataset.seconds=1", "dataset.block=10", option)
+
+
 def test_longer_recordings_are_divided_and_the_last_clip_ends_with_them(tmp_path):
     data = opened(write(tmp_path / "own", [1, 1.4, 1.6, 3.3]), "dataset.seconds=1", "protocol.validation=0")
     clips = {clip.name.removeprefix(str(tmp_path / "own") + "/"): row for row, clip in enumerate(data.clips)}
