@@ -86,12 +86,15 @@ def decide(cfg: DictConfig) -> None:
         cfg: a composed configuration (`conf/command/decide.yaml`).
     """
     run_dir = find_run(cfg.run).resolve()
-    rule = build(cfg.threshold)
     with locked(run_dir):
         facts = read_facts(run_dir)
         thresholds = _stored_thresholds(run_dir, facts)
         stored = open_stored(run_dir, cfg.trust)
-        stored.threshold, stored.choices.threshold, stored.report = cfg.threshold, cfg.choices.threshold, cfg.report
+        if "_target_" in cfg.threshold:  # else that of the run
+            stored.threshold, stored.choices.threshold = cfg.threshold, cfg.choices.threshold
+        elif cfg.threshold.quantile is not None:
+            stored.threshold.quantile = cfg.threshold.quantile
+        rule, stored.report = build(stored.threshold), cfg.report
         task = build_task(stored)
         criteria = {name: facts[name] for name in (task.criterion,) if name in facts}  # none of an earlier version
         scorer = load_run(run_dir, trust=cfg.trust)

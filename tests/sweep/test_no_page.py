@@ -7,6 +7,7 @@ from support import world
 
 from mimii_pl.__main__ import _omit_page
 from mimii_pl.core.config import compose
+from mimii_pl.core.stored_config import read_config
 from mimii_pl.rerun import decide
 from mimii_pl.run import run
 
@@ -36,5 +37,7 @@ def test_decide_makes_the_page_of_a_run_without_one(tmp_path, caplog):
     assert f"`mimii decide run={run_dir}` makes it" in caplog.text
     assert not (run_dir / "report.html").exists()
     assert not (run_dir / "embeddings.npz").exists()
-    decide(compose([f"run={run_dir}", "report=brief"], "command/decide"))
+    decide(compose([f"run={run_dir}", "report=brief", "threshold.quantile=0.8"], "command/decide"))
+    kept = read_config(run_dir / "config.yaml")
+    assert (kept.choices.threshold, kept.threshold.quantile) == ("percentile", 0.8)  # the rule of the run
     assert (run_dir / "report.html").is_file()
