@@ -38,6 +38,6 @@ def test_decide_makes_the_page_of_a_run_without_one(tmp_path, caplog):
     assert not (run_dir / "report.html").exists()
     assert not (run_dir / "embeddings.npz").exists()
     decide(compose([f"run={run_dir}", "report=brief", "threshold.quantile=0.8"], "command/decide"))
-    kept = read_config(run_dir / "config.yaml")
+    kept = read_config(run_dir)
     assert (kept.choices.threshold, kept.threshold.quantile) == ("percentile", 0.8)  # the rule of the run
     assert (run_dir / "report.html").is_file()
