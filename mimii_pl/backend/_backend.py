@@ -108,6 +108,23 @@ class BackEnd:
         """Compute the anomaly scores [n] of embeddings [n, D]."""
         raise NotImplementedError
 
+    def tensor_part(self, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the arrays of a part that `tensor_score` takes.
+
+        Raises:
+            InputError: there is no `tensor_score`.
+        """
+        if type(self).tensor_score is BackEnd.tensor_score:
+            raise InputError(
+                f"backend={self.name} cannot be exported: its scores are not computed from tensors. Those of knn, gmm, "
+                "mahalanobis, pca, kmeans and committee are: mimii rescore backend=knn, then export that run"
+            )
+        return {name: array for name, array in part.items() if name != "scale"}
+
+    def tensor_score(self, part: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Compute the anomaly scores [n] of embeddings [n, D] as `score_one` does, for an exported graph."""
+        raise NotImplementedError
+
     # --- fit ---------------------------------------------------------------------------------------------------------
     def fit(
         self,

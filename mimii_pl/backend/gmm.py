@@ -1,6 +1,11 @@
 """Gaussian mixture."""
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
 
 from mimii_pl.backend._estimator import Estimator
 
@@ -40,3 +45,23 @@ class GMM(Estimator):
             random_state=self.seed,
             init_params="random_from_data",
         )
+
+    def tensor_part(self, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        mixture = self._estimator(part)
+        means, cholesky = mixture.means_, mixture.precisions_cholesky_  # [K, D]; of the precisions
+        if self.covariance == "tied":
+            cholesky = np.broadcast_to(cholesky, (len(means), *cholesky.shape))
+        elif self.covariance == "spherical":
+            cholesky = np.broadcast_to(cholesky[:, None], means.shape)
+        diagonal = np.diagonal(cholesky, axis1=1, axis2=2) if cholesky.ndim == 3 else cholesky
+        constant = np.log(mixture.weights_) + np.log(diagonal).sum(axis=1) - means.shape[1] / 2 * math.log(2 * math.pi)
+        scaling = {name: part[name] for name in ("mean", "std") if self.scale}
+        return {"means": means, "cholesky": np.ascontiguousarray(cholesky), "constant": constant, **scaling}
+
+    def tensor_score(self, part: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        x = x.double()
+        if self.scale:
+            x = (x - part["mean"]) / part["std"]
+        deviation, cholesky = x - part["means"][:, None], part["cholesky"]  # [K, n, D]
+        white = deviation @ cholesky if cholesky.ndim == 3 else deviation * cholesky[:, None]
+        return -(part["constant"][:, None] - white.square().sum(dim=2) / 2).logsumexp(dim=0)

@@ -1,11 +1,16 @@
 """Distance to the nearest of a few centres of the normal clips."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from mimii_pl.backend._backend import BackEnd
+from mimii_pl.backend._distance import squared_distance
 
 
 class KMeans(BackEnd):
@@ -31,7 +36,10 @@ class KMeans(BackEnd):
         return {"centres": _unit(clustering.cluster_centers_)}
 
     def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-        return 1 - (_unit(x) @ part["centres"].T).max(axis=1)
+        return self.tensor_score({"centres": torch.from_numpy(part["centres"])}, torch.from_numpy(x)).numpy()
+
+    def tensor_score(self, part: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        return squared_distance(F.normalize(x, dim=1), part["centres"]).amin(dim=1) / 2
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Distance to the nearest normal clips."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -8,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimii_pl.backend._backend import BackEnd
+from mimii_pl.backend._distance import squared_distance
 from mimii_pl.core.errors import InputError
 
 DISTANCES = 2**22  # in memory at a time: 16 MB
 OFFSET = 1e-9  # added to what is divided by, or taken the logarithm of
 FEWEST_FOR_REGRESSION = 50  # embeddings; fewer give a slope of noise
 SMOTE_NEIGHBOURS = 2
+_Array = TypeVar("_Array", np.ndarray, Tensor)
 UNIT = ("cosine", "chord")  # metrics of embeddings scaled to unit length
 
 
@@ -128,6 +131,22 @@ class KNN(BackEnd):
             return self._mean_distance(part, x)
         return np.min([self._mean_distance(bank, x) / bank["reach"] for bank in banks], axis=0)
 
+    def tensor_score(self, part: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        banks = [_prefixed(part, name) for name in ("source", "target") if f"{name}_bank" in part]
+        if not banks:
+            return self._tensor_distance(part, x)
+        return torch.stack([self._tensor_distance(bank, x) / bank["reach"] for bank in banks]).amin(dim=0)
+
+    def _tensor_distance(self, part: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        queries = self._slices(x @ part["whiten"] if "whiten" in part else x)
+        smallest = []
+        for band, (of_band, stored) in enumerate(zip(queries, self._slices(part["bank"]), strict=True)):
+            density = (part["spread"][band], part["alpha"][band]) if "spread" in part else None
+            distance = self._normalized(self._distance(of_band, stored), density)
+            smallest.append(distance.topk(min(self.k, len(stored)), dim=1, largest=False).values)
+        mean = torch.stack(smallest).double().mean(dim=(0, 2))
+        return mean.exp() if self.mean == "geometric" else mean
+
     def _mean_distance(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         return self._averaged(self._nearest(x @ part["whiten"] if "whiten" in part else x, part, self.k)[0])
 
@@ -148,48 +167,58 @@ class KNN(BackEnd):
             The distances [bands, n, k], and the row of the nearest one in the bank [bands, n].
         """
         bank = part["bank"]
-        stored, k = self._slices(bank), min(k, len(bank) - 1 if others else len(bank))
+        stored, k = self._slices(self._tensor(bank)), min(k, len(bank) - 1 if others else len(bank))
         distances = np.empty((len(stored), len(x), k), np.float32)  # allocated once: no fragmented heap
         nearest = np.empty((len(stored), len(x)), int)
         step = max(1, DISTANCES // len(bank))
+        densities = self._densities(part, len(stored))
         for at in range(0, len(x), step):
             rows = slice(at, min(at + step, len(x)))
-            for band, (queries, of_band) in enumerate(zip(self._slices(x[rows]), stored, strict=True)):
-                distance = self._normalized(self._distance(queries, of_band), part, band)
+            queries = self._slices(self._tensor(x[rows]))
+            for band, (of_queries, of_bank) in enumerate(zip(queries, stored, strict=True)):
+                distance = self._normalized(self._distance(of_queries, of_bank), densities[band])
                 if others:
-                    distance[torch.arange(len(queries)), torch.arange(at, rows.stop)] = torch.inf
+                    distance[torch.arange(len(of_queries)), torch.arange(at, rows.stop)] = torch.inf
                 smallest = distance.topk(k, dim=1, largest=False)
                 distances[band, rows] = smallest.values.cpu().numpy()
                 nearest[band, rows] = smallest.indices[:, 0].cpu().numpy()
         return distances, nearest
 
-    def _slices(self, x: np.ndarray) -> list[Tensor]:
+    def _tensor(self, x: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
+
+    def _slices(self, x: Tensor) -> list[Tensor]:
         """Split embeddings [n, D] into bands, of unit length where the metric asks for it."""
-        values = torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
-        bands = torch.tensor_split(values, min(self.bands, x.shape[1]), dim=1)
+        bands = torch.tensor_split(x, min(self.bands, x.shape[1]), dim=1)
         return [F.normalize(band, dim=1) for band in bands] if self.metric in UNIT else list(bands)
 
     def _distance(self, queries: Tensor, stored: Tensor) -> Tensor:
         """Compute the distance of each query [n, D] to each stored embedding [M, D], [n, M]."""
-        if self.metric in UNIT:
-            cosine = (1 - queries @ stored.T).clamp_(min=0)
-            return cosine if self.metric == "cosine" else (2 * cosine).sqrt_()
+        if self.metric == "cosine":
+            return squared_distance(queries, stored) / 2
+        if self.metric == "chord" or torch.compiler.is_exporting():  # ONNX has no operator for the other way
+            return squared_distance(queries, stored).sqrt_()
         return torch.cdist(queries, stored, compute_mode="donot_use_mm_for_euclid_dist")
 
-    def _normalized(self, distance: Tensor, part: dict[str, np.ndarray], band: int) -> Tensor:
+    def _densities(self, part: dict[str, np.ndarray], bands: int) -> list[tuple[Tensor, Tensor] | None]:
+        """Return b of each stored embedding [M] and alpha, for each band; None while the density is being estimated."""
+        if "spread" not in part:
+            return [None] * bands
+        return list(zip(self._tensor(part["spread"]), self._tensor(part["alpha"]), strict=True))
+
+    def _normalized(self, distance: Tensor, density: tuple[Tensor, Tensor] | None) -> Tensor:
         """Normalize distances [n, M] by the density around each stored embedding; logarithms for the geometric mean."""
         if self.density == "none":
             return (distance + OFFSET).log_() if self.mean == "geometric" else distance
-        if "spread" not in part:  # the density is being estimated
+        if density is None:
             return distance
-        spread = torch.from_numpy(part["spread"][band]).to(distance)
-        alpha = float(part["alpha"][band])
+        spread, alpha = density
         if self.mean == "geometric":
             return (distance + OFFSET).log_() - alpha * (spread + OFFSET).log()
         return distance / (spread + OFFSET) if self.density == "ratio" else distance - alpha * spread
 
 
-def _prefixed(part: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+def _prefixed(part: Mapping[str, _Array], name: str) -> dict[str, _Array]:
     return {key.removeprefix(f"{name}_"): array for key, array in part.items() if key.startswith(f"{name}_")}
 
 

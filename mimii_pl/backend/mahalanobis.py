@@ -1,8 +1,10 @@
 """Distance to the mean of the normal clips, in units of their covariance."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from mimii_pl.backend._backend import BackEnd
 
@@ -39,3 +41,7 @@ class Mahalanobis(BackEnd):
     def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         deviation = x - part["mean"]
         return np.einsum("nd,nd->n", deviation @ part["precision"], deviation)
+
+    def tensor_score(self, part: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        deviation = x.double() - part["mean"]
+        return ((deviation @ part["precision"]) * deviation).sum(dim=1)

@@ -1,8 +1,10 @@
 """Distance from the principal components of the normal clips."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from mimii_pl.backend._backend import BackEnd
 
@@ -32,3 +34,7 @@ class PCA(BackEnd):
         deviation = x - part["mean"]
         residual = deviation - deviation @ part["components"].T @ part["components"]
         return np.square(residual).sum(axis=1)
+
+    def tensor_score(self, part: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        deviation, components = x.double() - part["mean"], part["components"].double()
+        return (deviation - deviation @ components.T @ components).square().sum(dim=1)
