@@ -116,7 +116,9 @@ class Spectral(nn.Module):
 
     def transform(self, wave: Tensor) -> Tensor:
         """Represent a padded or cropped waveform [B, T] as [B, C, F, N], before normalization."""
-        step = max(1, CPU_CHUNK // wave.shape[-1]) if wave.device.type == "cpu" else len(wave)
+        if wave.device.type != "cpu" or torch.compiler.is_exporting():  # an exported graph takes any number of clips
+            return self.represent(self.stft(wave))
+        step = max(1, CPU_CHUNK // wave.shape[-1])
         return torch.cat([self.represent(self.stft(part)) for part in wave.split(step)])
 
     def to_device(self, device: torch.device | str) -> None:

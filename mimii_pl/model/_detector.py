@@ -1,13 +1,15 @@
 """The base class of all detectors: a LightningModule with a loss, a score per clip and, optionally, an embedding."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mimii_pl.core.errors import InputError, one_line
@@ -38,6 +40,7 @@ class Detector(pl.LightningModule):
     small_steps = False  # True if a step takes so little time that several of them should share a batch
     clips_per_step: int | None = None  # set where a batch is divided into several steps; None: each batch is one step
     training_free = False  # True if there are no weights, and so no checkpoint to choose
+    exportable = True  # False if its score is no fixed sequence of operations on tensors
     uses_machine_id = False  # True if `score` depends on the machine ID
     views: Mapping[str, slice] = MappingProxyType({})  # named parts of the embedding, which back ends may use alone
     divides_ids = False  # True for a classifier that takes several classes per machine ID, `dataset.classes`
@@ -197,6 +200,11 @@ def spec_of(batch: Batch) -> Tensor:
     return batch.spec
 
 
+def in_parts(x: Tensor, size: int) -> Sequence[Tensor]:
+    """Divide windows [M, ...] into parts of at most `size`, which bounds memory; one part for an exported graph."""
+    return [x] if torch.compiler.is_exporting() else x.split(size)
+
+
 def sliding_windows(spec: Tensor, frames: int, hop: int) -> Tensor:
     """Cut windows that cover a clip, [B, C, F, N] -> [B, W, C, F, frames]; the last one ends with the clip.
 
@@ -220,12 +228,16 @@ def overlap_mean(windows: Tensor, frames: int, hop: int) -> Tensor:
         [B, F, frames].
     """
     width = windows.shape[3]
-    total = windows.new_zeros(windows.shape[0], windows.shape[2], frames)
-    count = windows.new_zeros(frames)
-    for window, start in zip(windows.unbind(1), _starts(frames, width, hop), strict=True):
-        total[..., start : start + width] += window
-        count[start : start + width] += 1
-    return total / count
+    starts = _starts(frames, width, hop)
+    if hop == 1:  # one term for each frame of a window: few, where there are many windows
+        shifts = windows.permute(3, 0, 2, 1)  # [width, B, F, W]
+        total = sum(F.pad(shift, (at, width - 1 - at)) for at, shift in enumerate(shifts.unbind(0)))
+    else:
+        places = [(start, frames - width - start) for start in starts]
+        total = sum(F.pad(window, place) for window, place in zip(windows.unbind(1), places, strict=True))
+    count = np.zeros(frames, np.float32)
+    np.add.at(count, np.add.outer(starts, np.arange(width)), 1)
+    return total / torch.from_numpy(count).to(windows.device)
 
 
 def _starts(total: int, frames: int, hop: int) -> list[int]:

@@ -25,6 +25,7 @@ class Embedder(nn.Module):
     rate: int
     width: int
     depth: int
+    exportable = True  # False if its spectrum is computed clip by clip
 
     def spectrum(self, wave: Tensor) -> Tensor:
         """Compute the network's own spectrum of waveforms at its rate, [B, T'] -> [B, N, F]."""
@@ -116,6 +117,7 @@ class AST(Embedder):
     """
 
     rate = 16000
+    exportable = False
     patch, stride, bands = 16, 10, 128
 
     def __init__(self, size: int = 768, heads: int = 12, depth: int = 12, width: int = 1024) -> None:
@@ -140,7 +142,7 @@ class AST(Embedder):
 
     def maps(self, windows: Tensor, layers: list[int]) -> list[Tensor]:
         x = self.patches(windows.transpose(1, 2)[:, None])  # [M, size, R, T]
-        tokens = [token.expand(len(x), -1, -1) for token in (self.class_token, self.distillation_token)]
+        tokens = [token.expand(x.shape[0], -1, -1) for token in (self.class_token, self.distillation_token)]
         x = torch.cat([*tokens, x.flatten(2).transpose(1, 2)], dim=1) + self.positions
         outputs = []
         for block in self.blocks:

@@ -33,6 +33,7 @@ class EstimatorClassifier(TrainingFree, Classifier):
 
     stored: Tensor
 
+    exportable = False
     training_free = False  # an estimator is fitted in one pass
 
     def __init__(

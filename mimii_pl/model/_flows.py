@@ -21,7 +21,7 @@ class ActNorm(nn.Module):
 
     def forward(self, x: Tensor, number: Tensor) -> Mapped:
         positions = x.shape[2] * x.shape[3]
-        return (x + self.shift) * self.log_scale.exp(), (positions * self.log_scale.sum()).expand(len(x))
+        return (x + self.shift) * self.log_scale.exp(), (positions * self.log_scale.sum()).expand(x.shape[0])
 
     def inverse(self, z: Tensor, number: Tensor) -> Tensor:
         return z * (-self.log_scale).exp() - self.shift
@@ -51,7 +51,7 @@ class InvertibleConv(nn.Module):
 
     def forward(self, x: Tensor, number: Tensor) -> Mapped:
         positions = x.shape[2] * x.shape[3]
-        return F.conv2d(x, self.weight()[..., None, None]), (positions * self.log_diagonal.sum()).expand(len(x))
+        return F.conv2d(x, self.weight()[..., None, None]), (positions * self.log_diagonal.sum()).expand(x.shape[0])
 
     def inverse(self, z: Tensor, number: Tensor) -> Tensor:
         return F.conv2d(z, torch.linalg.inv(self.weight())[..., None, None])
@@ -132,7 +132,7 @@ class Glow(nn.Module):
 
     def forward(self, x: Tensor, number: Tensor) -> Mapped:
         """Map [M, C, H, W] of machine IDs [M] to latents, standard normal if they are typical, [M, D]."""
-        total, parts = x.new_zeros(len(x)), []
+        total, parts = x.new_zeros(x.shape[0]), []
         for level, steps in enumerate(self.levels):
             x = F.pixel_unshuffle(x, 2) if self.squeezes else x
             for step in steps:  # type: ignore[attr-defined]  # a ModuleList

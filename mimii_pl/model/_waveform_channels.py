@@ -1,5 +1,7 @@
 """Channels learned from the waveform, of the shape of a spectrum: the Tgram and the TFgram of the STgram family."""
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -59,8 +61,8 @@ class TFgramChannel(nn.Module):
         frames = spec_of(batch).shape[3]
         first, second, third = self.blocks
         x = F.max_pool1d(first(self.stem(batch.wave[:, None])), 4, ceil_mode=True)
-        x = F.adaptive_max_pool1d(second(x), 2 * frames)
-        return F.adaptive_max_pool1d(third(x), frames)[:, None]
+        x = _adaptive_max_pool(second(x), 2 * frames)
+        return _adaptive_max_pool(third(x), frames)[:, None]
 
 
 def reach(batch: Batch, kernel: int) -> Tensor:
@@ -88,3 +90,13 @@ def _dilated(channels_in: int, channels_out: int) -> nn.Sequential:
         nn.BatchNorm1d(channels_out),
         nn.ReLU(),
     )
+
+
+def _adaptive_max_pool(x: Tensor, steps: int) -> Tensor:
+    """Pool [B, C, T] to [B, C, steps] as `adaptive_max_pool1d` does, for which ONNX has no operator."""
+    if not torch.compiler.is_exporting():
+        return F.adaptive_max_pool1d(x, steps)
+    edges = np.arange(steps + 1) * x.shape[2]
+    starts, ends = edges[:-1] // steps, -(-edges[1:] // steps)
+    places = np.minimum(starts[:, None] + np.arange((ends - starts).max()), ends[:, None] - 1)  # [steps, longest]
+    return x[..., torch.from_numpy(places)].amax(dim=3)

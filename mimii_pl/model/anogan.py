@@ -30,6 +30,7 @@ class AnoGAN(GAN):
     """
 
     start: Tensor
+    exportable = False  # it searches, with gradients, until losses are flat
 
     def __init__(
         self,

@@ -60,5 +60,5 @@ class AudioTransformer(ImageClassifier):
 
     def encoder(self, x: Tensor) -> Tensor:
         tokens = self.tokens(x).flatten(2).transpose(1, 2)  # [M, patches, hidden]
-        tokens = torch.cat([self.token.expand(len(x), 1, -1), tokens], dim=1)
+        tokens = torch.cat([self.token.expand(x.shape[0], 1, -1), tokens], dim=1)
         return self.layers(tokens + self.position)[:, 0]

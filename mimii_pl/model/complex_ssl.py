@@ -10,7 +10,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.model._classifier import Score
 from mimii_pl.model._complex import ComplexConv2d, PerPart, PReLU, squared_magnitude
-from mimii_pl.model._detector import sliding_windows, spec_of
+from mimii_pl.model._detector import in_parts, sliding_windows, spec_of
 from mimii_pl.model._heads import Head, HeadClassifier
 
 # channels in and out, kernel, stride, padding of the five blocks, (frequency, time)
@@ -81,7 +81,7 @@ class ComplexSSL(HeadClassifier):
         target = self.shares(batch, self.hparams.n_ids)
         windows = self.windows(spec_of(batch))  # [B, W, 2, F, frames]
         target = target.repeat_interleave(windows.shape[1], dim=0)
-        parts = (self.pooled(part) for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE))
+        parts = (self.pooled(part) for part in in_parts(windows.flatten(0, 1), WINDOWS_AT_ONCE))
         branches = map(torch.cat, zip(*parts, strict=True))
         magnitude, complex_, fused = (
             cast(Head, head).loss(branch, target) for head, branch in zip(self.classifiers, branches, strict=True)
@@ -97,7 +97,7 @@ class ComplexSSL(HeadClassifier):
     def embed(self, batch: Batch) -> Tensor:
         """Concatenate the pooled features of the three branches for each window, [B, W, 12]."""
         windows = self.windows(spec_of(batch))
-        parts = (torch.cat(self.pooled(part), dim=1) for part in windows.flatten(0, 1).split(WINDOWS_AT_ONCE))
+        parts = (torch.cat(self.pooled(part), dim=1) for part in in_parts(windows.flatten(0, 1), WINDOWS_AT_ONCE))
         return torch.cat(list(parts)).view(*windows.shape[:2], -1)
 
     def windows(self, spec: Tensor) -> Tensor:

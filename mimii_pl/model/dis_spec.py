@@ -229,7 +229,9 @@ class SpectrumBranch(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(PART, PART, bias=False))
 
     def forward(self, wave: Tensor) -> Tensor:
-        return self.layers(torch.fft.rfft(wave).abs()[:, None])
+        if torch.compiler.is_exporting():  # runtimes transform lengths that are no power of 2 less exactly
+            wave = wave.double()
+        return self.layers(torch.fft.rfft(wave).abs().float()[:, None])
 
 
 class SqueezeExcitation(nn.Module):

@@ -124,12 +124,12 @@ class Flow(Detector):
         """Compute the negative log likelihood of each window as each machine ID, [B, W, K]."""
         windows = self.windows(batch)
         x = windows.flatten(0, 1)
-        number = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        number = torch.zeros(x.shape[0], dtype=torch.long, device=x.device)
         each = [self.glow.nll(x, number + k) for k in range(self.hparams.n_ids)]
         return torch.stack(each, dim=1).unflatten(0, windows.shape[:2])
 
     def score(self, batch: Batch) -> Tensor:
-        if (batch.machine_id < 0).any():
+        if torch.compiler.is_exporting() or (batch.machine_id < 0).any():
             every = self.likelihoods(batch).mean(dim=1)  # [B, K]
             own = every.gather(1, batch.machine_id.clamp(min=0)[:, None])[:, 0]
             return torch.where(batch.machine_id >= 0, own, every.min(dim=1).values)

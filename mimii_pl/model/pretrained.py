@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
+from mimii_pl.model._detector import in_parts
 from mimii_pl.model._embedders import EMBEDDERS
 from mimii_pl.model._training_free import TrainingFree
 from mimii_pl.model._weights import load_weights, read_weights
@@ -59,6 +60,7 @@ class Pretrained(TrainingFree):
         super().__init__()
         self.save_hyperparameters()
         self.network = EMBEDDERS[network]()
+        self.exportable = self.network.exportable
         self.layers = [layer] if isinstance(layer, int) else list(layer)
         depth = self.network.depth
         if not self.layers or not all(-depth <= number < depth for number in self.layers):
@@ -108,7 +110,7 @@ class Pretrained(TrainingFree):
         else:
             starts = [*range(0, frames - width, width // 2), frames - width]
             windows = torch.stack([spectrum[:, start : start + width] for start in starts], dim=1)
-        parts = [self._pooled(part, frames) for part in windows.flatten(0, 1).split(WINDOWS_IN_MEMORY)]
+        parts = [self._pooled(part, frames) for part in in_parts(windows.flatten(0, 1), WINDOWS_IN_MEMORY)]
         return torch.cat(parts).unflatten(0, windows.shape[:2])
 
     def _pooled(self, windows: Tensor, frames: int) -> Tensor:

@@ -13,6 +13,7 @@ from mimii_pl.core.bars import with_bar
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset import _audio
 from mimii_pl.dataset._clip import Batch
+from mimii_pl.features import Spectral
 from mimii_pl.model._detector import Detector
 from mimii_pl.scoring.base_scorer import BaseScorer, Clips
 
@@ -45,7 +46,7 @@ class Scorer(BaseScorer):
         backend: computes scores from embeddings; None: the detector scores by itself.
     """
 
-    def __init__(self, detector: Detector, features: torch.nn.Module, **audio: Any) -> None:
+    def __init__(self, detector: Detector, features: Spectral, **audio: Any) -> None:
         super().__init__(needs_id=detector.uses_machine_id, **audio)
         self.detector, self.features = detector.to(self.device).eval().float(), features.to(self.device)
         self.backend: BackEnd | None = None
