@@ -72,6 +72,7 @@ FORKED = [  # each in a process forked from one that has imported the installed 
     (["score", "run=models:/fan@champion", f"input={CLIPS}", "output=registered.csv", "device=cpu"], "registered.csv"),
     (["retrain", f"sweep={SWEEP}", "seed=0,1"], "fan version 2"),
     (["listen", *(option for option in SMALL if option.startswith(("dataset", "machine"))), "clips=1"], "listen.html"),
+    (["export", f"run={FIRST}", "front_end=stft"], "scores as the run does"),
     (
         ["check", *(option for option in SMALL if option.startswith(("dataset", "machine"))), "fail_on=never"],
         "check.csv",
@@ -84,6 +85,7 @@ LEFT = {
     "scores.csv",
     "registered.csv",
     "listen.html",
+    "export",
     "check.csv",
     "check.html",
     "curve.csv",
