@@ -24,6 +24,7 @@ RESIDUAL_STAGES = (
 FFT_CONVS = ((1, 256, 64), (PART, 64, 32), (PART, 16, 4))  # channels in, kernel, stride
 FEWEST = 36  # bins, and frames, that a branch on a spectrogram needs
 SQUEEZE = 16  # of the channels in squeeze and excitation
+FEWEST_ROWS = 64  # of a matrix that a clip is laid out as, where its transform is exported
 
 
 class DisSpec(HeadClassifier):
@@ -229,9 +230,35 @@ class SpectrumBranch(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(PART, PART, bias=False))
 
     def forward(self, wave: Tensor) -> Tensor:
-        if torch.compiler.is_exporting():  # runtimes transform lengths that are no power of 2 less exactly
-            wave = wave.double()
-        return self.layers(torch.fft.rfft(wave).abs().float()[:, None])
+        return self.layers(magnitudes(wave)[:, None])
+
+
+def magnitudes(wave: Tensor) -> Tensor:
+    """Compute the magnitudes of the spectrum of whole clips, [B, T] -> [B, T/2+1].
+
+    In an exported graph by matrices, after dividing the length into two factors (Cooley and Tukey, Mathematics of
+    Computation 1965): runtimes transform lengths that are no power of 2 slowly, and inexactly.
+    """
+    length = wave.shape[1]
+    rows = next(count for count in range(math.isqrt(length), 0, -1) if length % count == 0)
+    if not torch.compiler.is_exporting():
+        return torch.fft.rfft(wave).abs()
+    if rows < FEWEST_ROWS:
+        return torch.fft.rfft(wave.double()).abs().float()
+    columns = length // rows
+    (cos, sin), (cos_2, sin_2) = _turns(rows, rows, rows), _turns(columns, columns // 2 + 1, columns)
+    x = wave.unflatten(1, (rows, columns))
+    real, imag = cos @ x, -sin @ x  # [B, rows, columns]
+    cos, sin = _turns(rows, columns, length)
+    real, imag = real * cos + imag * sin, imag * cos - real * sin
+    real, imag = real @ cos_2 + imag @ sin_2, imag @ cos_2 - real @ sin_2  # [B, rows, columns/2+1]
+    return (real.square() + imag.square()).sqrt().transpose(1, 2).flatten(1)[:, : length // 2 + 1]
+
+
+def _turns(rows: int, columns: int, steps: int) -> tuple[Tensor, Tensor]:
+    """Compute cosine and sine of row times column steps of a turn, each [rows, columns]."""
+    angle = 2 * math.pi / steps * (torch.arange(rows)[:, None] * torch.arange(columns) % steps).double()
+    return angle.cos().float(), angle.sin().float()
 
 
 class SqueezeExcitation(nn.Module):

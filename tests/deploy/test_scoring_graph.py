@@ -9,6 +9,7 @@ from mimii_pl.backend._backend import ALL_IDS
 from mimii_pl.core.config import CONF, build
 from mimii_pl.core.errors import InputError
 from mimii_pl.deploy.graph import BackEndGraph, ScoringGraph
+from mimii_pl.model.dis_spec import magnitudes
 from mimii_pl.model.level import Level
 from mimii_pl.scoring.scorer import Scorer
 
@@ -84,3 +85,11 @@ def test_a_classifier_is_refused():
     )
     with pytest.raises(InputError, match="no anomaly score"):
         ScoringGraph(scorer)
+
+
+@pytest.mark.parametrize("length", [4410, 8192, 4099])  # of factors alike, a power of 2, a prime
+def test_the_transform_of_whole_clips_is_the_same_by_matrices(length, monkeypatch):
+    wave = torch.from_numpy(np.random.default_rng(0).normal(size=(2, length))).float()
+    expected = magnitudes(wave)
+    monkeypatch.setattr("torch.compiler.is_exporting", lambda: True)
+    torch.testing.assert_close(magnitudes(wave), expected, rtol=1e-5, atol=1e-6 * float(expected.max()))
