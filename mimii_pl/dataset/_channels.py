@@ -34,7 +34,7 @@ def split_channel(path: Path, channel: int | str = 0) -> tuple[Path, int | str]:
     >>> split_channel(Path("pump.wav#channel=2"), "all")
     (PosixPath('pump.wav'), 2)
     """
-    match = _MARK.search(path.name)
+    match = next(reversed(list(_MARK.finditer(path.name))), None)
     if match is None or os.path.lexists(path):
         return path, channel
     return path.with_name(path.name[: match.start()] + path.name[match.end() :]), int(match[1])

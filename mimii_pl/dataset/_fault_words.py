@@ -10,12 +10,28 @@ FAULT_STEMS = (  # beginnings of words, without accents
     *("fallo", "grieta", "danneggi", "difett", "guasto", "guasti", "scarto", "avaria", "defeito", "estragad"),
     *("falha", "quebrad", "beschadigd", "kapot", "storing", "fejl", "trasig", "skadad", "skadet", "awari", "usterk"),
     *("uszkodz", "wadliw", "zepsut", "porouch", "poruch", "poskozen", "bozuk", "hatali", "kusur"),
-    *("авари", "брак", "дефект", "неисправ", "поврежд", "полом", "слома"),
+    *("авари", "брак", "дефект", "неисправ", "поврежд", "полом", "слома", "износ", "плох", "треснут"),
+    *("ruptur", "spall", "cavitat", "blockag", "blocked", "degrad", "seized", "breakdown", "burnt", "shortcircuit"),
+    *("eccentric", "squeal", "outlier", "nonnormal", "innerrace", "outerrace", "misfir", "missing", "inbalanc"),
+    *(
+        "lagerschad",
+        "abgenutz",
+        "rissig",
+        "risse",
+        "usure",
+        "usurat",
+        "desgast",
+        "estropead",
+        "vazament",
+        "ruim",
+        "lekkag",
+    ),
+    *("slijtag", "slitag", "rikki", "hiba", "hasar", "wada"),
 )
 WHOLE_WORDS = (  # those that begin others, or are short
     *("alarm", "bad", "bent", "chipped", "err", "error", "ko", "ng", "nio", "nok", "rust", "rusty", "sick", "wear"),
     *("worn", "wrong", "bruch", "riss", "fuga", "malade", "malo", "rota", "roto", "rotta", "rotto", "feil", "fel"),
-    *("lek", "stuk", "ariza", "vada"),
+    *("lek", "stuk", "ariza", "vada", "anom", "abn", "vika", "rossz", "zły", "pitting", "pitted", "rubbing"),
 )
 CJK_WORDS = (  # of languages that put no blanks between words
     *(
@@ -34,5 +50,14 @@ CJK_WORDS = (  # of languages that put no blanks between words
         "이상",
         "결함",
         "손상",
+        "磨损",
+        "摩耗",
+        "磨耗",
+        "漏れ",
+        "泄漏",
+        "漏洩",
+        "عطل",
+        "معطل",
+        "تالف",
     ),
 )

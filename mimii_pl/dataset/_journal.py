@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from mimii_pl.core.files import write_text
 from mimii_pl.dataset._audio import OutOfScale, UnreadableClip
 
 CHECKPOINT = 1 << 26  # bytes of samples between two notes
@@ -68,8 +69,8 @@ class Journal:
             journal.recorded += recorded
             journal.faults += faults
             journal.peak, journal.done = peak, done
-        path.unlink()
-        journal._noted = 0, 0
+        write_text(path, journal._line(0, 0) if journal.done else "")
+        journal._noted = len(journal.rows), len(journal.faults)
         return journal
 
     def keep(self, rows: int) -> None:
@@ -85,8 +86,11 @@ class Journal:
         """Put samples on the disk, and then a note of them."""
         waves.flush()
         os.fsync(waves.fileno())
-        rows, faults = self._noted
-        news = self.rows[rows:], self.digests[rows:], self.recorded[rows:], self.peak, self.faults[faults:], self.done
         with (folder / JOURNAL_FILE).open("a") as file:
-            file.write(json.dumps([rows, *news]) + "\n")
+            file.write(self._line(*self._noted))
         self._noted = len(self.rows), len(self.faults)
+
+    def _line(self, rows: int, faults: int) -> str:
+        """Write down what is new since so many rows and faults."""
+        news = self.rows[rows:], self.digests[rows:], self.recorded[rows:], self.peak, self.faults[faults:], self.done
+        return json.dumps([rows, *news]) + "\n"

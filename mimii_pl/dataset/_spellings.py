@@ -99,6 +99,8 @@ class Conditions:
         """
         if given := self.given.get(folded(name)):
             return given
+        if whole := WORDS.get(folded(name)):  # `niO`, which is not two words
+            return whole
         words = _words(name)
         negated = len(words) > 1 and words[0] in NEGATIONS
         found: set[Condition] = {WORDS.get(word, "") for word in (words[1:] if negated else words)}
@@ -140,6 +142,8 @@ def suggests_fault(name: str) -> bool:
         return True
     if any(word in (*NEGATIONS, *FREE_WORDS) for word in words):
         return False
+    if "".join(words).startswith(FAULT_STEMS):  # `inner_race`
+        return True
     return any(word.startswith(FAULT_STEMS) or {word, word.removesuffix("s")} & {*WHOLE_WORDS} for word in words)
 
 
@@ -229,10 +233,11 @@ def opposed(names: Iterable[str]) -> set[str]:
         other = stems.setdefault(stem, name)
         if stem and other != name and folded(other) != folded(name):
             found |= {name, other}
+    wholes = stems | {"".join(parts): name for name, parts in tokens.items()}
     for name, parts in tokens.items():
         whole = "".join(parts)
         for prefix in PREFIXES:
-            if whole.startswith(prefix) and (other := stems.get(whole.removeprefix(prefix), name)) != name:
+            if whole.startswith(prefix) and (other := wholes.get(whole.removeprefix(prefix), name)) != name:
                 found |= {name, other}
     return found
 

@@ -91,6 +91,8 @@ def check_recordings(cfg: DictConfig | Sequence[str]) -> CheckResult:
     if cfg.fail_on not in FAIL_ON:
         raise InputError(f"fail_on={cfg.fail_on}: should be one of: {', '.join(FAIL_ON)}")
     limits = read_limits(OmegaConf.to_container(cfg.limits))  # type: ignore[arg-type]
+    if str(cfg.output).endswith(".csv"):
+        raise InputError(f"output={cfg.output}: is the page; table={cfg.output} is where the CSV goes")
     for option in ("output", "table"):
         if cfg[option] is not None:
             path = Path(cfg[option])

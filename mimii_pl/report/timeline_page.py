@@ -126,6 +126,8 @@ def _track(scorer: BaseScorer, path: Path, timeline: Timeline) -> Track:
     words = "no event" if not count else "1 event" if count == 1 else f"{count} events"
     above = f"{100 * timeline.above:.1f} % of {len(timeline.score)} windows above the threshold"
     caption = f"{clock(timeline.seconds)} long, {words}, {above}"
+    if scale is np.log:
+        caption += "; scores on a logarithmic axis"
     if timeline.machine_id:
         caption = f"{printable(timeline.machine_id)}: {caption}"
     faults = [(clock(timeline.start[number]), reason) for number, reason in sorted(timeline.faults.items())]
@@ -220,7 +222,7 @@ def _events(scorer: BaseScorer, path: Path, timeline: Timeline) -> list[ShownEve
                 left,
                 max(2.0, round(_place(timeline, event.end) - left, 1)),
                 f"{clock(event.start)} to {clock(event.end)}",
-                f"highest score {event.score:.4g} at {clock(event.peak)}",
+                f"highest score {event.score:.4g} in the window from {clock(event.peak)} on",
                 _band(event),
                 sound(waves[number] * gain, scorer.sample_rate) if number in waves else "",
                 words.get(number, ""),

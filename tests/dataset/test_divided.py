@@ -230,6 +230,16 @@ def test_notes_without_their_samples_or_cut_short_do_not_count(tmp_path):
     assert _journal.Journal.read(tmp_path, 11).done == 0
 
 
+def test_a_second_kill_costs_nothing_that_the_first_left(tmp_path):
+    journal = _journal.Journal([0, 1, 3], ["a", "b", "c"], [1.0] * 3, 7, [_journal.Fault("x", "bad")], 4)
+    with open(tmp_path / "waves.int16", "wb") as file:
+        file.write(b"\0" * 30)
+        journal.note(tmp_path, file)
+    first, second = (_journal.Journal.read(tmp_path, 10) for _ in range(2))
+    assert first == second
+    assert second.done == 4
+
+
 # --- what follows from a clip that is a part -------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

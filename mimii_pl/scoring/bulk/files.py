@@ -119,7 +119,7 @@ def score_files(
             stream = predictor.stream(shards.missing(), workers)
         _score(predictor, shards, stream)
         if windows:
-            _join_windows(shards, scorer, labels, page)
+            _join_windows(shards, scorer, labels, divided.hop, page)
         else:
             classified = scorer.classes is not None
             summary = Summary(classified=classified, seconds=scorer.seconds, thresholds=scorer.thresholds)
@@ -129,8 +129,8 @@ def score_files(
     return target
 
 
-def _join_windows(shards: Shards, scorer: "BaseScorer", labels: str | None, page: Page | None) -> None:
-    files = WindowFiles(shards.output, labels)
+def _join_windows(shards: Shards, scorer: "BaseScorer", labels: str | None, hop: float, page: Page | None) -> None:
+    files = WindowFiles(shards.output, labels, hop)
 
     def finish() -> None:
         files.close()

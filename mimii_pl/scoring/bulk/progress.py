@@ -2,7 +2,7 @@
 
 import heapq
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,24 +100,32 @@ class Summary:
             text = "%d recordings are longer than a clip: %.1f s of %.1f s were heard, the rest is not scored"
             text += "" if self.classified else ": windows=true scores them in full"
             log.warning(text, self.longer, self.longer * self.seconds, self.recorded)
-        for line in self._false_alarms():
+        for line in false_alarm_lines(self.thresholds, self.machine_ids, self.seconds, "clip"):
             console.print(line, soft_wrap=True, highlight=False)
         kind = "classes" if self.classified else "scores"
         console.print(f"{kind}: {target.resolve()}", soft_wrap=True)
 
-    def _false_alarms(self) -> list[str]:
-        """Tell the false alarms to expect of each machine ID that was scored."""
-        if not self.thresholds or not self.machine_ids:
-            return []
-        shown = sorted(self.machine_ids)[:IDS_SHOWN]
-        lines = [f"false alarms per day, at most, of healthy machines (95 %), with a clip every {self.seconds:.4g} s:"]
-        for name in shown:
-            alarms = self.thresholds.false_alarms(name)
-            told = f"above {alarms.above} of {alarms.held_out} held-out normal clips"
-            lines.append(f"  {printable(name) or 'all'}: {alarms.per_day(self.seconds)}; the threshold is {told}")
-        if more := len(self.machine_ids) - len(shown):
-            lines.append(f"  ... and {more} more machine IDs: report.html of the run has them")
-        return lines
+
+def false_alarm_lines(
+    thresholds: Thresholds | None, machine_ids: Collection[str], every: float, what: str
+) -> list[str]:
+    """Tell the false alarms to expect of each machine ID that was scored.
+
+    Args:
+        every: s from one score to the next.
+        what: is scored, `clip` or `window`.
+    """
+    if not thresholds or not machine_ids:
+        return []
+    shown = sorted(machine_ids)[:IDS_SHOWN]
+    lines = [f"false alarms per day, at most, of healthy machines (95 %), with a {what} every {every:.4g} s:"]
+    for name in shown:
+        alarms = thresholds.false_alarms(name)
+        told = f"above {alarms.above} of {alarms.held_out} held-out normal clips"
+        lines.append(f"  {printable(name) or 'all'}: {alarms.per_day(every)}; the threshold is {told}")
+    if more := len(machine_ids) - len(shown):
+        lines.append(f"  ... and {more} more machine IDs: report.html of the run has them")
+    return lines
 
 
 def skipped_lines(console: "Console", rows: Sequence[Sequence[str]], count: int) -> None:

@@ -97,6 +97,8 @@ class Shards:
                 f"{self.folder} holds {len(self._done())} finished shards of a different scoring (changed: "
                 f"{', '.join(changed)}). Choose another output=, or discard them: restart=true"
             )
+        if changed:
+            self._clear()  # scores of unfinished recordings are of the other scoring
         os.replace(new_list, self.list)
         write_text(self.folder / "scoring.json", json.dumps(inputs, indent=2))
         if done := len(self._done()):

@@ -1,15 +1,18 @@
 """Files beside the table of `mimii score windows=true`: windows, events, labels for editors, and a page."""
 
+import csv
 import heapq
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import replacing, write_text
 from mimii_pl.core.foreign import file_cell, printable, write_rows
-from mimii_pl.scoring.bulk.progress import ROWS_SHOWN, skipped_lines
+from mimii_pl.scoring.bulk.progress import ROWS_SHOWN, false_alarm_lines, skipped_lines
 from mimii_pl.scoring.bulk.recordings import TEXT_OPTIONS
 from mimii_pl.scoring.bulk.windows import RECORDING_COLUMNS
 from mimii_pl.scoring.timeline import Timeline
@@ -20,10 +23,12 @@ if TYPE_CHECKING:
 WINDOW_COLUMNS = ("file", "start", "end", "score", "higher_than", "decision", "unusable")
 EVENT_COLUMNS = ("file", "start", "end", "peak", "score", "windows", "low_hz", "high_hz", "rise_db")
 PUBLIC_COLUMNS = (*RECORDING_COLUMNS, "unusable", "skipped")
-LABELS = ("audacity", "raven")
+LABEL_ENDINGS = {"audacity": ".txt", "raven": ".Table.1.selections.txt"}
+LABEL_INDEX = "labels.csv"  # which labels are those of which recording
+LABEL_COLUMNS = ("labels", "file")
 SHOWN = 20  # recordings on the page
 EVENTS_NAMED = 5  # of a recording, on the terminal
-LONGEST_NAME = 150  # characters of a recording's name in that of its labels
+LONGEST_NAME = 180  # bytes of a recording's name in that of its labels
 Page = Callable[[Path, "BaseScorer", Sequence[tuple[str, Timeline]], int], None]
 
 
@@ -43,13 +48,15 @@ class WindowFiles:
     Args:
         target: the table.
         labels: `audacity` or `raven`: a file of labels per recording with events; None: none.
+        hop: s from a window to the next.
 
     Attributes:
         page: recordings of the page, (file, timeline), those that exceed their threshold most first.
     """
 
-    def __init__(self, target: Path, labels: str | None) -> None:
-        self.target, self.labels = target, labels
+    def __init__(self, target: Path, labels: str | None, hop: float) -> None:
+        self.target, self.labels, self.hop = target, labels, hop
+        self.machine_ids: set[str] = set()
         self.top: list[tuple[float, int, str, Timeline]] = []  # a heap
         self.count, self.skipped_count = 0, 0
         self.skipped: list[Sequence[str]] = []
@@ -59,15 +66,20 @@ class WindowFiles:
     def opened(self) -> Iterator["WindowFiles"]:
         """Open the tables, which replace older ones when they are closed; after an error, older ones stay."""
         with ExitStack() as self._open:
+            if self.labels:
+                self._label_folder = beside(self.target, "labels", "")
+                self._label_folder.mkdir(parents=True, exist_ok=True)
+                index = self._label_folder / LABEL_INDEX
+                _remove_listed(index)
+                self._index = self._open.enter_context(self._table(index, LABEL_COLUMNS))
             self._windows, self._events = (
-                self._open.enter_context(self._table(kind, columns))
+                self._open.enter_context(self._table(beside(self.target, kind, ".csv"), columns))
                 for kind, columns in (("windows", WINDOW_COLUMNS), ("events", EVENT_COLUMNS))
             )
             yield self
 
     @contextmanager
-    def _table(self, kind: str, columns: Sequence[str]) -> Iterator[TextIO]:
-        path = beside(self.target, kind, ".csv")
+    def _table(self, path: Path, columns: Sequence[str]) -> Iterator[TextIO]:
         with replacing(path) as partial, partial.open("w", newline="", **TEXT_OPTIONS) as file:
             write_rows(file, [columns])
             yield file
@@ -86,6 +98,7 @@ class WindowFiles:
         else:
             timeline = Timeline.from_text(word)
             self._write(row[0], timeline)
+            self.machine_ids.add(timeline.machine_id)
             self.count += 1
             heapq.heappush(self.top, (timeline.maximum - timeline.threshold, -self.count, row[0], timeline))
             if len(self.top) > SHOWN:
@@ -96,17 +109,19 @@ class WindowFiles:
         write_rows(self._windows, window_rows(file, timeline))
         write_rows(self._events, event_rows(file, timeline))
         if self.labels and timeline.events:
-            folder = beside(self.target, "labels", "")
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / self._label_name(file), label_text(timeline, self.labels))
+            name = self._label_name(file)
+            write_text(self._label_folder / name, label_text(timeline, self.labels))
+            write_rows(self._index, [(name, file_cell(file))])
 
     def _label_name(self, file: str) -> str:
-        """Return a name that no other recording's labels have."""
-        name = stem = printable(Path(file).name)[:LONGEST_NAME]
-        while name in self._names:
-            name = f"{stem}-{len(self._names)}"
+        """Return a name that no other recording's labels have: with its folder, or a number, where that is needed."""
+        assert self.labels is not None
+        path = Path(printable(file))
+        stems = [_short(name) for name in (path.name, f"{path.parent.name}_{path.name}")]
+        numbered = (f"{stems[1]}-{number}" for number in count(2))
+        name = next(name for name in chain(stems, numbered) if name not in self._names)
         self._names.add(name)
-        return f"{name}.txt" if self.labels == "audacity" else f"{name}.Table.1.selections.txt"
+        return f"{name}{LABEL_ENDINGS[self.labels]}"
 
     @property
     def shown(self) -> list[tuple[str, Timeline]]:
@@ -148,10 +163,27 @@ class WindowFiles:
                 text += f"one at {timeline.start[number]:g} s: {reason}"
                 console.print(text, soft_wrap=True, markup=False)
         skipped_lines(console, self.skipped, self.skipped_count)
+        for line in false_alarm_lines(scorer.thresholds, self.machine_ids, self.hop, "window"):
+            console.print(line, soft_wrap=True, highlight=False)
         for kind in ("windows", "events"):
             console.print(f"{kind}: {beside(self.target, kind, '.csv').resolve()}", soft_wrap=True)
         console.print(f"timeline: {beside(self.target, 'timeline', '.html').resolve()}", soft_wrap=True)
         console.print(f"scores: {self.target.resolve()}", soft_wrap=True)
+
+
+def _remove_listed(index: Path) -> None:
+    """Remove the labels of an earlier scoring, which its index lists; other files in the folder stay."""
+    if index.is_file():
+        with index.open(newline="", **TEXT_OPTIONS) as file:
+            names = [row[0] for row in csv.reader(file) if row]
+        for name in names:
+            if Path(name).name == name and name.endswith(tuple(LABEL_ENDINGS.values())):
+                (index.parent / name).unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    """Shorten a name to `LONGEST_NAME` bytes."""
+    return os.fsencode(name)[:LONGEST_NAME].decode(errors="ignore")
 
 
 def window_rows(file: str, timeline: Timeline) -> Iterator[Sequence[str]]:
@@ -207,5 +239,5 @@ def clock(seconds: float) -> str:
 
 def validate_labels(labels: str | None) -> None:
     """Raise InputError for another editor."""
-    if labels is not None and labels not in LABELS:
-        raise InputError(f"labels={labels}: should be one of: {', '.join(LABELS)}")
+    if labels is not None and labels not in LABEL_ENDINGS:
+        raise InputError(f"labels={labels}: should be one of: {', '.join(LABEL_ENDINGS)}")

@@ -82,6 +82,7 @@ def test_the_tables_agree(run_dir, sounds, tmp_path, capsys):
     assert (tmp_path / "out" / "timeline.html").is_file()
     shown = capsys.readouterr().out
     assert "skipped" in shown
+    assert "false alarms per day, at most, of healthy machines (95 %), with a window every 0.25 s:" in shown
     assert "'id_07' was not seen in training" in shown.replace("\n", " ")
     assert not list((tmp_path / "out").glob("*.shards"))
 
@@ -139,6 +140,45 @@ def test_scores_of_a_recording_that_has_changed_are_not_taken(run_dir, sounds, t
     shutil.copy(sounds / "c_id_00.wav", sounds / "a_id_00.wav")
     (row,) = rows_of(score(run_dir, sounds / "a_id_00.wav", tmp_path / "scores.csv"))
     assert float(row["maximum"]) < 1e9
+
+
+def test_scores_of_an_unfinished_recording_are_not_those_of_another_hop(run_dir, sounds, tmp_path, monkeypatch):
+    real, limit = Scorer.score_waves, [3]
+
+    def some(self, waves, ids, description=None):
+        limit[0] -= 1
+        if limit[0] < 0:
+            raise KeyboardInterrupt
+        return real(self, waves, ids, description)
+
+    monkeypatch.setattr(Scorer, "score_waves", some)
+    with pytest.raises(KeyboardInterrupt):
+        score(run_dir, sounds / "a_id_00.wav", tmp_path / "a.csv", hop=0.125)
+    assert list((tmp_path / "a.csv.shards").glob("*.scores"))
+    monkeypatch.undo()
+    for name in ("a", "fresh"):
+        score(run_dir, sounds / "a_id_00.wav", tmp_path / f"{name}.csv", hop=0.25)
+    assert (tmp_path / "a-windows.csv").read_text() == (tmp_path / "fresh-windows.csv").read_text()
+
+
+def test_labels_of_equal_names_are_told_apart_and_those_of_before_are_gone(run_dir, sounds, tmp_path):
+    names = ["d1/x.wav", "d2/x.wav", "d3/x.wav", f"{'長' * 80}.wav"]
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sounds / "a_id_00.wav", tmp_path / "in" / name)
+    (tmp_path / "out" / "labels").mkdir(parents=True)
+    (tmp_path / "out" / "labels" / "mine.txt").write_text("not ours")
+    for kind, source in (
+        ("raven", tmp_path / "in"),
+        ("audacity", tmp_path / "in"),
+        ("audacity", tmp_path / "in" / "d2"),
+    ):
+        score(run_dir, source, tmp_path / "out" / "scores.csv", labels=kind, machine_id="id_00")
+        listed = rows_of(tmp_path / "out" / "labels" / "labels.csv")
+        found = {path.name for path in (tmp_path / "out" / "labels").iterdir()} - {"labels.csv", "mine.txt"}
+        assert found == {row["labels"] for row in listed}
+        assert len(found) == len(listed) == (1 if source.name == "d2" else 4)
+    assert (tmp_path / "out" / "labels" / "mine.txt").read_text() == "not ours"
 
 
 def test_parts_and_other_hops_are_kept_apart(run_dir, sounds, tmp_path, monkeypatch):
