@@ -21,15 +21,17 @@ class Pretrained(TrainingFree):
     """Embeddings of a network trained on other audio, for a back end; nothing is trained here.
 
     Use it with few training clips, or beside other detectors. Architectures are ours (`aisfx`: Ma, Lerch, ISMIR 2022;
-    `ast`: Gong et al., Interspeech 2021), weights are read from safetensors alone, and become part of the run's
-    checkpoint. Clips are resampled to the network's rate and cut into windows of its length, which overlap by half; a
-    shorter clip is padded, and steps of padding are not pooled. Without a back end, the score is 1 minus the cosine
-    between embeddings and the mean embedding of the training clips, averaged over windows.
+    `ast`: Gong et al., Interspeech 2021; `beats`: Chen et al., ICML 2023; `eat`: Chen et al., IJCAI 2024), weights are
+    read from safetensors alone, and become part of the run's checkpoint. Clips are resampled to the network's rate and
+    cut into windows of its length, which overlap by half. A shorter clip is padded for `aisfx` and `ast`, and steps of
+    padding are not pooled. Without a back end, the score is 1 minus the cosine between embeddings and the mean
+    embedding of the training clips, averaged over windows.
 
     Args:
         in_shape: (C, F, N) of the features; not used, it reads the waveform.
         n_ids: number of machine IDs; not used.
-        network: `aisfx` (44.1 kHz, 2.3 s, 512 values; fast) or `ast` (16 kHz, 10.24 s, 768 values; 86 M weights).
+        network: `aisfx` (44.1 kHz, 2.3 s, 512 values; fast), or at 16 kHz with 10.24 s, 768 values and 85 to 90 M
+            weights `ast`, `beats` or `eat`.
         weights: path of safetensors, `hf:owner/repo@<commit>`, or `random`: as they are initialised, to compare with.
         sha256: expected of the file of weights; None: not checked.
         layer: number of the layer from 0, or several, of which the mean is taken; -1: the last one.
@@ -47,7 +49,7 @@ class Pretrained(TrainingFree):
         in_shape: tuple[int, int, int],
         n_ids: int,
         *,
-        network: Literal["aisfx", "ast"] = "aisfx",
+        network: Literal["aisfx", "ast", "beats", "eat"] = "aisfx",
         weights: str | None = None,
         sha256: str | None = None,
         layer: int | list[int] = -1,
@@ -68,7 +70,7 @@ class Pretrained(TrainingFree):
         freeze(self.network)
         self.network.eval()
         with torch.no_grad():
-            maps = self.network.maps(torch.zeros(1, self.network.width, self._bins()), self.layers)
+            maps = self.network.maps(torch.zeros(1, self.network.shortest, self._bins()), self.layers)
         rows, values = maps[0].shape[2:]
         self.register_buffer("mean", torch.ones(rows * values if frequencies == "keep" else values))
         self.sums = torch.zeros(1 + len(self.mean), dtype=torch.float64)  # count, sum of directions
@@ -104,12 +106,11 @@ class Pretrained(TrainingFree):
         self.network.eval()  # while the trainer trains, too
         wave = torchaudio.functional.resample(batch.wave, self.hparams.sample_rate, self.network.rate)
         spectrum = self.network.spectrum(wave)  # [B, N, F]
-        width, frames = self.network.width, spectrum.shape[1]
-        if frames < width:
-            windows = F.pad(spectrum, (0, 0, 0, width - frames))[:, None]
-        else:
-            starts = [*range(0, frames - width, width // 2), frames - width]
-            windows = torch.stack([spectrum[:, start : start + width] for start in starts], dim=1)
+        frames = spectrum.shape[1]
+        spectrum = F.pad(spectrum, (0, 0, 0, max(0, self.network.shortest - frames)))
+        width = min(self.network.width, spectrum.shape[1])
+        starts = [*range(0, spectrum.shape[1] - width, width // 2), spectrum.shape[1] - width]
+        windows = torch.stack([spectrum[:, start : start + width] for start in starts], dim=1)
         parts = [self._pooled(part, frames) for part in in_parts(windows.flatten(0, 1), WINDOWS_IN_MEMORY)]
         return torch.cat(parts).unflatten(0, windows.shape[:2])
 
