@@ -1,5 +1,10 @@
 """Embeddings of a network that others trained on much audio, for back ends."""
 
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -11,10 +16,13 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.model._detector import in_parts
 from mimii_pl.model._embedders import EMBEDDERS
+from mimii_pl.model._embedding_cache import EmbeddingCache
 from mimii_pl.model._training_free import TrainingFree
 from mimii_pl.model._weights import load_weights, read_weights
 
 WINDOWS_IN_MEMORY = 16  # windows per forward pass
+EMBEDDING_VERSION = 1  # increase it when the same weights and clips would give other embeddings
+EMBEDS = ("network", "layer", "pool", "gem_power", "gamma", "frequencies", "sample_rate")  # what they depend on
 
 
 class Pretrained(TrainingFree):
@@ -74,6 +82,7 @@ class Pretrained(TrainingFree):
         rows, values = maps[0].shape[2:]
         self.register_buffer("mean", torch.ones(rows * values if frequencies == "keep" else values))
         self.sums = torch.zeros(1 + len(self.mean), dtype=torch.float64)  # count, sum of directions
+        self.kept: EmbeddingCache | None = None
 
     def _bins(self) -> int:
         return self.network.spectrum(torch.zeros(1, self.network.rate // 10)).shape[2]
@@ -103,8 +112,36 @@ class Pretrained(TrainingFree):
 
     def embed(self, batch: Batch) -> Tensor:
         """Compute the embedding of each window, pooled over time, [B, W, D]."""
+        exact = batch.wave.dtype == torch.float32 and not torch.is_autocast_enabled(batch.wave.device.type)
+        if self.kept is None or not exact:
+            return self._embed(batch.wave)
+        return self.kept.complete(batch.wave, self._embed)
+
+    @contextmanager
+    def keep_embeddings(self, folder: Path) -> Iterator[None]:
+        """Keep embeddings in `embeddings.sqlite` of a folder while the block runs; clips found there are not computed.
+
+        The weights must not change in the block once a clip was embedded.
+        """
+        self.kept = EmbeddingCache(folder / "embeddings.sqlite", self._digest)
+        try:
+            yield
+        finally:
+            self.kept.close()
+            self.kept = None
+
+    def _digest(self) -> bytes:
+        """Digest all that an embedding depends on besides the clip."""
+        digest = hashlib.sha256(
+            json.dumps([EMBEDDING_VERSION, self.device.type, *map(self.hparams.get, EMBEDS)]).encode()
+        )
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode() + value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.digest()
+
+    def _embed(self, wave: Tensor) -> Tensor:
         self.network.eval()  # while the trainer trains, too
-        wave = torchaudio.functional.resample(batch.wave, self.hparams.sample_rate, self.network.rate)
+        wave = torchaudio.functional.resample(wave, self.hparams.sample_rate, self.network.rate)
         spectrum = self.network.spectrum(wave)  # [B, N, F]
         frames = spectrum.shape[1]
         spectrum = F.pad(spectrum, (0, 0, 0, max(0, self.network.shortest - frames)))
