@@ -111,12 +111,14 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
         (run_dir / name).unlink(missing_ok=True)
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
     scorer = load_detector(run_dir, device=device, trust=packages(cfg))  # checked already, or the user's own
-    criterion = task.fit(scorer, data, run_dir)  # on training and held-out clips
-    objective = task.final_objective(scorer, data, criterion, run_dir)
-    results = task.evaluate(scorer, data, run_dir)  # all test clips are scored before any of their labels is read
+    with scorer.detector.keep_embeddings(data.cache_dir):
+        criterion = task.fit(scorer, data, run_dir)  # on training and held-out clips
+        objective = task.final_objective(scorer, data, criterion, run_dir)
+        results = task.evaluate(scorer, data, run_dir)  # all test clips are scored before any of their labels is read
     write_cost(scorer, *data.of("validation"), run_dir, cfg.efficiency.seconds)
     if task.page:
-        write_run_page(cfg, task, scorer, run_dir)
+        with scorer.detector.keep_embeddings(data.cache_dir):
+            write_run_page(cfg, task, scorer, run_dir)
     else:
         log.info("no page (report=none); `mimii decide %s` makes it", shlex.quote(f"run={run_dir}"))
     criteria = {task.criterion: criterion, "objective": objective}
@@ -241,7 +243,8 @@ def train_detector(
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
     callbacks[:0] = [callback for callback in (watch, pruner) if callback is not None]
     too_short = too_short_named(detector.name, data.in_shape)  # for a last batch of one clip
-    with recorder.sending(), _damage_named(last, watch, type(detector)), _missing_metric_named(), too_short:
+    kept = detector.keep_embeddings(data.cache_dir)
+    with recorder.sending(), _damage_named(last, watch, type(detector)), _missing_metric_named(), too_short, kept:
         trainer.fit(detector, data, ckpt_path=last, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,11 @@ class Detector(pl.LightningModule):
         finally:
             for name in self.shared:
                 del self.__dict__[name]
+
+    @contextmanager
+    def keep_embeddings(self, folder: Path) -> Iterator[None]:
+        """Keep embeddings that take long to compute in a folder while the block runs; most detectors keep none."""
+        yield
 
     @property
     def name(self) -> str:

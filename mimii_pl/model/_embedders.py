@@ -1,7 +1,4 @@
-"""Networks trained by others on much audio, as embeddings: the architecture is ours, the weights are read from a file.
-
-A network maps windows of its own spectrum to maps [M, T, R, D]: T steps in time, R rows of frequencies, D values.
-"""
+"""Networks trained by others on much audio, as embeddings; `EMBEDDERS` lists them."""
 
 import math
 import re
@@ -12,37 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class Embedder(nn.Module):
-    """Base of the networks.
-
-    Attributes:
-        rate: sampling frequency in Hz that it was trained at.
-        width: frames of a window.
-        depth: layers that maps can be taken from.
-    """
-
-    rate: int
-    width: int
-    depth: int
-    exportable = True  # False if its spectrum is computed clip by clip
-
-    def spectrum(self, wave: Tensor) -> Tensor:
-        """Compute the network's own spectrum of waveforms at its rate, [B, T'] -> [B, N, F]."""
-        raise NotImplementedError
-
-    def maps(self, windows: Tensor, layers: list[int]) -> list[Tensor]:
-        """Compute the maps of layers, [M, width, F] -> one [M, T, R, D] for each; layer -1 is the last."""
-        raise NotImplementedError
-
-    def steps(self, frames: int) -> int:
-        """Return how many of the T steps are of a window's first `frames` frames, the others of padding."""
-        raise NotImplementedError
-
-    @staticmethod
-    def own_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Give weights that others stored the names they have here; leave out those of their classifiers."""
-        raise NotImplementedError
+from mimii_pl.model._beats import BEATs
+from mimii_pl.model._eat import EAT
+from mimii_pl.model._embedder import Embedder, kaldi_bands, renamed
 
 
 class AISFX(Embedder):
@@ -132,13 +101,7 @@ class AST(Embedder):
         self.norm = nn.LayerNorm(size, eps=1e-12)
 
     def spectrum(self, wave: Tensor) -> Tensor:
-        from torchaudio.compliance.kaldi import fbank
-
-        banks = [
-            fbank(clip[None], sample_frequency=self.rate, window_type="hanning", num_mel_bins=self.bands)
-            for clip in wave
-        ]
-        return (torch.stack(banks) + 4.2677393) / (2 * 4.5689974)
+        return (kaldi_bands(wave, self.rate, self.bands, "hanning") + 4.2677393) / (2 * 4.5689974)
 
     def maps(self, windows: Tensor, layers: list[int]) -> list[Tensor]:
         x = self.patches(windows.transpose(1, 2)[:, None])  # [M, size, R, T]
@@ -156,17 +119,12 @@ class AST(Embedder):
 
     @staticmethod
     def own_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        renamed = {}
-        for name, value in state.items():
-            own = name.removeprefix("audio_spectrogram_transformer.")
-            for theirs, ours in AST_NAMES:
-                own = own.replace(theirs, ours)
-            if not own.startswith("classifier."):
-                renamed[own] = value
-        return renamed
+        own = {renamed(name, AST_NAMES): value for name, value in state.items()}
+        return {name: value for name, value in own.items() if not name.startswith("classifier.")}
 
 
 AST_NAMES = (  # parts of names in transformers -> here, in this order
+    ("audio_spectrogram_transformer.", ""),
     ("embeddings.cls_token", "class_token"),
     ("embeddings.distillation_token", "distillation_token"),
     ("embeddings.position_embeddings", "positions"),
@@ -198,7 +156,7 @@ class _TransformerBlock(nn.Module):
         return x + self.down(F.gelu(self.up(self.norm_after(x))))
 
 
-EMBEDDERS: dict[str, type[Embedder]] = {"aisfx": AISFX, "ast": AST}
+EMBEDDERS: dict[str, type[Embedder]] = {"aisfx": AISFX, "ast": AST, "beats": BEATs, "eat": EAT}
 
 
 def htk_bank(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:

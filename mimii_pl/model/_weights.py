@@ -81,7 +81,11 @@ def convert(*, input: str, network: str, output: str) -> Path:
     source, target = Path(input).expanduser(), Path(output).expanduser()
     if target.suffix != ".safetensors":
         raise InputError(f"output={output}: should end in .safetensors")
-    state = EMBEDDERS[network].own_names(_arrays(source))
+    theirs, settings = _arrays(source)
+    for name, value in EMBEDDERS[network].settings.items():
+        if (found := settings.get(name, value)) != value:
+            raise InputError(f"input={input}: its cfg has {name}={found}, but network={network} is built with {value}")
+    state = EMBEDDERS[network].own_names(theirs)
     load_weights(EMBEDDERS[network](), state, str(source))
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as partial:
@@ -97,8 +101,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _arrays(path: Path) -> dict[str, Tensor]:
-    """Read the state dictionary in a file of torch: the file itself, or the first or only part that is one."""
+def _arrays(path: Path) -> tuple[dict[str, Tensor], dict[Any, Any]]:
+    """Read the state dictionary in a file of torch, the file itself or the first part that is one, and its `cfg`."""
     if not path.is_file():
         raise InputError(f"input={path}: no such file")
     scalar: Any = np.float64(0).__reduce__()[0]  # numbers of numpy, which some store beside their weights
@@ -112,7 +116,8 @@ def _arrays(path: Path) -> dict[str, Tensor]:
     parts = [content, *(content.values() if isinstance(content, dict) else content)]
     for part in parts:
         if isinstance(part, dict) and part and all(isinstance(value, Tensor) for value in part.values()):
-            return {str(name): value for name, value in part.items()}
+            settings = content.get("cfg") if isinstance(content, dict) else None
+            return {str(key): value for key, value in part.items()}, settings if isinstance(settings, dict) else {}
     raise InputError(f"input={path}: it holds no dictionary of weights")
 
 

@@ -1,5 +1,10 @@
 """Embeddings of a network that others trained on much audio, for back ends."""
 
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -11,25 +16,30 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.model._detector import in_parts
 from mimii_pl.model._embedders import EMBEDDERS
+from mimii_pl.model._embedding_cache import EmbeddingCache
 from mimii_pl.model._training_free import TrainingFree
 from mimii_pl.model._weights import load_weights, read_weights
 
 WINDOWS_IN_MEMORY = 16  # windows per forward pass
+EMBEDDING_VERSION = 1  # increase it when the same weights and clips would give other embeddings
+EMBEDS = ("network", "layer", "pool", "gem_power", "gamma", "frequencies", "sample_rate")  # what they depend on
 
 
 class Pretrained(TrainingFree):
     """Embeddings of a network trained on other audio, for a back end; nothing is trained here.
 
     Use it with few training clips, or beside other detectors. Architectures are ours (`aisfx`: Ma, Lerch, ISMIR 2022;
-    `ast`: Gong et al., Interspeech 2021), weights are read from safetensors alone, and become part of the run's
-    checkpoint. Clips are resampled to the network's rate and cut into windows of its length, which overlap by half; a
-    shorter clip is padded, and steps of padding are not pooled. Without a back end, the score is 1 minus the cosine
-    between embeddings and the mean embedding of the training clips, averaged over windows.
+    `ast`: Gong et al., Interspeech 2021; `beats`: Chen et al., ICML 2023; `eat`: Chen et al., IJCAI 2024), weights are
+    read from safetensors alone, and become part of the run's checkpoint. Clips are resampled to the network's rate and
+    cut into windows of its length, which overlap by half. A shorter clip is padded for `aisfx` and `ast`, and steps of
+    padding are not pooled. Without a back end, the score is 1 minus the cosine between embeddings and the mean
+    embedding of the training clips, averaged over windows.
 
     Args:
         in_shape: (C, F, N) of the features; not used, it reads the waveform.
         n_ids: number of machine IDs; not used.
-        network: `aisfx` (44.1 kHz, 2.3 s, 512 values; fast) or `ast` (16 kHz, 10.24 s, 768 values; 86 M weights).
+        network: `aisfx` (44.1 kHz, 2.3 s, 512 values; fast), or at 16 kHz with 10.24 s, 768 values and 85 to 90 M
+            weights `ast`, `beats` or `eat`.
         weights: path of safetensors, `hf:owner/repo@<commit>`, or `random`: as they are initialised, to compare with.
         sha256: expected of the file of weights; None: not checked.
         layer: number of the layer from 0, or several, of which the mean is taken; -1: the last one.
@@ -47,7 +57,7 @@ class Pretrained(TrainingFree):
         in_shape: tuple[int, int, int],
         n_ids: int,
         *,
-        network: Literal["aisfx", "ast"] = "aisfx",
+        network: Literal["aisfx", "ast", "beats", "eat"] = "aisfx",
         weights: str | None = None,
         sha256: str | None = None,
         layer: int | list[int] = -1,
@@ -68,10 +78,11 @@ class Pretrained(TrainingFree):
         freeze(self.network)
         self.network.eval()
         with torch.no_grad():
-            maps = self.network.maps(torch.zeros(1, self.network.width, self._bins()), self.layers)
+            maps = self.network.maps(torch.zeros(1, self.network.shortest, self._bins()), self.layers)
         rows, values = maps[0].shape[2:]
         self.register_buffer("mean", torch.ones(rows * values if frequencies == "keep" else values))
         self.sums = torch.zeros(1 + len(self.mean), dtype=torch.float64)  # count, sum of directions
+        self.kept: EmbeddingCache | None = None
 
     def _bins(self) -> int:
         return self.network.spectrum(torch.zeros(1, self.network.rate // 10)).shape[2]
@@ -101,15 +112,42 @@ class Pretrained(TrainingFree):
 
     def embed(self, batch: Batch) -> Tensor:
         """Compute the embedding of each window, pooled over time, [B, W, D]."""
+        exact = batch.wave.dtype == torch.float32 and not torch.is_autocast_enabled(batch.wave.device.type)
+        if self.kept is None or not exact:
+            return self._embed(batch.wave)
+        return self.kept.complete(batch.wave, self._embed)
+
+    @contextmanager
+    def keep_embeddings(self, folder: Path) -> Iterator[None]:
+        """Keep embeddings in `embeddings.sqlite` of a folder while the block runs; clips found there are not computed.
+
+        The weights must not change in the block once a clip was embedded.
+        """
+        self.kept = EmbeddingCache(folder / "embeddings.sqlite", self._digest)
+        try:
+            yield
+        finally:
+            self.kept.close()
+            self.kept = None
+
+    def _digest(self) -> bytes:
+        """Digest all that an embedding depends on besides the clip."""
+        digest = hashlib.sha256(
+            json.dumps([EMBEDDING_VERSION, self.device.type, *map(self.hparams.get, EMBEDS)]).encode()
+        )
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode() + value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.digest()
+
+    def _embed(self, wave: Tensor) -> Tensor:
         self.network.eval()  # while the trainer trains, too
-        wave = torchaudio.functional.resample(batch.wave, self.hparams.sample_rate, self.network.rate)
+        wave = torchaudio.functional.resample(wave, self.hparams.sample_rate, self.network.rate)
         spectrum = self.network.spectrum(wave)  # [B, N, F]
-        width, frames = self.network.width, spectrum.shape[1]
-        if frames < width:
-            windows = F.pad(spectrum, (0, 0, 0, width - frames))[:, None]
-        else:
-            starts = [*range(0, frames - width, width // 2), frames - width]
-            windows = torch.stack([spectrum[:, start : start + width] for start in starts], dim=1)
+        frames = spectrum.shape[1]
+        spectrum = F.pad(spectrum, (0, 0, 0, max(0, self.network.shortest - frames)))
+        width = min(self.network.width, spectrum.shape[1])
+        starts = [*range(0, spectrum.shape[1] - width, width // 2), spectrum.shape[1] - width]
+        windows = torch.stack([spectrum[:, start : start + width] for start in starts], dim=1)
         parts = [self._pooled(part, frames) for part in in_parts(windows.flatten(0, 1), WINDOWS_IN_MEMORY)]
         return torch.cat(parts).unflatten(0, windows.shape[:2])
 

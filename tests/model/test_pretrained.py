@@ -1,6 +1,7 @@
 """Networks of others: equal to the originals, read without code, pooled by definition, stored with the run."""
 
 import importlib.util
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import torch
 from support import world
 
 from mimii_pl import load
+from mimii_pl.core.config import compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.model._embedders import AISFX, AST
 from mimii_pl.model._weights import convert, load_weights, read_weights, sha256_of
 from mimii_pl.model.pretrained import Pretrained, pool_time
+from mimii_pl.rerun import rescore
 from mimii_pl.run import run
 
 COMMIT = 40 * "a"
@@ -237,7 +240,7 @@ def test_without_weights_the_option_is_named():
 
 
 @pytest.mark.slow
-def test_a_run_has_its_weights_and_needs_no_file(tmp_path, weights):
+def test_a_run_has_its_weights_and_needs_no_file(tmp_path, weights, caplog):
     root = world.write(tmp_path / "world", train=8, test=3, seconds=1.0)
     moved = tmp_path / "moved.safetensors"
     moved.write_bytes(weights.read_bytes())
@@ -249,3 +252,15 @@ def test_a_run_has_its_weights_and_needs_no_file(tmp_path, weights):
     load_weights(network, read_weights(str(weights), None, "aisfx"), "x")
     assert torch.equal(scorer.detector.network.blocks[0].conv1.weight, network.blocks[0].conv1.weight)
     assert np.isfinite(scorer.score(sorted(root.rglob("test/*.wav"))[:2])).all()
+    caplog.clear()
+    overrides = [
+        f"run={tmp_path / 'run'}",
+        "backend=lof",
+        "backend.pool=max",
+        "report=none",
+        "logger=none",
+        "efficiency.seconds=0",
+    ]
+    with caplog.at_level(logging.INFO, "mimii_pl"):
+        rescore(compose(overrides, "command/rescore"), tmp_path / "rescored")
+    assert "embeddings: 0 computed" in caplog.text
