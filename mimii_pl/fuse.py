@@ -184,7 +184,7 @@ def _fused_config(cfg: DictConfig, sources: Sequence[Source], run_dir: Path) -> 
     fused.choices.logger = cfg.choices.logger
     contents = {source.name: run_fingerprint(source.run_dir)[:16] for source in sources}
     members = {source.name: {"weight": source.weight, "content": contents[source.name]} for source in sources}
-    fused[FUSED] = {"members": members}
+    fused[FUSED] = {"members": members, "soft": True}
     return fused
 
 
@@ -295,5 +295,5 @@ def _numbers(scorer: FusedScorer, keys: Sequence[tuple]) -> np.ndarray:
 
 def _fused_scores(scorer: FusedScorer, scores: Sequence[Any], ids: np.ndarray) -> np.ndarray:
     """Fuse the scores of each member, [M, N]."""
-    pairs = zip(scorer.standards.values(), scores, strict=True)
-    return scorer.fuse(np.stack([standard(np.asarray(own, float), ids) for standard, own in pairs]))
+    pairs = zip(scorer.standards, scores, strict=True)
+    return scorer.fuse(np.stack([scorer.standardized(name, np.asarray(own, float), ids) for name, own in pairs]))

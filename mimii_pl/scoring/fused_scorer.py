@@ -12,6 +12,7 @@ from mimii_pl.scoring.inputs import waveform_clip
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.threshold._threshold import POOLED, Thresholds
 
+SOFT_FROM = 3.0  # standard deviations, about, from which a standardized score counts by its logarithm
 _WORDS = {
     "labels": "list of machine IDs",
     "channel": "dataset.channel",
@@ -70,12 +71,14 @@ class FusedScorer(BaseScorer):
     Args:
         members: name -> scorer of a run, all with the same machine IDs.
         weights: name -> weight of its scores in the mean.
+        soft: standardized scores z count as 3 asinh(z / 3), so that no run outvotes the others where it is far out;
+            False: as they are, as in runs fused by earlier versions.
 
     Raises:
         InputError: the members do not fit together.
     """
 
-    def __init__(self, members: Mapping[str, Scorer], weights: Mapping[str, float]) -> None:
+    def __init__(self, members: Mapping[str, Scorer], weights: Mapping[str, float], *, soft: bool = True) -> None:
         first = next(iter(members.values()))
         for name, member in members.items():
             for what in ("labels", "channel", "fusion", "full_scale"):
@@ -98,6 +101,7 @@ class FusedScorer(BaseScorer):
             needs_id=any(member.needs_id for member in members.values()),
         )
         self.runs, self.standards = dict(members), {name: Standard.of(member) for name, member in members.items()}
+        self.soft = soft
         self.weights = np.array([weights[name] for name in members])
 
     @property
@@ -119,8 +123,13 @@ class FusedScorer(BaseScorer):
             part = waves[rows]
             for place, (name, run) in enumerate(self.runs.items()):
                 own = run.score_waves(self.heard_by(run, part), ids[rows])
-                scores[rows, place] = self.standards[name](own, ids[rows])
+                scores[rows, place] = self.standardized(name, own, ids[rows])
         return scores
+
+    def standardized(self, name: str, scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Standardize scores [N] of a member, of clips with these machine ID numbers [N]."""
+        values = self.standards[name](scores, ids)
+        return SOFT_FROM * np.arcsinh(values / SOFT_FROM) if self.soft else values
 
     def fuse(self, standardized: np.ndarray) -> np.ndarray:
         """Compute the mean over members of their standardized scores [M, ...], by their weights."""

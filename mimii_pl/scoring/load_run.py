@@ -48,14 +48,16 @@ def load_run(run_dir: str | Path, *, device: str = "auto", trust: Collection[str
         return load_detector(run_dir, device=device, trust=trust)
     trust_classes(cfg, trust)
     with damaged(run_dir / "config.yaml"):
-        weights = _weights(cfg, facts.get("members", []))
+        weights, soft = _weights(cfg, facts.get("members", [])), cfg[FUSED].get("soft", False)
+        if type(soft) is not bool:
+            raise ValueError(f"fused.soft is {soft}")
     check_digests(run_dir)
     members = {}
     for name in weights:
         refuse_fused(run_dir / MEMBERS / name, "A fused run cannot be a member")
         members[name] = load_detector(run_dir / MEMBERS / name, device=device, trust=trust)
     try:
-        scorer = FusedScorer(members, weights)
+        scorer = FusedScorer(members, weights, soft=soft)
     except InputError as error:
         raise InputError(f"{run_dir}: {error}") from None
     if os.path.lexists(path := run_dir / "thresholds.json"):

@@ -84,7 +84,7 @@ def test_scores_are_those_standardized_by_hand(runs, tmp_path, option, weights):
         for clip in clips:
             normal, score = np.array(state.get(f"fan/{clip.id}", state["all"])), np.array(own[clip.file])
             normal, score = (np.log(normal), np.log(score)) if logs else (normal, score)
-            values.append((score - np.median(normal)) / normal.std())
+            values.append(3 * np.arcsinh((score - np.median(normal)) / normal.std() / 3))
         rows.append(values)
     expected = np.average(rows, axis=0, weights=weights)
     np.testing.assert_allclose(scores_of(place), expected, rtol=1e-9)
