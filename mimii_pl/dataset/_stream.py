@@ -123,8 +123,8 @@ def stream(
 def starts_of(length: int, rate: int, *, sample_rate: int, samples: int, hop: int) -> list[int]:
     """Return the first frames of the clips of a recording of a length in frames, at least one; see `stream`.
 
-    >>> starts_of(25, 1000, sample_rate=1000, samples=10, hop=10)
-    [0, 10, 15]
+    >>> starts_of(2500, 1000, sample_rate=1000, samples=1000, hop=1000)
+    [0, 1000, 1500]
     """
     ratio = ratio_of(rate, sample_rate)
     frames = math.ceil(samples * ratio)

@@ -83,7 +83,8 @@ def trained(arena: Arena, batch: list[Recording], healthy: dict[str, float] | No
         places.append([Path("sounds", split, "normal", f"hostile_{number:03d}.{one.suffix}") for split in splits])
         for place in places[-1]:
             one.write(arena.here / place)
-    options = ["dataset=folder", "dataset.root=sounds", "protocol=official", "model=simple_ae", "backend=gmm"]
+    options = ["dataset=folder", "dataset.root=sounds", "dataset.long=cut", "protocol=official", "model=simple_ae"]
+    options += ["backend=gmm"]
     ended = arena.mimii(*train_arguments(*options, "training.epochs=1", "logger=none", "hydra.run.dir=run"), seconds=30)
     fault = fault_of(ended, arena.touched())
     if fault is None and ended.code != 0 and batch:

@@ -102,7 +102,7 @@ def _same(rows, plain):
         assert [row[name] for row in rows] == [row[name] for row in plain]
     for name in ("score", "higher_than", "p_value", "decision", "heard"):
         numbers = [[-1 if row[name] == "" else float(row[name]) for row in some] for some in (rows, plain)]
-        np.testing.assert_allclose(*numbers, rtol=1e-5)
+        np.testing.assert_allclose(*numbers, rtol=2e-4 if name == "p_value" else 1e-5)  # the CSV has four digits of it
 
 
 @pytest.mark.slow
