@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +41,7 @@ from mimii_pl.quality.check_data import warn_of_findings
 from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
 from mimii_pl.scoring.base_scorer import BaseScorer
-from mimii_pl.scoring.cost import step_macs, write_cost
+from mimii_pl.scoring.cost import count_macs, write_cost
 from mimii_pl.scoring.load_run import load_detector
 from mimii_pl.scoring.results import Result
 from mimii_pl.sweep.pruning import TrialPruned, pruning
@@ -231,9 +232,9 @@ def train_detector(
         data.steps_per_batch = STEPS_PER_BATCH
         detector.divide_batches(data.batch_size)
     data.fit_features(trainer.strategy.root_device)
-    require_long_clips(detector, data)
+    clip_macs = require_long_clips(detector, data)
     if threads == AUTO:
-        limit_threads(_chosen_threads(trainer, detector, data, run_dir))
+        limit_threads(_chosen_threads(trainer, detector, step_macs(clip_macs, data), run_dir))
     if trainer.is_global_zero:
         _write_data_state(data, run_dir)
         recorder.start()
@@ -252,13 +253,19 @@ def train_detector(
         _write_training_facts(trainer, detector, watch, run_dir)
 
 
-def _chosen_threads(trainer: pl.Trainer, detector: Detector, data: MachineSounds, run_dir: Path) -> int:
+def step_macs(clip_macs: float, data: MachineSounds) -> float:
+    """Estimate the multiply-accumulates of the loss of a step from those of a whole clip, with `data.crop` set."""
+    share = min(1.0, data.crop.frames / data.in_shape[2]) if data.crop else 1.0
+    return clip_macs * share * data.batch_size
+
+
+def _chosen_threads(trainer: pl.Trainer, detector: Detector, macs: float, run_dir: Path) -> int:
     """Choose the number of threads by the work in a step, and note it in run.json; a resumed run keeps its own."""
     if (known := read_facts(run_dir).get("threads")) is not None:
         return known
     threads = torch.get_num_threads()
     on_cpu = trainer.strategy.root_device.type == "cpu"
-    if on_cpu and not detector.training_free and step_macs(detector, data) < SMALL_STEP:
+    if on_cpu and not detector.training_free and macs < SMALL_STEP:
         threads = 1
     if trainer.is_global_zero:
         write_facts(run_dir, threads=threads)
@@ -281,16 +288,24 @@ def shares_batches(trainer: pl.Trainer, detector: Detector, data: MachineSounds)
     )
 
 
-def require_long_clips(detector: Detector, data: MachineSounds) -> None:
-    """Raise InputError if a clip is too short for the features or the detector: compute a loss that changes nothing."""
+def require_long_clips(detector: Detector, data: MachineSounds) -> float:
+    """Compute the loss of a clip, which changes nothing; return its multiply-accumulates.
+
+    Returns:
+        Infinity for a detector of the user's whose loss needs a trainer.
+
+    Raises:
+        InputError: the clip is too short for the features or the detector.
+    """
     detector.eval()
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), too_short_named(detector.name, data.in_shape):
-            detector.loss(data.whole_clip())
+            return count_macs(partial(detector.loss, data.whole_clip()))
     except InputError:
         raise
     except Exception as error:  # of a detector of the user's: training raises it, with all that belongs to it
         log.debug("the loss of one clip: %s", error)
+        return math.inf
     finally:
         detector.train()
 

@@ -27,20 +27,8 @@ TOP_LEVEL = {
 POSITIVE = (  # options of our classes that count or measure something: one name has one meaning in the package
     *("alpha", "batch_size", "clip_seconds", "folds", "full_scale", "hop", "limit", "lr", "max_bands", "n_fft"),
     *("n_mels", "nu", "parts", "power", "sample_rate", "search_lr", "seconds", "steps", "tile", "trees", "window_hop"),
-    *(
-        "basis",
-        "block",
-        "blocks",
-        "bottleneck",
-        "clusters",
-        "components",
-        "bands",
-        "density_k",
-        "depth",
-        "excerpt",
-        "frames",
-    ),
-    *("criterion_clips", "gem_power", "heads"),
+    *("basis", "block", "blocks", "bottleneck", "clusters", "components", "bands", "density_k", "depth", "excerpt"),
+    *("frames", "criterion_clips", "gem_power", "heads"),
     *("channels", "hidden", "k", "kernel", "kernels", "latent", "layers", "patch", "squeeze", "width"),
     *("resolutions", "scale", "subclusters", "subspace"),
 )

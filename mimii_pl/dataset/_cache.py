@@ -181,7 +181,6 @@ def _write(
         bar = track(found, description, total=len(paths), completed=journal.done)
         with open(partial / "waves.int16", "ab") as file:
             file.truncate(len(journal.rows) * samples * 2)
-            noted = len(journal.rows)
             for clip, result in bar:
                 name = file_cell(clip_name(paths[clip], starts[clip]))
                 if isinstance(result, Ruined):  # the clips before, too
@@ -190,7 +189,6 @@ def _write(
                     journal.faults.append(Fault.of(file_cell(paths[clip]), result.reason))
                     journal.done = clip + result.clips
                     journal.note(partial, file)
-                    noted = len(journal.rows)
                     continue
                 if isinstance(result, _audio.UnreadableClip):
                     journal.faults.append(Fault.of(name, result))
@@ -202,9 +200,8 @@ def _write(
                     journal.peak = max(journal.peak, int(result.wave.max()), -int(result.wave.min()))
                     file.write(wave)
                 journal.done = clip + 1
-                if (len(journal.rows) - noted) * samples * 2 >= CHECKPOINT:
+                if journal.unnoted * samples * 2 >= CHECKPOINT:
                     journal.note(partial, file)
-                    noted = len(journal.rows)
             file.flush()
             os.fsync(file.fileno())  # before the rename: a power cut must not leave a hole
         if not journal.rows:

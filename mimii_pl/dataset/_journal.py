@@ -73,6 +73,11 @@ class Journal:
         journal._noted = len(journal.rows), len(journal.faults)
         return journal
 
+    @property
+    def unnoted(self) -> int:
+        """Number of rows that the file does not have."""
+        return len(self.rows) - self._noted[0]
+
     def keep(self, rows: int) -> None:
         """Forget the rows from a number on."""
         del self.rows[rows:], self.digests[rows:], self.recorded[rows:]

@@ -1,17 +1,15 @@
 """Recordings of your own, of any length: longer ones are divided into clips, which a protocol keeps together."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.dataset._audio import UnreadableClip, length
-from mimii_pl.dataset._cache import common_length
+from mimii_pl.dataset._audio import length
+from mimii_pl.dataset._cache import common_length, headers
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.dataset._datamodule import MachineSounds
 from mimii_pl.dataset._stream import starts_of
@@ -70,7 +68,8 @@ class OwnRecordings(MachineSounds):
         if self.long == "cut":
             return clips
         paths = list(dict.fromkeys(clip.path for clip in clips))
-        lengths = _lengths(paths)
+        measured = zip(paths, headers(paths, length), strict=True)
+        lengths = {path: found for path, found in measured if isinstance(found, tuple)}  # the decoder names the others
         seconds = {path: frames / rate for path, (frames, rate) in lengths.items()}
         if self.seconds is None and seconds:
             self.seconds = _clip_length(list(seconds.values()))
@@ -114,20 +113,6 @@ class OwnRecordings(MachineSounds):
             text = "%d of %d recordings are divided into %d clips of %.7g s (%.1f minutes); dataset.seconds=<s> sets "
             text += "another length, dataset.long=cut uses only their beginning"
             log.info(text, len(parts), len(clips), sum(parts.values()), self.seconds, total)
-
-
-def _lengths(paths: Sequence[Path]) -> dict[Path, tuple[int, int]]:
-    """Measure recordings by their headers, frames and Hz; those that cannot be read are left to the decoder."""
-
-    def measure(path: Path) -> tuple[int, int] | None:
-        try:
-            return length(path)
-        except UnreadableClip:
-            return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        measured = zip(paths, pool.map(measure, paths), strict=True)
-        return {path: found for path, found in measured if found is not None}
 
 
 def _clip_length(seconds: Sequence[float]) -> float:

@@ -1,7 +1,6 @@
 """The cost of a run: size, speed and memory, measured in the same way for every detector and back end."""
 
 import copy
-import logging
 import math
 import platform
 import statistics
@@ -16,14 +15,11 @@ import torch
 
 from mimii_pl.core.memory import peak_bytes
 from mimii_pl.core.run_dir import read_facts, scoring_files, write_facts
-from mimii_pl.dataset import MachineSounds
 from mimii_pl.dataset._cache import ClipRows
-from mimii_pl.model import Detector
 from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.fused_scorer import FusedScorer
 from mimii_pl.scoring.scorer import Scorer
 
-log = logging.getLogger(__name__)
 BATCHES = [2**power for power in range(9)]  # 1 to 256 clips
 TIMED_PASSES = 3  # minimum of timed passes per batch size; more while its share of the budget lasts
 SHARES = 20  # shares that the budget is divided into, one per batch size
@@ -119,8 +115,6 @@ def multiply_accumulates(scorer: BaseScorer, waves: np.ndarray, ids: np.ndarray)
     Only matrix products and convolutions count, as torch counts them (two operations each), in everything that is
     executed: a detector that searches (`anogan`) with all its steps and gradients. Features and back ends do not count.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
     if isinstance(scorer, FusedScorer):
         return sum(multiply_accumulates(member, scorer.heard_by(member, waves), ids) for member in scorer.runs.values())
     assert isinstance(scorer, Scorer)
@@ -130,37 +124,16 @@ def multiply_accumulates(scorer: BaseScorer, waves: np.ndarray, ids: np.ndarray)
         function = detector.embed
     with torch.no_grad():
         batch = scorer.batch(waves, ids)
-        with FlopCounterMode(display=False, custom_mapping=_FUSED) as counter:
-            function(batch)
-    return counter.get_total_flops() // 2
+        return count_macs(partial(function, batch))
 
 
-def step_macs(detector: Detector, data: MachineSounds) -> float:
-    """Estimate the multiply-accumulates of the forward pass of a training step: those of a whole clip's loss, scaled.
-
-    Args:
-        detector: not trained yet; neither it nor the state of random numbers changes.
-        data: with `crop` set to that of the detector.
-
-    Returns:
-        Those of `batch_size` clips, or crops of clips; only what `multiply_accumulates` counts. Infinity for a detector
-        of the user's whose loss needs a trainer.
-    """
+def count_macs(work: Callable[[], object]) -> int:
+    """Count the multiply-accumulates of what a function executes, as `multiply_accumulates` counts them."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    detector.eval()
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            batch = data.whole_clip()
-            with FlopCounterMode(display=False, custom_mapping=_FUSED) as counter:
-                detector.loss(batch)
-    except Exception as error:  # training raises it, with all that belongs to it
-        log.debug("the work of one clip: %s", error)
-        return math.inf
-    finally:
-        detector.train()
-    share = min(1.0, data.crop.frames / data.in_shape[2]) if data.crop else 1.0
-    return counter.get_total_flops() / 2 * share * data.batch_size
+    with FlopCounterMode(display=False, custom_mapping=_FUSED) as counter:
+        work()
+    return counter.get_total_flops() // 2
 
 
 def size_bytes(run_dir: Path) -> int:
