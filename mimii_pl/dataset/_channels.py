@@ -5,11 +5,12 @@ import re
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from mimii_pl.dataset._clip import Clip
+if TYPE_CHECKING:
+    from mimii_pl.dataset._clip import Clip
 
 Fusion = Literal["mean", "max"]
 FUSIONS = get_args(Fusion)
@@ -40,7 +41,7 @@ def split_channel(path: Path, channel: int | str = 0) -> tuple[Path, int | str]:
     return path.with_name(path.name[: match.start()] + path.name[match.end() :]), int(match[1])
 
 
-def by_channel(clips: Sequence[Clip], counts: Sequence[object]) -> list[Clip]:
+def by_channel(clips: "Sequence[Clip]", counts: Sequence[object]) -> "list[Clip]":
     """Make a clip of each channel; those of a recording name it, so that a protocol keeps them in one split.
 
     Args:

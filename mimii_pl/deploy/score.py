@@ -133,6 +133,16 @@ class ExportedScorer:
             raise Unusable(f"not readable as audio: {error}") from None
 
     def _windows_of(self, file: soundfile.SoundFile, hop: float | None) -> Iterator[tuple[float, np.ndarray]]:
+        starts, frames, ratio = self.plan(file, hop)
+        for start in starts:
+            yield start / file.samplerate, self.clips(file, start, frames, ratio)
+
+    def plan(self, file: soundfile.SoundFile, hop: float | None = None) -> tuple[list[int], int, Fraction]:
+        """Return the first frame of each window of a recording, the frames of a clip, and the rate over that of clips.
+
+        Raises:
+            Unusable: the recording cannot be read.
+        """
         rate, total = file.samplerate, file.frames
         if file.format not in _FORMATS or (file.subtype.startswith("MPEG") and file.format != "MP3"):
             raise Unusable(f"of format {file.format} {file.subtype}, which is not read: convert it to wav or FLAC")
@@ -142,15 +152,18 @@ class ExportedScorer:
             raise Unusable(f"has no channel {self.channel}: it has {file.channels}, counted from 0")
         ratio = _ratio_of(rate, self.rate)
         frames = math.ceil(self.samples * ratio)
-        starts = [0]
-        if total - frames > _SHORTEST_CUT * rate:
-            step = max(1, round((hop or self.samples / self.rate / 2) * rate))
-            starts = [*range(0, total - frames, step), total - frames]
-        for start in starts:
-            yield start / rate, self._clips(file, start, min(frames, total - start), ratio)
+        if total - frames <= _SHORTEST_CUT * rate:
+            return [0], frames, ratio
+        step = max(1, round((hop or self.samples / self.rate / 2) * rate))
+        return [*range(0, total - frames, step), total - frames], frames, ratio
 
-    def _clips(self, file: soundfile.SoundFile, start: int, frames: int, ratio: Fraction) -> np.ndarray:
-        """Prepare the window of `frames` frames from `start` on; what follows it is decoded for resampling."""
+    def clips(self, file: soundfile.SoundFile, start: int, frames: int, ratio: Fraction) -> np.ndarray:
+        """Prepare the window from frame `start` on, int16 [C, samples]; `frames` and `ratio` are those of `plan`.
+
+        Raises:
+            Unusable: it cannot be read, or is silent.
+        """
+        frames = min(frames, file.frames - start)
         margin = 0 if ratio == 1 else 2 * (_filter(ratio.numerator, ratio.denominator)[1] + ratio.numerator)
         file.seek(start)
         dtype = "int16" if file.subtype == "PCM_16" else "float32"
@@ -201,7 +214,10 @@ class ExportedScorer:
             Unusable: it is needed, and the path does not tell it.
         """
         if given is not None:
-            return self._known(given)
+            number = self.number_of(given)
+            if number < 0:
+                raise ValueError(f"--machine-id {given}: give one of {', '.join(self.labels)}")
+            return number
         words = [path.stem, *reversed(path.parts[:-1])]
         if self.facts["id_in"] == "folder":
             words = [*words[1:], words[0]]
@@ -213,11 +229,10 @@ class ExportedScorer:
             raise Unusable(f"its path names none of the machine IDs {', '.join(self.labels)}: give --machine-id")
         return -1
 
-    def _known(self, name: str) -> int:
+    def number_of(self, name: str) -> int:
+        """Return the position in `labels` of a machine ID given by name; -1: there is none, or several."""
         found = [at for at, label in enumerate(self.labels) if name.lower() in (label.lower(), _id(label))]
-        if len(found) != 1:
-            raise ValueError(f"--machine-id {name}: give one of {', '.join(self.labels)}")
-        return found[0]
+        return found[0] if len(found) == 1 else -1
 
     def _named_in(self, word: str, folders: Sequence[str]) -> int | None:
         found = [

@@ -6,7 +6,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from mimii_pl.scoring.overview import BandLevels, Overview
 
 if TYPE_CHECKING:
     from mimii_pl.scoring.base_scorer import BaseScorer
+    from mimii_pl.threshold._threshold import Thresholds
 
 RELEASE = 0.8  # default of `Windows.release`
 STEP_DB = 0.5  # of stored levels
@@ -166,6 +167,29 @@ class Timeline(NamedTuple):
         )
 
 
+class WindowScorer(Protocol):
+    """Scores windows; a `BaseScorer` does, and so may others with the same clips and thresholds.
+
+    Attributes:
+        labels, sample_rate, samples, thresholds: as those of a `BaseScorer`.
+    """
+
+    labels: list[str]
+    sample_rate: int
+    samples: int
+    thresholds: "Thresholds | None"
+
+    @property
+    def seconds(self) -> float:
+        """Length of a clip in s."""
+
+    def score_waves(self, waves: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Return anomaly scores [N] of clips, int16 [N, samples]."""
+
+    def over_channels(self, values: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fuse scores of channels by recording."""
+
+
 class TimelineBuilder:
     """Collects the windows of a recording while it is read, and their scores.
 
@@ -175,7 +199,7 @@ class TimelineBuilder:
         label: machine ID; empty: none is needed.
     """
 
-    def __init__(self, scorer: "BaseScorer", windows: Windows, label: str) -> None:
+    def __init__(self, scorer: WindowScorer, windows: Windows, label: str) -> None:
         assert scorer.thresholds is not None
         self.windows, self.label, self.thresholds = windows, label, scorer.thresholds
         self.rate, self.clip = scorer.sample_rate, scorer.seconds
@@ -304,7 +328,7 @@ def read_windows(scorer: "BaseScorer", path: Path, builder: TimelineBuilder) -> 
 
 
 def score_windows(
-    scorer: "BaseScorer", batch: Sequence[tuple[TimelineBuilder, int, np.ndarray]], ids: np.ndarray
+    scorer: WindowScorer, batch: Sequence[tuple[TimelineBuilder, int, np.ndarray]], ids: np.ndarray
 ) -> None:
     """Score windows (builder, number, samples) of any recordings, with machine ID numbers [N], and set their scores."""
     waves = [np.atleast_2d(wave) for *_, wave in batch]
