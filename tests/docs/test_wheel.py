@@ -147,8 +147,17 @@ def test_every_command_runs(installed, tmp_path):
     converted = ["convert", f"input={tmp_path / 'theirs.pt'}", "network=aisfx"]
     (done,) = forked(installed, [converted], options)
     check(converted, *done, "sha256")
+    with subprocess.Popen(
+        [installed / "mimii", "serve", f"run={FIRST}", "port=0"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as service:
+        assert any("on http://127.0.0.1:" in line for line in iter(service.stdout.readline, ""))
+        service.terminate()
     tried = {arguments[0] for _, arguments, _ in FRESH} | {one[0] for one, _ in FORKED}
-    assert tried | {"download", "convert"} == {*commands()}
+    assert tried | {"download", "convert", "serve"} == {*commands()}
 
     assert {path.name for path in folder.iterdir()} == LEFT
     runs = {path.parent for path in folder.rglob("config.yaml")}
