@@ -115,6 +115,7 @@ def test_an_export_is_served_without_torch_and_no_body_harms_it(finished, tmp_pa
                 (one,), expected = answer.json()["recordings"], scorer.decide(path, machine_id="id_02")
                 assert one["score"] == pytest.approx(expected.score[0], rel=1e-3)
                 assert one["anomalous"] is bool(expected.anomalous[0])
+            assert session.get(f"{url}/model").json()["name"] == "fan"  # and no path of this computer
             faster = encoded("WAV", rate=44100)
             assert session.post(f"{url}/score?machine_id=id_00", data=faster).status_code == 200
             codes = Counter()
