@@ -1,9 +1,11 @@
 """Settings of the process that a run works in: messages, threads, memory, random numbers."""
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Literal
 
 import pytorch_lightning as pl
@@ -15,6 +17,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.memory import keep_freed_memory, reset_peak
 
 SMALL_STEP = 1e9  # multiply-accumulates of a training step, below which a second thread costs more than it computes
+IMPORTED_AHEAD = ("sklearn.metrics", "sklearn.covariance")
 AUTO: Literal["auto"] = "auto"
 IGNORED_WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 on torch 2.11
@@ -25,13 +28,23 @@ IGNORED_WARNINGS = (
 
 
 def prepare_process(cfg: DictConfig) -> None:
-    """Apply the settings of a run: quiet Lightning, thread limit, memory, random seed."""
+    """Apply the settings of a run: quiet Lightning, thread limit, memory, random seed.
+
+    What is needed after training is imported meanwhile: a second, while sound is read.
+    """
+    threading.Thread(target=_import_ahead, name="imports").start()
     quiet_lightning()
     limit_threads(cfg.get("threads"))
     keep_freed_memory()
     if cfg.efficiency.seconds > 0:
         reset_peak()
     pl.seed_everything(cfg.seed, verbose=False)
+
+
+def _import_ahead() -> None:
+    with suppress(ImportError):  # whoever needs it says so
+        for module in IMPORTED_AHEAD:
+            import_module(module)
 
 
 def limit_threads(threads: int | Literal["auto"] | None) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.dataset._clip import Batch
-from mimii_pl.features.log_mel import mel_bank
+from mimii_pl.features.log_mel import band_groups, mel_bank
 from mimii_pl.model._detector import spec_of
 from mimii_pl.model._training_free import Deviation
 
@@ -37,7 +37,8 @@ class SpectralViews(Deviation):
     """
 
     linear: Tensor  # [F, n_mels] bands of the amplitude spectrum
-    bands: Tensor  # [F, n_mels] bands of the power spectrum
+    bands: Tensor  # [n_mels, F] bands of the power spectrum
+    waves: Tensor  # [N, 2 * LOWEST_BINS] cosines and sines, the Fourier transform over time
 
     def __init__(
         self,
@@ -58,8 +59,13 @@ class SpectralViews(Deviation):
         self.save_hyperparameters()
         band = sample_rate, n_fft, n_mels, 0, sample_rate / 2
         slaney, htk = mel_bank(*band), mel_bank(*band, scale="htk", unit_area=False)
-        self.register_buffer("bands", torch.from_numpy(slaney.T).float().contiguous(), persistent=False)
+        self.groups = band_groups(slaney)
+        self.register_buffer("bands", torch.from_numpy(slaney).float().contiguous(), persistent=False)
         self.register_buffer("linear", torch.from_numpy(htk.T).float().contiguous(), persistent=False)
+        frames = in_shape[2]
+        phase = np.arange(frames)[:, None] * np.arange(LOWEST_BINS) * (2 * np.pi / max(frames, 2 * LOWEST_BINS))
+        waves = np.concatenate([np.cos(phase), np.sin(phase)], axis=1)  # of shorter clips as if padded: as many bins
+        self.register_buffer("waves", torch.from_numpy(waves).float(), persistent=False)
         widths = {
             "mel_db": n_mels,
             "mel_amplitude": n_mels,
@@ -73,22 +79,27 @@ class SpectralViews(Deviation):
 
     def embed(self, batch: Batch) -> Tensor:
         """Compute the four views of each clip, side by side, [B, D]."""
-        spec = spec_of(batch)[:, 0].transpose(1, 2)  # [B, N, F] in dB
+        spec = spec_of(batch)[:, 0]  # [B, F, N] in dB
         amplitude = (spec * (math.log(10) / 20)).exp()  # 9 times faster than powers of 10
         power = amplitude.square()
-        log_mel = (power @ self.bands).clamp(min=LOWEST_POWER).log()  # [B, N, n_mels]
+        mel = torch.cat([self.bands[bands, bins] @ power[:, bins] for bands, bins in self.groups], dim=1)
+        log_mel = mel.clamp(min=LOWEST_POWER).log()  # [B, n_mels, N]
+        mean = log_mel.mean(dim=2, keepdim=True)
         views = {
-            "mel_db": log_mel.mean(dim=1) * (10 / np.log(10)),
-            "mel_amplitude": amplitude.mean(dim=1) @ self.linear,
-            "linear_db": spec.mean(dim=1),
-            "modulation": self._modulation(log_mel),
+            "mel_db": mean[..., 0] * (10 / np.log(10)),
+            "mel_amplitude": amplitude.mean(dim=2) @ self.linear,
+            "linear_db": spec.mean(dim=2),
+            "modulation": self._modulation(log_mel - mean),
         }
         return torch.cat([views[name] for name in self.views], dim=1)
 
-    def _modulation(self, log_mel: Tensor) -> Tensor:
-        """Compute the modulation spectrum of log-mel frames, [B, N, n_mels] -> [B, bands * modulation frequencies]."""
-        frames = max(log_mel.shape[1], 2 * LOWEST_BINS)  # shorter clips are padded: as many bins
-        varying = (log_mel - log_mel.mean(dim=1, keepdim=True)).transpose(1, 2)  # [B, n_mels, N]
-        spectrum = torch.fft.rfft(varying, n=frames, dim=2).abs()[..., :LOWEST_BINS]
+    def _modulation(self, varying: Tensor) -> Tensor:
+        """Compute the spectrum over time of log-mel bands less their mean, [B, n_mels, N] -> [B, bands * frequencies].
+
+        Bands are averaged into 16, modulation frequencies into 32.
+        """
+        parts = (varying @ self.waves).square()  # real and imaginary; a transform of 313 frames takes twice as long
+        power = parts[..., :LOWEST_BINS] + parts[..., LOWEST_BINS:]
+        spectrum = power.clamp(min=LOWEST_POWER).sqrt()  # the slope of a root at 0 is infinite
         groups = spectrum.unflatten(1, (MODULATION_BANDS, -1)).unflatten(3, (MODULATION_FREQUENCIES, -1))
         return (groups.mean(dim=(2, 4)) + FLOOR).log().flatten(1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from mimii_pl.dataset._audio import FULL_SCALE, RawFormat, UnreadableClip, raw_blocks
 from mimii_pl.dataset._channels import split_channel
@@ -18,6 +19,7 @@ FLAT_LEAST = 1 / 128  # full scale 1: lower peaks have so few steps that samples
 QUIETEST = -160.0  # dB, level of silence
 LEVEL_BINS = 200  # 1 dB each, from `QUIETEST`: the histogram of levels of windows
 SOUND_BITS = 32  # of the integers in which used bits are counted
+WINDOWS_AT_A_TIME = 32  # of a second each, that are transformed together
 
 
 @dataclass
@@ -160,23 +162,26 @@ class _Sound:
         self.constant.add(joined[1:] == joined[:-1])
         self.last = wave[-1:]
         waiting = np.concatenate([self.rest, wave])
-        starts = range(0, len(waiting) - self.window + 1, self.window // 2)
-        for start in starts:
-            self._add_window(waiting[start : start + self.window])
-        self.rest = waiting[len(starts) * (self.window // 2) :]
+        step = self.window // 2
+        windows = max(0, (len(waiting) - self.window) // step + 1)
+        if windows:
+            each = sliding_window_view(waiting, self.window)[::step]
+            for at in range(0, windows, WINDOWS_AT_A_TIME):
+                self._add_windows(each[at : at + WINDOWS_AT_A_TIME])
+        self.rest = waiting[windows * step :]
 
-    def _add_window(self, wave: np.ndarray) -> None:
-        centred = wave - wave.mean()
-        level = 10 * np.log10(max(float(np.square(centred).mean()), 1e-16))
-        self.levels[int(np.clip(np.floor(level - QUIETEST), 0, LEVEL_BINS - 1))] += 1
-        padded = np.zeros(self.window)
-        padded[: len(centred)] = centred
-        self.power += np.square(np.abs(np.fft.rfft(padded * self.shape)))
-        self.windows += 1
+    def _add_windows(self, waves: np.ndarray) -> None:
+        """Add windows [M, T] of a second or less."""
+        centred = waves - waves.mean(axis=1, keepdims=True)
+        level = 10 * np.log10(np.maximum(np.square(centred).mean(axis=1), 1e-16))
+        np.add.at(self.levels, np.clip(np.floor(level - QUIETEST), 0, LEVEL_BINS - 1).astype(int), 1)
+        spectrum = np.fft.rfft(centred * self.shape[: waves.shape[1]], n=self.window)
+        self.power += (np.square(spectrum.real) + np.square(spectrum.imag)).sum(axis=0)
+        self.windows += len(waves)
 
     def finish(self) -> Measures:
         if not self.windows and len(self.rest):
-            self._add_window(self.rest)
+            self._add_windows(self.rest[None])
         self.constant.close()
         mean = self.sum / max(1, self.count)
         variance = max(0.0, self.squares / max(1, self.count) - mean**2)

@@ -1,6 +1,7 @@
 """Measures of the mean spectrum of a recording: bands, the edge where its energy ends, lines of mains hum."""
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 PER_OCTAVE = 4
 EDGES = 20 * 2 ** (np.arange(54) / PER_OCTAVE)  # Hz, of the bands of all recordings, 20 Hz to 195 kHz
@@ -47,11 +48,15 @@ def band_edge(power: np.ndarray, rate: int, cliff: float) -> float:
     """
     if len(power) < 4 * CLIFF_BANDS:
         return rate / 2
-    bands = np.array([np.median(part) for part in np.array_split(power, CLIFF_BANDS)])
+    width, longer = divmod(len(power), CLIFF_BANDS)  # so many bands are one bin wider than the rest
+    wide, narrow = np.split(power, [longer * (width + 1)])
+    bands = np.concatenate(
+        [np.median(wide.reshape(-1, width + 1), axis=1), np.median(narrow.reshape(-1, width), axis=1)]
+    )
     level = 10 * np.log10(np.maximum(bands, EMPTY))
-    drops = [
-        np.median(level[at - BELOW_CLIFF : at]) - level[at + 1 :].max() for at in range(BELOW_CLIFF, CLIFF_BANDS - 1)
-    ]
+    below = np.median(sliding_window_view(level, BELOW_CLIFF), axis=1)[: -BELOW_CLIFF + 1]
+    highest_above = np.maximum.accumulate(level[::-1])[::-1]
+    drops = below[: CLIFF_BANDS - 1 - BELOW_CLIFF] - highest_above[BELOW_CLIFF + 1 :]
     place = int(np.argmax(drops))
     return float((place + BELOW_CLIFF + 1) / CLIFF_BANDS * rate / 2) if drops[place] >= cliff else rate / 2
 

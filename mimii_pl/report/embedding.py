@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,27 +16,44 @@ from mimii_pl.task._passes import MAP_CLIPS
 MIN_MAP_CLIPS = 8  # fewer clips make no map
 
 
-def maps(path: Path, clips: Sequence[ClipScore]) -> dict[tuple[str, str], Image]:
-    """Draw a figure per (machine, ID) from `embeddings.npz`; empty without the file, or with too few clips.
+class PlacedClips(NamedTuple):
+    """Places of clips on the map.
+
+    Attributes:
+        places: [N, 2].
+        columns: split, machine, machine_id and path of each, [N].
+    """
+
+    places: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
+def place_clips(path: Path) -> PlacedClips | None:
+    """Place the clips of `embeddings.npz` on a map; None without the file, or with too few clips.
 
     The map has all test clips as far as there is room, and training clips evenly spaced.
     """
     if not path.is_file():
-        return {}
+        return None
     kept = read_arrays(path)
     rows = _map_rows(kept["split"])
     if len(rows) < MIN_MAP_CLIPS:
-        return {}
-    places = _places(kept["embedding"][rows])
+        return None
+    columns = {name: kept[name][rows] for name in ("split", "machine", "machine_id", "path")}
+    return PlacedClips(_places(kept["embedding"][rows]), columns)
+
+
+def maps(placed: PlacedClips, clips: Sequence[ClipScore]) -> dict[tuple[str, str], Image]:
+    """Draw a figure per (machine, ID), with the labels of scored clips."""
     label = {str(Path(clip.file)): clip.label for clip in clips}
-    test, machine, name = kept["split"][rows] == "test", kept["machine"][rows], kept["machine_id"][rows]
-    known = np.array([label.get(str(split_channel(Path(file))[0]), -1) for file in kept["path"][rows]])
+    files, test = placed.columns["path"], placed.columns["split"] == "test"
+    known = np.array([label.get(str(split_channel(Path(file))[0]), -1) for file in files])
     images = {}
     for key in sorted({clip[:2] for clip in clips}):
-        own = (machine == key[0]) & (name == key[1])
+        own = (placed.columns["machine"] == key[0]) & (placed.columns["machine_id"] == key[1])
         groups = {"training": np.flatnonzero(own & ~test)}
         groups |= {words: np.flatnonzero(own & test & (known == number)) for number, (words, _) in CLASSES.items()}
-        images[key] = embedding_map(places, groups, " ".join(key))
+        images[key] = embedding_map(placed.places, groups, " ".join(key))
     return images
 
 

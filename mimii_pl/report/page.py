@@ -1,6 +1,7 @@
 """The page of a run: `report.html`, a self-contained file made from the files of the run directory."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from mimii_pl.core.errors import damaged
 from mimii_pl.core.files import stored_rows, write_text
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.cost import COST_NOTE, cost_rows
-from mimii_pl.report.embedding import maps
+from mimii_pl.report.embedding import maps, place_clips
 from mimii_pl.report.false_alarms import false_alarm_grid
 from mimii_pl.report.fault_curves import fault_curves, machine_id_lines
 from mimii_pl.report.figures import Image, distribution, precision_recall_figure, roc_figure, training_curve
@@ -60,17 +61,20 @@ def write_report(
     results = read_results(run_dir / "results.csv")
     config, kept = run_dir / "config.yaml", run_dir / "thresholds.json"
     thresholds = Thresholds.read(kept) if kept.is_file() else None
-    embedding_maps = maps(run_dir / "embeddings.npz", scored)
     normal_clips = None
     if isinstance(scorer, Scorer) and clips and (run_dir / "embeddings.npz").is_file():
         normal_clips = NormalClips(run_dir / "embeddings.npz", scorer)
-    machines = []
-    for key in with_bar(sorted({clip[:2] for clip in scored}), "drawing the report"):
-        own = sorted((clip for clip in scored if clip[:2] == key), key=lambda clip: -clip.score)
-        machine = _machine(*key, results, own, thresholds, clips or CLIPS_LISTED)
-        machine["map"] = embedding_maps.get(key)
-        machine["shown"] = _shown(scorer, own, machine["lists"], seconds, normal_clips) if scorer and clips else {}
-        machines.append(machine)
+    machines = {}
+    with ThreadPoolExecutor(1) as aside:
+        placing = aside.submit(place_clips, run_dir / "embeddings.npz")
+        for key in with_bar(sorted({clip[:2] for clip in scored}), "drawing the report"):
+            own = sorted((clip for clip in scored if clip[:2] == key), key=lambda clip: -clip.score)
+            machines[key] = machine = _machine(*key, results, own, thresholds, clips or CLIPS_LISTED)
+            machine["map"] = None
+            machine["shown"] = _shown(scorer, own, machine["lists"], seconds, normal_clips) if scorer and clips else {}
+        if placed := placing.result():
+            for key, image in maps(placed, scored).items():
+                machines[key]["map"] = image
     tables = [_table("All results", results, caption)]
     if any(result.metric in DECISIONS.metrics for result in results):
         origin = f"Threshold per machine ID: {thresholds.origin}." if thresholds else ""
@@ -82,7 +86,7 @@ def write_report(
         tables=tables,
         false_alarms=false_alarm_grid(run_dir),
         comparison=run_comparison(run_dir, results),
-        machines=machines,
+        machines=list(machines.values()),
         sensitivity=_sensitivity(run_dir / "sensitivity.csv"),
         identified=_identified(run_dir / "identified.csv"),
         efficiency=cost_rows(read_facts(run_dir)),

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from mimii_pl.core.memory import peak_bytes
 from mimii_pl.core.run_dir import read_facts, scoring_files, write_facts
@@ -129,11 +131,33 @@ def multiply_accumulates(scorer: BaseScorer, waves: np.ndarray, ids: np.ndarray)
 
 def count_macs(work: Callable[[], object]) -> int:
     """Count the multiply-accumulates of what a function executes, as `multiply_accumulates` counts them."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False, custom_mapping=_FUSED) as counter:
+    with _Operations() as counted:
         work()
-    return counter.get_total_flops() // 2
+    return counted.total // 2
+
+
+class _Operations(TorchDispatchMode):
+    """Counts floating-point operations, as torch's own `FlopCounterMode` does, which imports its compiler: a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or the compiler is imported
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        count = _COUNTED.get(func._overloadpacket)
+        if count is None and func is not torch.ops.prim.device.default:
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        result = func(*args, **kwargs)
+        self.total += count(*args, **kwargs, out_val=result) if count else 0
+        return result
 
 
 def size_bytes(run_dir: Path) -> int:
@@ -176,3 +200,4 @@ _FUSED = {
     torch.ops.aten._cudnn_rnn: _cudnn_rnn,
     torch.ops.aten._native_multi_head_attention: _attention,
 }
+_COUNTED = flop_registry | {operator: shape_wrapper(count) for operator, count in _FUSED.items()}

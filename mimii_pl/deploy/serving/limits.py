@@ -1,4 +1,4 @@
-"""What a client may send, and the answer to one that sends more: a status, the limit's name and its value."""
+"""Limits of what a client may send, and the answer beyond them: a status, the name of the limit and its value."""
 
 import time
 from collections import OrderedDict, deque
@@ -28,7 +28,7 @@ class Refused(Exception):  # noqa: N818  (an answer, always caught)
 
 
 class RequestLimits(NamedTuple):
-    """What a client may send.
+    """Limits of what a client may send.
 
     Attributes:
         megabytes: of a request.
