@@ -13,6 +13,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_text
 from mimii_pl.core.options import flatten, split_options
 from mimii_pl.core.run_dir import read_facts
+from mimii_pl.core.settings import resolve_precision
 from mimii_pl.core.stored_config import read_config, require_plain
 from mimii_pl.core.trusted_classes import trust_classes
 from mimii_pl.core.units import resolve_units
@@ -28,6 +29,7 @@ def freeze_config(cfg: DictConfig, run_dir: Path) -> DictConfig:
     """
     cfg = resolve_units(cfg)
     cfg.run_dir = escaped(str(run_dir))
+    resolve_precision(cfg)
     check(cfg)
     run_dir.mkdir(parents=True, exist_ok=True)
     plain: Any = OmegaConf.to_container(cfg, resolve=True)

@@ -43,6 +43,8 @@ class ComplexSSL(HeadClassifier):
         **head: see `HeadClassifier`; the original has `softmax`.
     """
 
+    bfloat16 = True
+
     def __init__(
         self,
         in_shape: tuple[int, int, int],

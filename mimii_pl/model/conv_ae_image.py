@@ -27,6 +27,8 @@ class ConvAEImage(Detector):
         lr: Adam's learning rate.
     """
 
+    bfloat16 = True
+
     def __init__(
         self,
         in_shape: tuple[int, int, int],

@@ -53,6 +53,7 @@ class DisSpec(HeadClassifier):
     """
 
     divides_ids = True
+    bfloat16 = True
     ids: Tensor
 
     def __init__(
