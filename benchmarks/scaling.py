@@ -1,51 +1,84 @@
-"""Time and memory of a dense_ae epoch and of scoring, from 100 to 1,000 clips: time linear, memory flat.
+"""Time and memory of each stage of a run from 100 to 10,000 clips of a second: time linear, memory flat.
 
-Pages of the mapped audio cache count as the process's own while there is room, and are given up when there is none:
-they are shown apart.
+    python benchmarks/scaling.py [dense_ae,committee]
+
+A tenth of the clips are for testing. Pages of the mapped audio cache count as the process's own while there is room,
+and are given up when there is none: they are shown apart.
 """
 
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from _bench import RATE, data, mapped_mib, peak_mib, recordings, show, workplace
+from _bench import mapped_mib, peak_mib, recordings, show, workplace
 
-from mimii_pl.core.config import build
-from mimii_pl.core.settings import quiet_lightning
-from mimii_pl.scoring.scorer import Scorer
+from mimii_pl import run as job
+from mimii_pl.core.config import compose
+
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}  # as commands set it
+CLIPS = (100, 1_000, 10_000)
+STAGES = {  # of a run, function of `mimii_pl.run` or method of its task -> column
+    "open_data": "decode",
+    "train_detector": "train",
+    "fit": "fit",
+    "evaluate": "score",
+    "write_run_page": "page",
+}
 
 
-def one_size(root: Path, clips: int) -> None:
+@contextmanager
+def timed(taken: dict[str, float]) -> Iterator[None]:
+    """Note the seconds of each stage of a run."""
+    from mimii_pl.task.anomaly import Anomaly
+
+    places = {name: job if hasattr(job, name) and name != "evaluate" else Anomaly for name in STAGES}
+    before = {name: getattr(place, name) for name, place in places.items()}
+
+    def noting(name: str):
+        def stage(*args, **options):
+            started = time.perf_counter()
+            try:
+                return before[name](*args, **options)
+            finally:
+                taken[name] = time.perf_counter() - started
+
+        return stage
+
+    for name, place in places.items():
+        setattr(place, name, noting(name))
+    try:
+        yield
+    finally:
+        for name, place in places.items():
+            setattr(place, name, before[name])
+
+
+def one_size(model: str, root: Path) -> None:
     """Print seconds and peak memory of one size; a process of its own, since a process never forgets its peak."""
-    quiet_lightning()
-    started = time.perf_counter()
-    cfg, module = data(root, "model=dense_ae", "trainer=default", "training.epochs=1")
-    opened = time.perf_counter()
-    model = build(cfg.model, module.in_shape, 4)
-    module.crop = model.crop
-    trainer = build(cfg.trainer)
-    trainer.progress_bar_callback.disable()
-    trainer.fit(model, module)
-    trained = time.perf_counter()
-    scorer = Scorer(model, module.features, labels=module.labels, sample_rate=RATE, samples=module.samples)
-    scorer.score_waves(*module.of("train"))
-    scored = time.perf_counter()
-    print(clips, opened - started, trained - opened, scored - trained, peak_mib() - mapped_mib(), mapped_mib())
+    folders = [f"dataset.root={root}", f"dataset.cache_dir={root}/cache"]
+    options = [f"model={model}", "machine=fan", "training.epochs=1", "logger=none", "trainer=cpu", "report.clips=5"]
+    taken: dict[str, float] = {}
+    with timed(taken):
+        job.run(compose([*options, *folders, "efficiency.seconds=0"]), root / "run")
+    print(*(taken[name] for name in STAGES), peak_mib() - mapped_mib(), mapped_mib())
 
 
-def main() -> None:
-    rows = []
-    for clips in (100, 300, 1000):
-        with workplace() as folder:
-            root = recordings(Path(folder), train=clips)
-            done = subprocess.run(
-                [sys.executable, __file__, str(root), str(clips)], capture_output=True, text=True, check=True
-            )
-        number, *values = done.stdout.strip().splitlines()[-1].split()
-        rows.append([number, *map(float, values)])
-    show("dense_ae, clips of 10 s", ["clips", "decode, s", "epoch, s", "score, s", "peak MiB", "mapped MiB"], rows)
+def main(models: str = "dense_ae,committee") -> None:
+    for model in models.split(","):
+        rows = []
+        for clips in CLIPS:
+            with workplace() as folder:
+                root = recordings(Path(folder), train=clips - clips // 10, test=clips // 10, seconds=1.0)
+                command = [sys.executable, __file__, "one", model, str(root)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | WAITING)
+            rows.append([f"{clips:,}", *map(float, done.stdout.strip().splitlines()[-1].split())])
+        columns = ["clips", *(f"{name}, s" for name in STAGES.values()), "peak MiB", "mapped MiB"]
+        show(f"{model}, clips of 1 s", columns, rows)
 
 
 if __name__ == "__main__":
-    one_size(Path(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 1 else main()
+    one_size(sys.argv[2], Path(sys.argv[3])) if sys.argv[1:2] == ["one"] else main(*sys.argv[1:])
