@@ -45,7 +45,7 @@ def prepare_process(cfg: DictConfig) -> None:
 def resolve_precision(cfg: DictConfig) -> None:
     """Replace `trainer.precision=auto` by mixed precision in bfloat16 where device and detector gain from it.
 
-    A detector says so by `bfloat16`. On a CPU, that takes instructions of its own: elsewhere it is slower.
+    A detector says so by `trains_in_bfloat16`. On a CPU, that takes instructions of its own: elsewhere it is slower.
     """
     trainer = cfg.get("trainer")
     if trainer is None or trainer.get("precision") != AUTO:
@@ -54,7 +54,7 @@ def resolve_precision(cfg: DictConfig) -> None:
         able = torch.cuda.is_bf16_supported()
     else:
         able = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
-    gains = getattr(get_class(cfg.model._target_), "bfloat16", False)
+    gains = getattr(get_class(cfg.model._target_), "trains_in_bfloat16", False)
     trainer.precision = "bf16-mixed" if able and gains else "32-true"
 
 

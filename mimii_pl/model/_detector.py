@@ -40,7 +40,7 @@ class Detector(pl.LightningModule):
     crop: Crop | None = None  # the part of a clip it trains on at a time; None: whole clips
     small_steps = False  # True if a step takes so little time that several of them should share a batch
     clips_per_step: int | None = None  # set where a batch is divided into several steps; None: each batch is one step
-    bfloat16 = False  # True if its training is faster in bfloat16, on CPUs that have it too
+    trains_in_bfloat16 = False  # True if its training is faster so, on CPUs that have it too
     training_free = False  # True if there are no weights, and so no checkpoint to choose
     exportable = True  # False if its score is no fixed sequence of operations on tensors
     uses_machine_id = False  # True if `score` depends on the machine ID

@@ -43,7 +43,7 @@ class ComplexSSL(HeadClassifier):
         **head: see `HeadClassifier`; the original has `softmax`.
     """
 
-    bfloat16 = True
+    trains_in_bfloat16 = True
 
     def __init__(
         self,

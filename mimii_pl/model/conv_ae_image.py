@@ -27,7 +27,7 @@ class ConvAEImage(Detector):
         lr: Adam's learning rate.
     """
 
-    bfloat16 = True
+    trains_in_bfloat16 = True
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ class DisSpec(HeadClassifier):
     """
 
     divides_ids = True
-    bfloat16 = True
+    trains_in_bfloat16 = True
     ids: Tensor
 
     def __init__(

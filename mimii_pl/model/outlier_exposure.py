@@ -40,7 +40,7 @@ class OutlierExposure(Detector):
         lr: Adam's learning rate.
     """
 
-    bfloat16 = True
+    trains_in_bfloat16 = True
     outlier: Tensor  # [K, K], 1 where ID j is an outlier of ID k
     share: Tensor  # [K], of the training clips
 
