@@ -21,6 +21,7 @@ from mimii_pl.deploy.graph import ScoringGraph
 from mimii_pl.deploy.onnx_file import open_session, write_onnx
 from mimii_pl.deploy.parity import between_scores, compare_scores, gate_trials, require_parity
 from mimii_pl.deploy.score import ROW, ExportedScorer
+from mimii_pl.deploy.serving.served import open_served
 from mimii_pl.run import run
 from mimii_pl.scoring.load_run import load_detector
 from mimii_pl.threshold import Thresholds
@@ -212,14 +213,27 @@ def test_a_long_recording_is_scored_as_the_recordings_it_can_be_cut_into(exporte
         assert np.abs(clip - next(scorer.windows(tmp_path / "cut.wav"))[1]).max() <= 1
 
 
+def changed_model(path):
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+def changed_threshold(path):
+    facts = json.loads(path.read_text())
+    facts["thresholds"]["fan/id_00"] *= 1.0001
+    path.write_text(json.dumps(facts))
+
+
 @pytest.mark.slow
-def test_a_changed_file_is_not_used(exported, tmp_path):
+@pytest.mark.parametrize(("name", "change"), [("model.onnx", changed_model), ("model.json", changed_threshold)])
+def test_a_changed_file_is_not_used(exported, tmp_path, name, change):
     shutil.copytree(exported, tmp_path / "other")
-    with (tmp_path / "other" / "model.onnx").open("ab") as file:
-        file.write(b"more")
+    change(tmp_path / "other" / name)
+    fault = f"{name} is not the file that was exported: its checksum differs"
+    with pytest.raises(InputError, match=fault):
+        open_served("other", tmp_path / "other", device="cpu")
     done = subprocess.run(
         [sys.executable, tmp_path / "other" / "score.py", "x.wav"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
-    assert "its checksum differs" in done.stderr
+    assert fault in done.stderr
