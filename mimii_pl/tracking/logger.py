@@ -27,7 +27,7 @@ from mimii_pl.tracking.run_record import Attachment, RunRecord
 from mimii_pl.tracking.spool import Spool
 
 log = logging.getLogger(__name__)
-MODEL = "model"  # artifact of a run that is stored as a model too
+MODEL_FOLDER = "model"  # artifact of a run that is stored as a model too
 
 
 class RunLogger(Logger):
@@ -195,7 +195,7 @@ class Recorder:
 
     @property
     def _model_names(self) -> list[str]:
-        return [MODEL] if self.logger.log_model else []
+        return [MODEL_FOLDER] if self.logger.log_model else []
 
     @contextmanager
     def _models(self) -> Iterator[list[Path]]:

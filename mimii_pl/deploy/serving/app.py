@@ -19,7 +19,7 @@ from mimii_pl.deploy.serving.bodies import MULTIPART, PCM, Upload, receive
 from mimii_pl.deploy.serving.limits import Gate, Refused
 from mimii_pl.deploy.serving.service import Service
 
-PAGE, ADDRESSES = (Path(__file__).parent / name for name in ("page.html", "docs.html.j2"))
+PAGE, ADDRESSES_PAGE = (Path(__file__).parent / name for name in ("page.html", "docs.html.j2"))
 RETRY_AFTER = {429: "1"}  # status -> s
 HEADERS = {  # of pages: nothing of another host, and nothing but sound of its own
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -151,9 +151,9 @@ def make_app(
 def _addresses(openapi: dict[str, Any]) -> str:
     """Return the page that describes the addresses."""
     environment = Environment(
-        undefined=StrictUndefined, autoescape=True, loader=FileSystemLoader(ADDRESSES.parent), trim_blocks=True
+        undefined=StrictUndefined, autoescape=True, loader=FileSystemLoader(ADDRESSES_PAGE.parent), trim_blocks=True
     )
-    return environment.get_template(ADDRESSES.name).render(openapi)
+    return environment.get_template(ADDRESSES_PAGE.name).render(openapi)
 
 
 async def _score_all(service: Service, uploads: list[Upload], machine_id: str | None, explain: bool) -> JSONResponse:
