@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from mimii_pl import __version__
 from mimii_pl.core.files import write_text
 from mimii_pl.core.run_dir import scoring_files
 
@@ -24,7 +25,7 @@ from mimii_pl.tracking.run_model import RunModel
 
 set_model(RunModel())
 '''
-PINNED = ("mimii_pl", "torch", "torchaudio", "numpy", "scikit-learn", "skops")  # what scores depend on
+PINNED = ("torch", "torchaudio", "numpy", "scikit-learn", "skops")  # besides mimii_pl: what scores depend on
 EXAMPLE_SECONDS = 0.1  # of noise, in the input example
 
 
@@ -56,6 +57,7 @@ def write_model(folder: Path, run_dir: Path, trust: Collection[str] = ()) -> Non
 
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # else it tells of every step
     scorer = load_run(run_dir, device="cpu", trust=trust)
+    versions = {"mimii_pl": __version__, **{name: version(name).partition("+")[0] for name in PINNED}}
     with TemporaryDirectory() as place:
         code = Path(place, MODEL_CODE)
         write_text(code, CODE)
@@ -64,7 +66,7 @@ def write_model(folder: Path, run_dir: Path, trust: Collection[str] = ()) -> Non
             python_model=code,
             signature=signature_of(scorer),
             input_example=pd.DataFrame({"audio": [_example(scorer)], "machine_id": scorer.labels[:1]}),
-            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in PINNED],
+            pip_requirements=[f"{name}=={number}" for name, number in versions.items()],
             model_config={**MODEL_OPTIONS, "trust": [trust] if isinstance(trust, str) else sorted(trust)},
         )
     model = Model.load(folder)
