@@ -202,11 +202,11 @@ class Recorder:
         """Make the folder of the run's model, if it is wanted, for as long as the block runs."""
         assert self.record is not None
         with TemporaryDirectory(prefix="mimii-") as place:
-            folders = [Path(place, name) for name in self._model_names]
-            for folder in folders:
-                folder.mkdir()
-                with self.record.trying("its model is not stored"):
-                    write_model(folder, self.run_dir, self.trust)
+            folders: list[Path] = []
+            for name in self._model_names:
+                with self.record.trying(f"it is recorded without its model; {self.record.later}"):
+                    write_model(Path(place, name), self.run_dir, self.trust)
+                    folders.append(Path(place, name))
             yield folders
 
     def _attachments(self) -> list[Attachment]:

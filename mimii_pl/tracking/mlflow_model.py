@@ -45,7 +45,7 @@ def write_model(folder: Path, run_dir: Path, trust: Collection[str] = ()) -> Non
     The folder is a run directory too: the model's artifact `run` is the folder itself.
 
     Args:
-        folder: an empty one.
+        folder: an empty one, or none yet.
         trust: packages, besides this one, whose classes the run may name, now and when MLflow loads it.
     """
     import pandas as pd

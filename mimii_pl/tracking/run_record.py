@@ -33,6 +33,11 @@ class RunRecord:
         self.spool, self.sent = Spool(folder), 0  # points that the end has sent
         self._opened: Future[None] | None = None
 
+    @property
+    def later(self) -> str:
+        """Say how MLflow gets what it lacks."""
+        return f"`mimii record {shlex.quote(f'run={self.folder}')}` sends later what it lacks"
+
     def open_store(self) -> None:
         """Open the store in a thread, since MLflow takes seconds; raise InputError at once if it cannot be reached."""
         with self.trying(""):
@@ -80,7 +85,7 @@ class RunRecord:
 
     def end(self, status: str, files: Iterable[Attachment] = (), folders: Iterable[Path] = ()) -> None:
         """Send the rest, store files and whole folders, and end the run as `FINISHED`, `FAILED` or `KILLED`."""
-        with self.trying(f"`mimii record {shlex.quote(f'run={self.folder}')}` sends later what it lacks"):
+        with self.trying(self.later):
             self.remote.close()  # a server that does not answer is noticed sooner on opening than in the middle
             run_id = self._open()
             self.sent = self.remote.send(self.spool)
