@@ -20,8 +20,10 @@ from support import world
 import mimii_pl
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts, run_fingerprint
+from mimii_pl.core.stored_config import read_config
 from mimii_pl.run import run
 from mimii_pl.sweep.register import register
+from mimii_pl.tracking.logger import recorder_of
 from mimii_pl.tracking.mlflow_model import MODEL_CODE, own_files, write_model
 from mimii_pl.tracking.record import record
 from mimii_pl.tracking.registry import local_run
@@ -182,20 +184,41 @@ def test_a_version_of_before_still_scores_and_registers_anew(finished, tmp_path,
     assert register(run=str(run_dir))[0].number == "1"
 
 
-@pytest.mark.parametrize("wanted", [False, True])
-def test_a_run_that_is_not_registered_is_stored_as_a_model_if_wanted(finished, tmp_path, wanted):
-    run_dir, _, clips = finished
-    shutil.copytree(run_dir, tmp_path / "run")
+@pytest.fixture
+def unregistered(finished, tmp_path):
+    """A copy of the run that is recorded elsewhere, with its model; the database there."""
+    shutil.copytree(finished[0], tmp_path / "run")
     cfg = OmegaConf.load(tmp_path / "run" / "config.yaml")
-    cfg.trainer.logger.log_model = wanted
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    cfg.trainer.logger.log_model, cfg.trainer.logger.tracking_uri = True, uri
     OmegaConf.save(cfg, tmp_path / "run" / "config.yaml")
-    record(run=str(tmp_path / "run"), tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
-    run_id = read_facts(tmp_path / "run")["mlflow_run_id"]
-    place = tmp_path / "artifacts" / run_id / "artifacts" / "model"
-    assert place.is_dir() is wanted
-    if wanted:
-        expected = mimii_pl.load(run_dir, device="cpu").score(clips)
-        assert load_model(str(place)).predict(frame_of(clips))["score"].tolist() == expected.tolist()
+    return tmp_path / "run", uri
+
+
+def test_a_run_that_is_not_registered_is_stored_as_a_model_if_wanted(finished, unregistered):
+    run_dir, clips = unregistered[0], finished[2]
+    record(run=str(run_dir))
+    run_id = read_facts(run_dir)["mlflow_run_id"]
+    place = run_dir.parent / "artifacts" / run_id / "artifacts" / "model"
+    expected = mimii_pl.load(run_dir, device="cpu").score(clips)
+    assert load_model(str(place)).predict(frame_of(clips))["score"].tolist() == expected.tolist()
+    shutil.rmtree(place)
+    record(run=str(run_dir))  # it is missed, and sent again
+    assert (place / "MLmodel").is_file()
+    of_registered = mlflow.MlflowClient(finished[1]).list_artifacts(read_facts(finished[0])["mlflow_run_id"])
+    assert "model" not in {item.path for item in of_registered}  # not unless it is asked for
+
+
+def test_a_model_that_cannot_be_made_costs_nothing_else(unregistered, caplog):
+    run_dir, uri = unregistered
+    (run_dir / "backend.npz").write_bytes(b"damaged")
+    recorder_of(read_config(run_dir), run_dir).finish([], {})
+    assert "it is recorded without its model" in caplog.text
+    client, run_id = mlflow.MlflowClient(uri), read_facts(run_dir)["mlflow_run_id"]
+    assert client.get_run(run_id).info.status == "FINISHED"
+    names = {item.path for item in client.list_artifacts(run_id)}
+    assert "config.yaml" in names
+    assert "model" not in names
 
 
 def test_a_classifier_gives_classes(tmp_path):
