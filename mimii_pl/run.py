@@ -133,7 +133,8 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
 # --- the steps of `run`, in order ------------------------------------------------------------------------------------
 def new_recorder(logger: Any, cfg: DictConfig, run_dir: Path, sweep_dir: Path | None) -> Recorder:
     """Return the recorder of a run that begins; the classes of its configuration are trusted by now."""
-    return Recorder(logger, run_dir, describe_run(cfg, run_dir, sweep_dir, packages(cfg)))
+    trust = packages(cfg)
+    return Recorder(logger, run_dir, describe_run(cfg, run_dir, sweep_dir, trust), trust=trust)
 
 
 def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:

@@ -43,6 +43,8 @@ def write_facts_of_model(
     int8: Int8Report | None,
 ) -> dict[str, Any]:
     """Write `model.json`, all that scoring needs besides the model, and return its content."""
+    from mimii_pl.deploy.score import facts_digest  # imports onnxruntime
+
     packages = ("mimii_pl", "torch", "onnx", "onnxscript", "onnxruntime")
     facts = {
         "format": EXPORT_FORMAT,
@@ -64,6 +66,7 @@ def write_facts_of_model(
         "versions": {name: version(name) for name in packages},
         "files": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
     }
+    facts["digest"] = facts_digest(facts)
     write_text(folder / "model.json", json.dumps(facts, indent=1, ensure_ascii=False))
     return facts
 

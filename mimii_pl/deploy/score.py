@@ -74,13 +74,15 @@ class ExportedScorer:
         path = folder / "model.json"
         try:
             self.facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if facts_digest(self.facts) != self.facts["digest"]:
+                raise ValueError(f"{path} is not the file that was exported: its checksum differs")
             digest = self.facts["files"][model]
             if hashlib.sha256((folder / model).read_bytes()).hexdigest() != digest:
                 raise ValueError(f"{folder / model} is not the file that was exported: its checksum differs")
         except OSError as error:
             raise ValueError(f"{error.filename}: {error.strerror}") from None
-        except KeyError:
-            raise ValueError(f"{path} names no file {model}") from None
+        except (KeyError, TypeError):
+            raise ValueError(f"{path} names no file {model}, or no checksum: export the run again") from None
         self.rate, self.samples = int(self.facts["sample_rate"]), int(self.facts["samples"])
         self.channel, self.full_scale = self.facts["channel"], float(self.facts["full_scale"])
         self.labels: list[str] = self.facts["labels"]
@@ -244,6 +246,12 @@ class ExportedScorer:
             types = [folder.lower() for folder in folders]
             found = [at for at in found if self.labels[at].split("/")[0].lower() in types]
         return found[0] if len(found) == 1 else None
+
+
+def facts_digest(facts: dict[str, Any]) -> str:
+    """Return the SHA-256 digest of the facts of an export, besides that digest."""
+    content = json.dumps({name: fact for name, fact in facts.items() if name != "digest"}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _id(label: str) -> str:

@@ -49,7 +49,7 @@ def register(
         _require_scores(Path(trial.place), trust)
     for trial in chosen:
         tags = version_tags(sweep, trial, trust)
-        client, version = add_version(Path(trial.place), name or trial.model_name, tags)
+        client, version = add_version(Path(trial.place), name or trial.model_name, tags, trust)
         if alias:
             done = promote(client, version, alias, force)
         else:

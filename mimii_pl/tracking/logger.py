@@ -5,9 +5,10 @@ Training never waits for MLflow, nor ends because of it: what it cannot be sent 
 
 import logging
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, SupportsFloat
 
 from omegaconf import DictConfig
@@ -20,11 +21,13 @@ from mimii_pl.core.run_dir import is_copy, read_facts, write_facts
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.scoring.results import Result
 from mimii_pl.tracking.description import ARTIFACTS, RunDescription, describe_run, figures_of, metric_name
+from mimii_pl.tracking.mlflow_model import write_model
 from mimii_pl.tracking.remote import RemoteRun
 from mimii_pl.tracking.run_record import Attachment, RunRecord
 from mimii_pl.tracking.spool import Spool
 
 log = logging.getLogger(__name__)
+MODEL_FOLDER = "model"  # artifact of a run that is stored as a model too
 
 
 class RunLogger(Logger):
@@ -34,11 +37,19 @@ class RunLogger(Logger):
         tracking_uri: of the store; artifacts of a local SQLite database are kept next to it.
         experiment_name: experiment of all runs.
         run_name: name of the run; None: `<model>-<machine>`.
+        log_model: also store the run as a model of MLflow, `runs:/<ID>/model` (see `write_model`).
     """
 
-    def __init__(self, *, tracking_uri: str, experiment_name: str = "mimii_pl", run_name: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        tracking_uri: str,
+        experiment_name: str = "mimii_pl",
+        run_name: str | None = None,
+        log_model: bool = False,
+    ) -> None:
         super().__init__()
-        self.tracking_uri = without_password(tracking_uri)
+        self.tracking_uri, self.log_model = without_password(tracking_uri), log_model
         self.experiment_name, self.run_name = experiment_name, run_name
         self.record: RunRecord | None = None  # of the recorder, which only the first process of a run has
         self._full = False  # the spool could not be written
@@ -109,14 +120,23 @@ class Recorder:
         logger: `RunLogger`; with any other logger, or none, the run is not recorded.
         run_dir: directory of the run; run.json keeps MLflow's ID of the run, and a key to find it by.
         description: of the run.
+        trust: packages, besides this one, whose classes the run may name when it is stored as a model.
         strict: raise InputError whenever MLflow cannot be reached.
 
     Raises:
         InputError: the store of a new run cannot be reached.
     """
 
-    def __init__(self, logger: Any, run_dir: Path, description: RunDescription, *, strict: bool = False) -> None:
-        self.run_dir = run_dir
+    def __init__(
+        self,
+        logger: Any,
+        run_dir: Path,
+        description: RunDescription,
+        *,
+        trust: Collection[str] = (),
+        strict: bool = False,
+    ) -> None:
+        self.run_dir, self.trust = run_dir, trust
         self.record = None
         if not isinstance(logger, RunLogger) or getattr(rank_zero_only, "rank", 0) != 0:
             return
@@ -158,17 +178,36 @@ class Recorder:
         if self.record is not None:
             figures = figures_of(results, criteria, read_facts(self.run_dir))
             self.logger.keep(lambda spool: spool.add_results(figures))
-            self.record.end("FINISHED", self._attachments())
+            with self._models() as folders:
+                self.record.end("FINISHED", self._attachments(), folders)
 
     def is_kept(self, status: str) -> bool:
         """Ask MLflow whether it still has the run that ended as `status`, with its files."""
-        files = self._attachments() if status == "FINISHED" else []
-        return self.record is not None and self.record.is_kept(files)
+        if self.record is None:
+            return False
+        files, folders = (self._attachments(), self._model_names) if status == "FINISHED" else ([], [])
+        return self.record.is_kept(files, folders)
 
     def end(self, status: str) -> None:
         """End the run as `FAILED` or `KILLED`."""
         if self.record is not None:
             self.record.end(status)
+
+    @property
+    def _model_names(self) -> list[str]:
+        return [MODEL_FOLDER] if self.logger.log_model else []
+
+    @contextmanager
+    def _models(self) -> Iterator[list[Path]]:
+        """Make the folder of the run's model, if it is wanted, for as long as the block runs."""
+        assert self.record is not None
+        with TemporaryDirectory(prefix="mimii-") as place:
+            folders: list[Path] = []
+            for name in self._model_names:
+                with self.record.trying(f"it is recorded without its model; {self.record.later}"):
+                    write_model(Path(place, name), self.run_dir, self.trust)
+                    folders.append(Path(place, name))
+            yield folders
 
     def _attachments(self) -> list[Attachment]:
         files: list[Attachment] = [(self.run_dir / name, None) for name in ARTIFACTS]
@@ -186,13 +225,13 @@ def recorder_of(cfg: DictConfig, run_dir: Path, *, trust: Collection[str] = (), 
     """Return the recorder of a run that exists, from its stored configuration.
 
     Args:
-        trust: packages, besides this one, whose class the task may be; no other logger than `RunLogger` is built.
+        trust: packages, besides this one, whose classes the run may name; no other logger than `RunLogger` is built.
         strict: see `Recorder`.
     """
     node, logger = cfg.trainer.get("logger"), None
     if node and node.get("_target_") == f"{__name__}.{RunLogger.__name__}":
         logger = RunLogger(**{str(name): value for name, value in node.items() if name != "_target_"})
-    return Recorder(logger, run_dir, describe_run(cfg, run_dir, run_dir.parent, trust), strict=strict)
+    return Recorder(logger, run_dir, describe_run(cfg, run_dir, run_dir.parent, trust), trust=trust, strict=strict)
 
 
 def end_run(run_dir: Path, status: str, trust: Collection[str] = ()) -> None:

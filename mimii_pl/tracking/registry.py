@@ -4,17 +4,17 @@ import hashlib
 import os
 import re
 import shlex
-import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mimii_pl.core.addresses import without_password
 from mimii_pl.core.errors import InputError, first_line, one_line
 from mimii_pl.core.files import require_writable
-from mimii_pl.core.run_dir import find_run, read_facts, run_fingerprint, scoring_files
+from mimii_pl.core.run_dir import find_run, read_facts, run_fingerprint
 from mimii_pl.core.stored_config import read_config
+from mimii_pl.tracking.mlflow_model import write_model
 from mimii_pl.tracking.store import existing, without_bars
 
 if TYPE_CHECKING:
@@ -42,10 +42,17 @@ def default_uri() -> str:
     return without_password(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlruns/mlflow.db")
 
 
-def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[MlflowClient, ModelVersion]":
+def add_version(
+    run_dir: Path, name: str, tags: Mapping[str, str], trust: Collection[str] = ()
+) -> "tuple[MlflowClient, ModelVersion]":
     """Register a finished run as a version of a model. Its files are copied, so later changes do not affect it.
 
-    Registering an unchanged run again returns its existing version.
+    The version is a run directory and a model of MLflow (see `write_model`). Registering an unchanged run again returns
+    its existing version, unless that is of before versions were models of MLflow.
+
+    Args:
+        tags: of the version.
+        trust: packages, besides this one, whose classes the run may name.
 
     Raises:
         InputError: the run is not recorded in MLflow, or the store cannot be reached.
@@ -57,33 +64,21 @@ def add_version(run_dir: Path, name: str, tags: Mapping[str, str]) -> "tuple[Mlf
         )
     client, run_id = existing(logger.tracking_uri), facts["mlflow_run_id"]
     artifacts = _artifacts(client, run_id, run_dir, logger.tracking_uri)
-    files = [name for name in ("run.json", *scoring_files(run_dir)) if _is_own(run_dir / name)]
     content = run_fingerprint(run_dir)[:16]
+    place = f"registered/{content}"
     _make_model(client, name)
     of_run = [version for version in client.search_model_versions(f"name = '{name}'") if version.run_id == run_id]
-    known = content, _digest_of_earlier_versions(run_dir, files) if of_run else ""
     for version in of_run:
-        if version.tags.get("content") in known:
+        if version.tags.get("content") == content and _is_model(client, run_id, place):
             return client, version
-    place = f"registered/{content}"
     with tempfile.TemporaryDirectory() as folder, without_bars():
-        for file in files:
-            Path(folder, file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(run_dir / file, Path(folder, file))
+        write_model(Path(folder), run_dir, trust)
         client.log_artifacts(run_id, folder, place)
     return client, client.create_model_version(name, f"{artifacts}/{place}", run_id, tags={**tags, "content": content})
 
 
-def _is_own(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
-
-
-def _digest_of_earlier_versions(run_dir: Path, files: Sequence[str]) -> str:
-    """Return what `content` was before it was a run's fingerprint, so that a run is not registered twice."""
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(f"{name}\n".encode() + hashlib.sha256((run_dir / name).read_bytes()).digest())
-    return digest.hexdigest()[:16]
+def _is_model(client: "MlflowClient", run_id: str, place: str) -> bool:
+    return f"{place}/MLmodel" in {item.path for item in client.list_artifacts(run_id, place)}
 
 
 def _artifacts(client: "MlflowClient", run_id: str, run_dir: Path, tracking_uri: str) -> str:

@@ -108,7 +108,7 @@ class RemoteRun:
         return sent
 
     def upload(self, path: Path, folder: str | None = None) -> None:
-        """Store a file among the run's artifacts."""
+        """Store a file, or a folder, among the run's artifacts."""
         client, run_id = self.open()
         client.log_artifact(run_id, str(path), folder)
 

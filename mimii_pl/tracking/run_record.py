@@ -33,6 +33,11 @@ class RunRecord:
         self.spool, self.sent = Spool(folder), 0  # points that the end has sent
         self._opened: Future[None] | None = None
 
+    @property
+    def later(self) -> str:
+        """Say how MLflow gets what it lacks."""
+        return f"`mimii record {shlex.quote(f'run={self.folder}')}` sends later what it lacks"
+
     def open_store(self) -> None:
         """Open the store in a thread, since MLflow takes seconds; raise InputError at once if it cannot be reached."""
         with self.trying(""):
@@ -50,10 +55,13 @@ class RunRecord:
         with self.trying(""):
             require_store(self.remote.tracking_uri, self.remote.experiment_name)
 
-    def is_kept(self, files: Iterable[Attachment]) -> bool:
-        """Return whether MLflow has the run, with these files; False too if it does not answer, unless strict."""
+    def is_kept(self, files: Iterable[Attachment], folders: Iterable[str] = ()) -> bool:
+        """Return whether MLflow has the run, with these files and folders.
+
+        If it does not answer, the answer is False too, unless strict.
+        """
         with self.trying("whether it has all of this run is not known"):
-            return self.remote.is_kept({place or path.name for path, place in _regular(files)})
+            return self.remote.is_kept({place or path.name for path, place in _regular(files)} | {*folders})
         return False
 
     def start(self) -> None:
@@ -75,14 +83,16 @@ class RunRecord:
             if self.remote.run_id:
                 self.note(mlflow_run_id=self.remote.run_id)
 
-    def end(self, status: str, files: Iterable[Attachment] = ()) -> None:
-        """Send the rest, store files, and end the run as `FINISHED`, `FAILED` or `KILLED`."""
-        with self.trying(f"`mimii record {shlex.quote(f'run={self.folder}')}` sends later what it lacks"):
+    def end(self, status: str, files: Iterable[Attachment] = (), folders: Iterable[Path] = ()) -> None:
+        """Send the rest, store files and whole folders, and end the run as `FINISHED`, `FAILED` or `KILLED`."""
+        with self.trying(self.later):
             self.remote.close()  # a server that does not answer is noticed sooner on opening than in the middle
             run_id = self._open()
             self.sent = self.remote.send(self.spool)
             for path, place in _regular(files):
                 self.remote.upload(path, place)
+            for folder in folders:
+                self.remote.upload(folder)
             self.remote.end(status)
             self.spool.mark_sent(run_id, status=status)
 

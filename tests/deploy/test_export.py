@@ -1,26 +1,33 @@
 """`mimii export`: the folder that it writes scores as the run does, with three packages; else it writes none."""
 
 import csv
-import importlib.metadata as metadata
 import json
+import os
 import re
+import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import soundfile
 from support import world
+from support.environment import make_environment
 
 import mimii_pl
+from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
 from mimii_pl.deploy.export import export
 from mimii_pl.deploy.graph import ScoringGraph
 from mimii_pl.deploy.onnx_file import open_session, write_onnx
 from mimii_pl.deploy.parity import between_scores, compare_scores, gate_trials, require_parity
 from mimii_pl.deploy.score import ROW, ExportedScorer
+from mimii_pl.deploy.serving.served import open_served
 from mimii_pl.run import run
 from mimii_pl.scoring.load_run import load_detector
 from mimii_pl.threshold import Thresholds
@@ -123,27 +130,7 @@ def exported(finished, tmp_path_factory):
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory):
     """An environment with the packages that score.py needs, and what they need."""
-    folder = tmp_path_factory.mktemp("edge") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    (packages,) = folder.glob("lib/*/site-packages")
-    for name in closure(NEEDED):
-        for file in metadata.distribution(name).files or ():
-            if ".." not in file.parts:
-                (packages / file).parent.mkdir(parents=True, exist_ok=True)
-                (packages / file).symlink_to(file.locate())
-    return folder / "bin" / "python"
-
-
-def closure(names):
-    """Names of distributions and of all that they require."""
-    found, left = set(), list(names)
-    while left:
-        name = left.pop()
-        if name not in found:
-            found.add(name)
-            required = [one for one in metadata.requires(name) or () if "extra ==" not in one]
-            left += [re.match(r"[\w.-]+", one)[0].lower() for one in required]
-    return found
+    return make_environment(tmp_path_factory.mktemp("edge") / "venv", NEEDED)
 
 
 @pytest.mark.slow
@@ -212,14 +199,97 @@ def test_a_long_recording_is_scored_as_the_recordings_it_can_be_cut_into(exporte
         assert np.abs(clip - next(scorer.windows(tmp_path / "cut.wav"))[1]).max() <= 1
 
 
+def changed_model(path):
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+def changed_threshold(path):
+    facts = json.loads(path.read_text())
+    facts["thresholds"]["fan/id_00"] *= 1.0001
+    path.write_text(json.dumps(facts))
+
+
 @pytest.mark.slow
-def test_a_changed_file_is_not_used(exported, tmp_path):
+@pytest.mark.parametrize(("name", "change"), [("model.onnx", changed_model), ("model.json", changed_threshold)])
+def test_a_changed_file_is_not_used(exported, tmp_path, name, change):
     shutil.copytree(exported, tmp_path / "other")
-    with (tmp_path / "other" / "model.onnx").open("ab") as file:
-        file.write(b"more")
+    change(tmp_path / "other" / name)
+    fault = f"{name} is not the file that was exported: its checksum differs"
+    with pytest.raises(InputError, match=fault):
+        open_served("other", tmp_path / "other", device="cpu")
     done = subprocess.run(
         [sys.executable, tmp_path / "other" / "score.py", "x.wav"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
-    assert "its checksum differs" in done.stderr
+    assert fault in done.stderr
+
+
+# --- in a container --------------------------------------------------------------------------------------------------
+def dockerfile():
+    """The instructions of the Dockerfile, in order, each with its text."""
+    text = re.sub(r"^#.*\n", "", (CONF.parent / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [tuple(line.split(None, 1)) for line in text.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """What the steps of the Dockerfile make: an environment, without an index, and the commands that it runs."""
+    folder, said = tmp_path_factory.mktemp("image"), {}
+    installs = [shlex.split(text) for name, text in dockerfile() if name == "RUN"]
+    named = [word for words in installs for word in words[2:] if re.fullmatch(r"[A-Za-z][\w-]+", word)]
+    assert "onnxruntime" in named
+    python = make_environment(folder / "venv", [*named, "pip", "hatchling"])
+    pip = python.with_name("pip")
+    pip.write_text(f'#!/bin/sh\nexec {python} -m pip "$@"\n')
+    pip.chmod(0o755)
+    environment = {
+        "PATH": f"{python.parent}:{os.defpath}",
+        "PIP_NO_INDEX": "1",  # all that is required is there
+        "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it the other way round
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    ignored = (CONF.parent / ".dockerignore").read_text().splitlines()
+    for name, text in dockerfile():
+        if name == "COPY":
+            *sources, target = text.split()
+            for source in sources:
+                assert f"!{source}" in ignored
+                one, place = CONF.parent / source, folder / "src" / target
+                copy = shutil.copytree if one.is_dir() else shutil.copy
+                copy(one, place if one.is_dir() else place / source)
+        elif name == "WORKDIR":
+            (folder / "src").mkdir(exist_ok=True)
+        elif name == "RUN":
+            subprocess.run(["sh", "-c", text], cwd=folder / "src", env=environment, check=True, capture_output=True)
+        else:
+            said[name] = text
+    return python, environment, said
+
+
+@pytest.mark.slow
+def test_the_dockerfile_serves_an_export_without_torch(image, exported, finished, tmp_path):
+    python, environment, said = image
+    assert said["USER"] == "nobody"
+    without = subprocess.run([python, "-c", "import torch"], cwd=tmp_path, env=environment, capture_output=True)
+    assert b"No module named 'torch'" in without.stderr
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [word.replace("/model", str(exported)).replace("8000", port) for word in json.loads(said["CMD"])]
+    check = said["HEALTHCHECK"].partition(" CMD ")[2].replace("8000", port)
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as service:
+        try:
+            ends = time.monotonic() + 30
+            while subprocess.run(["sh", "-c", check], env=environment, capture_output=True).returncode:
+                assert service.poll() is None
+                assert time.monotonic() < ends
+            path = next((finished[1] / "fan" / "test").glob("anomaly_id_00*.wav"))
+            answer = requests.post(f"http://127.0.0.1:{port}/score?machine_id=id_00", data=path.read_bytes())
+            page = requests.get(f"http://127.0.0.1:{port}/docs")
+        finally:
+            service.terminate()
+    (one,) = answer.json()["recordings"]
+    expected = mimii_pl.load(finished[0], device="cpu").decide(path)
+    assert one["score"] == pytest.approx(expected.score[0], rel=1e-3)
+    assert page.status_code == 200
+    assert not list(tmp_path.iterdir())

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from support import world
 
 import mimii_pl
+from mimii_pl.core.config import compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.deploy.serving.app import make_app
 from mimii_pl.deploy.serving.batches import Batches
@@ -20,6 +21,7 @@ from mimii_pl.deploy.serving.limits import RequestLimits
 from mimii_pl.deploy.serving.serve import serve
 from mimii_pl.deploy.serving.served import open_served
 from mimii_pl.deploy.serving.service import Service, watch
+from mimii_pl.fuse import fuse
 from mimii_pl.run import run
 
 PART = b'--x\r\nContent-Disposition: form-data; name="machine_id"\r\n\r\nid_00\r\n--x--\r\n'
@@ -209,7 +211,7 @@ def test_requests_beyond_the_concurrency_are_refused_and_others_answered(client,
 
 def test_without_the_key_nothing_is_scored_or_told(client):
     here = client(api_key="grün")
-    assert [here.get(path).status_code for path in ("/healthz", "/readyz", "/")] == [200] * 3
+    assert [here.get(path).status_code for path in ("/healthz", "/readyz", "/", "/docs")] == [200] * 4
     for headers in ({}, {"X-API-Key": "other"}, {"Authorization": "Bearer other"}):
         codes = [here.get(path, headers=headers).status_code for path in ("/model", "/metrics")]
         codes.append(here.post("/score?machine_id=id_00", content=sound(), headers=headers).status_code)
@@ -218,12 +220,51 @@ def test_without_the_key_nothing_is_scored_or_told(client):
         assert here.get("/model", headers=headers).json()["machine_ids"] == ["fan/id_00", "fan/id_02"]
 
 
-def test_the_page_names_no_other_host(client):
-    answer = client().get("/")
-    assert "http" not in answer.text
-    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-    assert "/score" in client().get("/openapi.json").json()["paths"]
-    assert client().get("/docs").status_code == 404  # it would load scripts of another host
+def test_the_pages_name_no_other_host(client):
+    here = client()
+    for address in ("/", "/docs"):
+        answer = here.get(address)
+        assert "http" not in answer.text
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    described = here.get("/openapi.json").json()["paths"]
+    assert "/score" in described
+    for path in described:
+        assert f" {path}</code></h2>" in answer.text
+    for text in ("<td><code>explain</code></td><td>boolean</td>", "int16, little-endian", "multipart/form-data"):
+        assert text in answer.text
+
+
+# --- other runs ------------------------------------------------------------------------------------------------------
+def test_a_run_over_channels_is_served(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(9):
+        channels = [world.chord(rng, 0, anomalous=fault and index == 8, seconds=0.5) for fault in (False, True)]
+        path = tmp_path / "world" / ("normal" if index < 8 else "anomaly") / f"{index}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.stack(channels, axis=1), world.RATE, subtype="PCM_16")
+    options = ("dataset=folder", "dataset.channel=all", "dataset.fuse_channels=max", "dataset.seconds=0.5", *SMALL)
+    run(world.configured(tmp_path / "world", *options, "report=none"), tmp_path / "run")
+    expected = mimii_pl.load(tmp_path / "run", device="cpu").decide(path)
+    served = open_served("run", tmp_path / "run", device="cpu")
+    with TestClient(make_app(Service(served, RequestLimits()))) as here:
+        (one,) = here.post("/score?explain=true", content=path.read_bytes()).json()["recordings"]
+        (left,) = here.post("/score", content=sound(seconds=0.5)).json()["recordings"]
+    assert one["score"] == pytest.approx(expected.score[0], rel=1e-5)
+    assert one["anomalous"] is bool(expected.anomalous[0]) is True
+    assert left["anomalous"] is False
+
+
+def test_a_fused_run_is_served(finished, tmp_path):
+    fuse(compose(["logger=none", "report=none", f"runs=[{finished},{finished}]"], "command/fuse"), tmp_path / "run")
+    expected = mimii_pl.load(tmp_path / "run", device="cpu")
+    served = open_served("run", tmp_path / "run", device="cpu")
+    with TestClient(make_app(Service(served, RequestLimits()))) as here:
+        for anomalous in (False, True):
+            body = sound(1, anomalous=anomalous)
+            (tmp_path / "clip").write_bytes(body)
+            (one,) = here.post("/score?machine_id=id_02", content=body).json()["recordings"]
+            assert one["score"] == pytest.approx(expected.score(tmp_path / "clip", machine_id="id_02")[0], rel=1e-5)
+            assert one["anomalous"] is anomalous
 
 
 # --- together, and one after the other -------------------------------------------------------------------------------

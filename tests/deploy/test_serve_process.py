@@ -26,6 +26,7 @@ from mimii_pl.run import run
 from mimii_pl.sweep.register import register
 
 BODIES = 150
+CLIENTS = 16
 LARGEST = 1 << 22  # bytes of a hostile recording; larger ones are those of `limits`
 PEAK_MIB = 600  # of a service without torch, whatever is sent
 WITHOUT_TORCH = """
@@ -66,7 +67,8 @@ def finished(tmp_path_factory):
 @contextmanager
 def serving(folder, *options, code="from mimii_pl.__main__ import main; main()"):
     """A service in a process of its own: the process, and its address."""
-    command = [sys.executable, "-c", code, "serve", "port=0", "device=cpu", *options]
+    port = [] if any(option.startswith("port=") for option in options) else ["port=0"]
+    command = [sys.executable, "-c", code, "serve", *port, "device=cpu", *options]
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     try:
@@ -136,6 +138,13 @@ def test_an_export_is_served_without_torch_and_no_body_harms_it(finished, tmp_pa
         assert requests.post(f"{url}/score?machine_id=id_00", data=encoded("FLAC")).status_code == 200
         peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
         assert int(peak[1]) / 1024 < PEAK_MIB
+        with socket.create_connection(address(url)) as cut:
+            cut.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+            process.kill()
+            process.wait()
+    again = f"port={address(url)[1]}"
+    with serving(tmp_path, "run=fan", "engine=onnx", again, code=WITHOUT_TORCH) as (_, url):
+        assert requests.post(f"{url}/score?machine_id=id_00", data=encoded("FLAC")).status_code == 200
 
 
 def address(url):
@@ -162,13 +171,13 @@ def test_a_promotion_loses_no_request_and_sigterm_drains(finished, monkeypatch):
             answer = requests.post(f"{url}/score?machine_id=id_00", data=body)
             return answer.status_code, answer.json().get("model")
 
-        with ThreadPoolExecutor(4) as pool:
-            found = [*pool.map(ask, range(20))]
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            found = [*pool.map(ask, range(3 * CLIENTS))]
             register(run=str(folder / "two"), name="fan", force=True)
             ends = time.monotonic() + 60
             while requests.get(f"{url}/model").json()["run"] == first and time.monotonic() < ends:
-                found += pool.map(ask, range(20))
-            found += pool.map(ask, range(20))
+                found += pool.map(ask, range(3 * CLIENTS))
+            found += pool.map(ask, range(3 * CLIENTS))
         assert {status for status, _ in found} == {200}
         assert len({model for _, model in found}) == 2
         with socket.create_connection(address(url), timeout=30) as slow:

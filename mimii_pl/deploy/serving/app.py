@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from mimii_pl import __version__
@@ -18,9 +19,9 @@ from mimii_pl.deploy.serving.bodies import MULTIPART, PCM, Upload, receive
 from mimii_pl.deploy.serving.limits import Gate, Refused
 from mimii_pl.deploy.serving.service import Service
 
-PAGE = Path(__file__).parent / "page.html"
+PAGE, ADDRESSES_PAGE = (Path(__file__).parent / name for name in ("page.html", "docs.html.j2"))
 RETRY_AFTER = {429: "1"}  # status -> s
-HEADERS = {  # of the page: nothing of another host, and nothing but sound of its own
+HEADERS = {  # of pages: nothing of another host, and nothing but sound of its own
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "connect-src 'self'; media-src blob:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -34,6 +35,16 @@ _BODY = {
         **dict.fromkeys(("audio/wav", "audio/flac", "application/octet-stream", PCM), _BINARY),
         MULTIPART: {"schema": _FORM},
     },
+}
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {  # of POST /score; `limit` and `allowed` name a limit that is exceeded
+    200: {"description": "scores; a file of a form that cannot be used has an error"},
+    400: {"description": "not a form with files"},
+    401: {"description": "without the API key"},
+    408: {"description": "the body takes too long to arrive"},
+    413: {"description": "too many bytes, or files"},
+    422: {"description": "no recording that can be used, and why"},
+    429: {"description": "too many requests"},
 }
 
 
@@ -58,7 +69,7 @@ def make_app(
 
     app = FastAPI(
         title="mimii_pl", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
-    )  # those pages load scripts of other hosts
+    )  # FastAPI's pages load scripts of other hosts
     gate = Gate(service.limits)
 
     def with_key(request: Request) -> None:
@@ -73,7 +84,7 @@ def make_app(
         assert isinstance(refused, Refused)
         return _refusal(refused)
 
-    @app.post("/score", dependencies=[Depends(with_key)], openapi_extra={"requestBody": _BODY})
+    @app.post("/score", dependencies=[Depends(with_key)], openapi_extra={"requestBody": _BODY}, responses=_ANSWERS)
     async def score(
         request: Request,
         machine_id: str | None = None,
@@ -126,11 +137,23 @@ def make_app(
         """Return the figures of the service, for Prometheus."""
         return Response(service.figures.text(), media_type=CONTENT_TYPE_LATEST)
 
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(_addresses(app.openapi()), headers=HEADERS)
+
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
         return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=HEADERS)
 
     return app
+
+
+def _addresses(openapi: dict[str, Any]) -> str:
+    """Return the page that describes the addresses."""
+    environment = Environment(
+        undefined=StrictUndefined, autoescape=True, loader=FileSystemLoader(ADDRESSES_PAGE.parent), trim_blocks=True
+    )
+    return environment.get_template(ADDRESSES_PAGE.name).render(openapi)
 
 
 async def _score_all(service: Service, uploads: list[Upload], machine_id: str | None, explain: bool) -> JSONResponse:
