@@ -10,11 +10,15 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 
 HOUR = 3600.0  # s
-FRAME = 0.05  # s
+FIGURE_FRAME = 0.05  # s
 FLOOR_SHARE = 0.1  # of the frames: the level that so many stay below is the noise floor
 LOWEST_TILT = 60.0  # Hz: below, hum and the stand decide
 EMPTY_POWER = 1e-12  # full scale 1: 120 dB below
-LEAST_SPREAD = {"level": 1.0, "tilt": 0.5, "floor": 1.0}  # dB, dB per octave, dB: training clips may be very even
+LEAST_FIGURE_SPREAD = {
+    "level": 1.0,
+    "tilt": 0.5,
+    "floor": 1.0,
+}  # dB, dB per octave, dB: training clips may be very even
 FEWEST_WINDOWS = 10  # of an hour that is judged
 
 
@@ -43,7 +47,7 @@ class InputFigures(NamedTuple):
         >>> [round(figure, 1) for figure in InputFigures.of(0.1 * rng.standard_normal(160_000), 16_000)]
         [-20.0, 0.0, -20.3]
         """
-        length = max(1, round(FRAME * rate))
+        length = max(1, round(FIGURE_FRAME * rate))
         frames = wave[: len(wave) // length * length].reshape(-1, length)
         levels = _decibels(np.square(frames, dtype=np.float64).mean(axis=1))
         power = np.square(np.abs(np.fft.rfft(frames * np.hanning(length), axis=1))).mean(axis=0)
@@ -80,7 +84,7 @@ class InputDrift:
         values = np.array(usual, float).reshape(-1, len(InputFigures._fields))
         self.mean = dict(zip(InputFigures._fields, values.mean(axis=0).tolist(), strict=True))
         spread = dict(zip(InputFigures._fields, values.std(axis=0).tolist(), strict=True))
-        self.spread = {name: max(spread[name], LEAST_SPREAD[name]) for name in InputFigures._fields}
+        self.spread = {name: max(spread[name], LEAST_FIGURE_SPREAD[name]) for name in InputFigures._fields}
         self.limit, self.seconds = limit, seconds
         self.began: float | None = None
         self.heard: list[list[float]] = []
@@ -189,9 +193,9 @@ class PageHinkley:
 class NormalDrift:
     """A warning that normal sound is no longer as normal as it was: p-values of judged windows sink over days.
 
-    The p-values of a machine as it was trained are spread evenly over 0 to 1, with a mean of about 1/2. Their mean over
-    an hour is a value of a Page-Hinkley test for a fall. Windows in alarm must not be among them: an alarm is a fault, or
-    becomes a mark, but no drift.
+    The p-values of a machine as it was trained are spread evenly over 0 to 1, with a mean of about 1/2. Their mean
+    over an hour is a value of a Page-Hinkley test for a fall. Windows in alarm must not be among them: an alarm is a
+    fault, or becomes a mark, but no drift.
 
     Args:
         seconds: whose mean is a value of the test.
