@@ -153,7 +153,7 @@ def _oracle(
             columns.append(scorer.member_waves(waves, ids[rows]).T)
     scorer.use(refitted.backend)
     marked = scorer.member_waves(faults.waves, faults.ids).T
-    strongest = [max(rows, key=lambda row: marked[:, row].mean()) for rows in faults.rows_of_recordings]
+    strongest = [max(rows, key=lambda row: marked[:, row].mean()) for rows in faults.rows_of_sources]
     columns.append(marked[:, strongest])
     standardized = np.concatenate(columns, axis=1)
     anomalous = np.repeat([0, 1], [standardized.shape[1] - len(strongest), len(strongest)])

@@ -72,7 +72,7 @@ def thresholds_of(scorer: Scorer, after: ScoresAfter, clips: NewClips, rule: Thr
     thresholds = Thresholds.hold(scores, ids, scorer.labels)
     if rule.oracle and len(after.faults):
         faults = clips.of(clips.anomalous)
-        groups = faults.rows_of_recordings
+        groups = faults.rows_of_sources
         strongest = np.array([after.faults[rows].max() for rows in groups])
         every_id = np.concatenate([ids, faults.ids[[rows[0] for rows in groups]]])
         labels = np.repeat([0, 1], [len(ids), len(groups)])
@@ -103,7 +103,7 @@ def judged_clips(
             after_it = new[machine, id_, file_cell(name)]
             judged.append(Judged(file_cell(name), label, "new", float(scores[row]), after_it))
     faults = clips.of(clips.anomalous)
-    for rows in faults.rows_of_recordings:
+    for rows in faults.rows_of_sources:
         pair = float(scores[clips.anomalous][rows].max()), float(after.faults[rows].max())
         judged.append(
             Judged(file_cell(faults.names[rows[0]]), scorer.labels[faults.ids[rows[0]]], "marked fault", *pair)

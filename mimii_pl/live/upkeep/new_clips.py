@@ -35,12 +35,14 @@ class MarkedFile(NamedTuple):
         machine_id: as the source gives it; empty: the one that the path tells.
         condition: of a person, or that of the folder it was given in.
         marked: whether a person said so of this recording.
+        recording: that it was cut from; empty: its own file.
     """
 
     path: str
     machine_id: str
     condition: Condition
     marked: bool
+    recording: str = ""
 
 
 class NewClips(NamedTuple):
@@ -52,6 +54,7 @@ class NewClips(NamedTuple):
         anomalous: [N] bool, marked as a fault.
         marked: [N] bool, a person marked the recording.
         recordings: that each is a part of.
+        sources: file, or part of one, that each was given by.
         waves: int16 [N, samples].
         digests: SHA-256 of the samples of each.
         skipped: (file, reason) of what could not be read.
@@ -62,22 +65,24 @@ class NewClips(NamedTuple):
     anomalous: np.ndarray
     marked: np.ndarray
     recordings: list[str]
+    sources: list[str]
     waves: ClipRows
     digests: list[str]
     skipped: list[tuple[str, str]]
 
     def of(self, rows: np.ndarray) -> "NewClips":
         """Select clips by a mask [N]."""
-        lists = [[own[row] for row in np.flatnonzero(rows)] for own in (self.names, self.recordings, self.digests)]
+        texts = self.names, self.recordings, self.sources, self.digests
+        lists = [[own[row] for row in np.flatnonzero(rows)] for own in texts]
         waves = ClipRows(self.waves, np.flatnonzero(rows))
         figures = self.ids[rows], self.anomalous[rows], self.marked[rows]
-        return NewClips(lists[0], *figures, lists[1], waves, lists[2], self.skipped)
+        return NewClips(lists[0], *figures, lists[1], lists[2], waves, lists[3], self.skipped)
 
     @property
-    def rows_of_recordings(self) -> list[list[int]]:
-        """The rows of the clips of each recording."""
+    def rows_of_sources(self) -> list[list[int]]:
+        """The rows of the clips of each source."""
         rows: dict[str, list[int]] = {}
-        for row, name in enumerate(self.recordings):
+        for row, name in enumerate(self.sources):
             rows.setdefault(name, []).append(row)
         return list(rows.values())
 
@@ -119,7 +124,9 @@ def marked_files(table: str) -> list[MarkedFile]:
             told = printable(values["condition"]) if values["path"] else "no path"
             raise InputError(f"marks={table}, line {line}: {told!r}: a mark is normal, fault, unsure or empty")
         id_ = full_id(values.get("id", ""), values.get("machine", "")) if values.get("id") else ""
-        marks.append(MarkedFile(listed_file(str(path.parent), values["path"]), id_, condition, True))
+        marks.append(
+            MarkedFile(listed_file(str(path.parent), values["path"]), id_, condition, True, values.get("recording", ""))
+        )
     if not marks:
         column = columns["condition"]
         raise InputError(
@@ -174,7 +181,8 @@ def read_new(scorer: BaseScorer, files: Iterable[MarkedFile], machine_id: str | 
         np.array([numbers[row] for row in owners]),
         np.array([file.condition == "anomaly" for file in own]),
         np.array([file.marked for file in own]),
-        [split_channel(split_name(file.path)[0])[0].as_posix() for file in own],
+        [file.recording or str(split_channel(split_name(file.path)[0])[0]) for file in own],
+        [file.path for file in own],
         ClipRows(waves, np.arange(len(names))),
         digests,
         skipped,
