@@ -1,7 +1,9 @@
 """The command `mimii update`: a new run of a finished one that knows new normal sound, and marks of a person."""
 
+import hashlib
 import logging
 import math
+import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -24,7 +26,7 @@ from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.dataset._learned_from import CLIPS_FILE, COLUMNS
 from mimii_pl.live.upkeep.after import ScoresAfter, with_new_backend, with_same_scores
 from mimii_pl.live.upkeep.changes import changes, decided, judged_clips, show_changes, thresholds_of, write_changes
-from mimii_pl.live.upkeep.known import known_clips, recording_of
+from mimii_pl.live.upkeep.known import file_of, known_clips
 from mimii_pl.live.upkeep.new_clips import NewClips, given_files, marked_files, read_new
 from mimii_pl.rerun import copy_training, require_anomaly_run
 from mimii_pl.run import build_task, elsewhere, new_recorder, show_results, write_run_page, written_by_us
@@ -83,7 +85,7 @@ def update(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> 
             return facts.get("objective", math.nan)
         prepare_process(again)
         recorder = new_recorder(build(again.trainer.logger or None), again, run_dir, sweep_dir)
-        parent = f"{SCHEME}{origin.name}/{origin.number}" if origin else again.updated.parent
+        parent = f"{SCHEME}{origin.name}/{origin.number}" if origin else str(source)
         copy_training(source, run_dir, updated_from=str(source), parent=parent)
         recorder.start()
         task = build_task(again)
@@ -152,8 +154,8 @@ def _updated_config(cfg: DictConfig, stored: DictConfig, source: Path, clips: Ne
         rule = OmegaConf.load(CONF / "threshold" / "balanced.yaml")
         again.threshold, again.choices.threshold = {**rule, "quantile": stored.threshold.quantile}, "balanced"
     learned, marked = (clips_fingerprint(clips.of(rows).digests) for rows in (~clips.anomalous, clips.anomalous))
-    parent = run_fingerprint(source)[:16]
-    again.updated = {"parent": parent, "normal": learned, "faults": marked, "limit": cfg.limit}
+    content = hashlib.sha256(f"{run_fingerprint(source)}\n{learned}\n{marked}".encode()).hexdigest()
+    again.updated = {"content": content[:16], "limit": cfg.limit}
     return again
 
 
@@ -197,9 +199,9 @@ def _refuse_alarms(clips: NewClips, alarms: np.ndarray, labels: Sequence[str], *
 
 
 def _without(tests: list[ClipScore], clips: NewClips) -> list[ClipScore]:
-    """Return the test clips that are not learned from now."""
-    new = {file_cell(own) for name in clips.names for own in (name, recording_of(name))}
-    kept = [clip for clip in tests if clip.file not in new]
+    """Return the test clips that are not of recordings that are learned from now."""
+    new = {os.path.realpath(name) for name in (*clips.recordings, *(file_of(name) for name in clips.names))}
+    kept = [clip for clip in tests if os.path.realpath(file_of(clip.file)) not in new]
     if taken := len(tests) - len(kept):
         log.warning("%d test clips are among the new ones: they are no test clips of the new run", taken)
     return kept
@@ -232,10 +234,8 @@ def _write_tables(clips: NewClips, after: ScoresAfter, source: Path, run_dir: Pa
 def _told(clips: NewClips, scorer: Scorer, thresholds: Thresholds) -> tuple[str, str]:
     """Return title and note of the table of changes."""
     faults = int(clips.anomalous.sum())
-    counts = {"normal": len(clips.names) - faults, "marked as faults": faults}
-    title = (
-        f"What changes with {' and '.join(f'{count} new clips {words}' for words, count in counts.items() if count)}"
-    )
+    counts = {"new normal clips": len(clips.names) - faults, "clips marked as faults": faults}
+    title = f"What changes ({', '.join(f'{words}: {count}' for words, count in counts.items() if count)})"
     if scorer.backend is None:
         note = "No back end: scores stay, thresholds are chosen again."
     else:

@@ -166,7 +166,7 @@ def _page(scorer: BaseScorer, clips: NewClips, asked: list[Asked], names: list[s
     groups: dict[str, list] = {}
     for one, name in zip(asked, names, strict=True):
         label = scorer.labels[clips.ids[one.row]].replace("/", " ")
-        words = f"{printable(clips.names[one.row])}; score {one.score:.4g}, p {one.p_value:.3g}"
+        words = f"{Path(printable(clips.names[one.row])).name}; score {one.score:.4g}, p {one.p_value:.3g}"
         wave = np.asarray(clips.waves[one.row])
         clip = listen_clip(name, wave, scorer.sample_rate, gain, SECONDS, words=words)
         groups.setdefault(f"{label}, {one.why}", []).append(clip)

@@ -3,16 +3,14 @@
 import numpy as np
 
 from mimii_pl.threshold.conformal import Conformal
-from mimii_pl.threshold.youden import Youden
 
 
 class Balanced(Conformal):
-    """Score, not below that of `Conformal`, that maximizes the balanced accuracy.
+    """Score, not below that of `Conformal`, that maximizes the balanced accuracy; of several, the lowest.
 
     It needs labelled faults: marks (`mimii update`), anomalies that the protocol reserves, or else the labels of the
     test clips. Its decisions are an upper bound, and every table says *oracle*. Where faults stand clear of normal
-    clips it lies midway between them, above what normal clips alone would ask for; where none is above that, it is that
-    of `Conformal`.
+    clips it is the highest normal score; where none is above that of `Conformal`, it is that.
 
     Args:
         quantile: share of new normal clips to be called normal.
@@ -21,11 +19,11 @@ class Balanced(Conformal):
     oracle = True
 
     def of_labelled(self, scores: np.ndarray, anomalous: np.ndarray) -> float:
-        limit = self(scores[anomalous == 0])
-        if not (scores[anomalous == 1] > limit).any():
-            return limit
-        raised = np.maximum(scores, limit)  # all below are normal at any threshold that is allowed
-        return max(limit, Youden(quantile=self.quantile).of_labelled(raised, anomalous))
+        normal, faults = np.sort(scores[anomalous == 0]), np.sort(scores[anomalous == 1])
+        limit = self(normal)
+        cuts = np.concatenate([[limit], normal[normal > limit]])
+        found, false = (1 - np.searchsorted(own, cuts, side="right") / len(own) for own in (faults, normal))
+        return float(cuts[np.argmax(found - false)]) if found[0] else limit
 
     @property
     def origin(self) -> str:

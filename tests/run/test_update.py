@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from mlflow import MlflowClient
 from support import world
 
 import mimii_pl
@@ -15,8 +16,9 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import read_arrays, stored_rows
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.core.stored_config import read_config
-from mimii_pl.rerun import rescore, resumed
+from mimii_pl.rerun import decide, rescore, resumed
 from mimii_pl.run import run
+from mimii_pl.sweep.register import register
 from mimii_pl.update import update
 
 pytestmark = pytest.mark.slow
@@ -269,3 +271,34 @@ def test_bad_input_is_named_in_one_line(runs, tmp_path, overrides, message):
         updated(runs / "committee", tmp_path / "run", *given)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::ResourceWarning")
+def test_a_registered_model_gets_a_new_version_that_is_in_use_only_if_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    root = world.write(tmp_path / "world", train=12, test=2, seconds=1.0)
+    logger = ("logger=mlflow", f"trainer.logger.tracking_uri={store}")
+    run(world.configured(root, "model=spectrum", "backend=knn", *SMALL, *logger), tmp_path / "first")
+    assert register(run=str(tmp_path / "first"))[0].moved
+    new = bearing(tmp_path / "new", 8)
+
+    def updating(target, *overrides):
+        options = [*logger, "report=none", "efficiency.seconds=0", "device=cpu", f"tracking_uri={store}", "force=true"]
+        update(compose([*options, "run=models:/fan@champion", f"input={new}", *overrides], "command/update"), target)
+        client = MlflowClient(store)
+        aliases = client.get_registered_model("fan").aliases
+        return aliases["champion"], {v.version: v.tags for v in client.search_model_versions("name = 'fan'")}
+
+    champion, versions = updating(tmp_path / "second")
+    assert (str(champion), len(versions)) == ("1", 2)
+    assert versions[max(versions)]["parent"] == "models:/fan/1"
+    champion, versions = updating(tmp_path / "third", "promote=true", "limit=6")
+    assert (str(champion), len(versions)) == ("3", 3)
+    decide(compose([f"run={tmp_path / 'third'}", "threshold=gamma", "report=none"], "command/decide"))
+    with pytest.raises(InputError, match="has changed since it was registered"):
+        updating(tmp_path / "fourth")
+    shutil.rmtree(tmp_path / "third")
+    with pytest.raises(InputError, match=r"its run directory .*third is not on this computer. Copy it here"):
+        updating(tmp_path / "fourth")

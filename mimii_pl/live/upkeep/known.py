@@ -109,7 +109,7 @@ def known_clips(run_dir: Path, scorer: Scorer, cfg: DictConfig) -> KnownClips:
             raise ValueError("its arrays have different lengths")
         labels = [f"{machine}/{id_}" for machine, id_ in zip(machines, ids, strict=True)]
         domains = kept.get("domain", np.full(len(names), "")).astype(str)
-        own = [str(split_channel(split_name(name)[0])[0]) for name in names]  # of runs that did not store them
+        own = [file_of(name) for name in names]  # of runs that did not store them
         recordings = kept["recording"].astype(str).tolist() if "recording" in kept else own
         rpm = kept.get("rpm", np.full(len(names), np.nan)).astype(float)
         return KnownClips(names, labels, split, domains, recordings, rpm, means)
@@ -137,6 +137,11 @@ def _of_data(run_dir: Path, scorer: Scorer, cfg: DictConfig) -> KnownClips:
     return KnownClips(names, labels, np.array(split), np.array(domains), recordings, rpm, outputs.embedding)
 
 
+def file_of(name: str) -> str:
+    """Return the file that a clip is a part of, or a channel of."""
+    return str(split_channel(split_name(name)[0])[0])
+
+
 def recording_of(name: str) -> str:
     """Return the name of a clip without its channel."""
     path, start = split_name(name)
@@ -150,7 +155,7 @@ def owners_of(names: Sequence[str], *, fused: bool) -> list[str]:
 
 def present(names: list[str]) -> np.ndarray:
     """Return whether the file of each clip is still there, [N] bool."""
-    return np.array([os.path.isfile(split_channel(split_name(name)[0])[0]) for name in names], bool)
+    return np.array([os.path.isfile(file_of(name)) for name in names], bool)
 
 
 def pooled(scorer: Scorer, backend: BackEnd, names: list[str], ids: np.ndarray, means: np.ndarray) -> np.ndarray:
