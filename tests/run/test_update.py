@@ -129,6 +129,45 @@ def test_what_the_tables_say_is_what_both_runs_say(runs, tmp_path):
     assert found_splits(target) == found_splits(source) | {"train": 36 + 12}
 
 
+def test_motors_at_new_speeds_are_learned_and_their_faults_still_found(shared, tmp_path):
+    root = shared / "real" / "bldc_dcase2020"
+    options = ("dataset=dcase", f"dataset.root={root}", "machine=bldc", "model=committee", *SMALL)
+    run(world.configured(tmp_path / "none", *options, f"dataset.cache_dir={tmp_path / 'cache'}"), tmp_path / "first")
+    columns = ("file", "recording", "offset_s", "label", "split")
+    healthy = [
+        row for row in stored_rows(root / "MANIFEST.csv", columns) if (row["label"], row["split"]) == ("normal", "test")
+    ]
+    rows = [(root / "bldc" / row["file"], row["recording"]) for row in healthy if float(row["offset_s"]) < 6]
+    lines = [f"{file},normal,{recording}" for file, recording in rows]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,recording", *lines]) + "\n")
+    target = updated(tmp_path / "first", tmp_path / "second", f"marks={tmp_path / 'labels.csv'}")
+    found = table(target)
+    assert found["alarms on normal test clips"] == (18, 18, 0)
+    assert found["anomalous test clips found"] == (70, 70, 70)
+    before, after = found["sensitivity to synthetic faults"][1:]
+    assert after > before - 0.05
+
+
+@pytest.mark.parametrize("options", [["backend.pool=none"], ["backend.pool=max", "dataset.channel=all"]])
+def test_windows_and_channels_are_judged_as_the_new_run_judges_them(tmp_path, options):
+    root = world.write(tmp_path / "world", train=8, test=2, seconds=1.0)
+    if "dataset.channel=all" in options:
+        for path in root.rglob("*.wav"):
+            wave, rate = soundfile.read(path)
+            noise = np.random.default_rng(len(path.name)).standard_normal(len(wave))
+            soundfile.write(path, np.stack([wave, 0.8 * wave + 0.01 * noise], axis=1), rate)
+    run(world.configured(root, "model=dense_ae", "trainer=smoke", "backend=knn", *options, *SMALL), tmp_path / "first")
+    new = bearing(tmp_path / "new", 4)
+    target = updated(tmp_path / "first", tmp_path / "second", f"input={new}", "force=true")
+    rows = [row for row in stored_rows(target / "changes.csv", ("file", "group")) if row["group"].startswith("test")]
+    said = mimii_pl.load(target, device="cpu").score([row["file"] for row in rows])
+    np.testing.assert_allclose([float(row["score_after"]) for row in rows], said, rtol=1e-4, atol=1e-6)
+    assert len(rows) == 8
+    shutil.rmtree(root / "fan" / "train")
+    with pytest.raises(InputError, match=r"backend\.pool=.* have to be heard again, and .* are gone"):
+        updated(tmp_path / "first", tmp_path / "third", f"input={new}", "force=true")
+
+
 def found_splits(run_dir):
     names, counts = np.unique(read_arrays(run_dir / "embeddings.npz")["split"], return_counts=True)
     return dict(zip(names.tolist(), counts.tolist(), strict=True))
