@@ -85,8 +85,8 @@ def update(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> 
             return facts.get("objective", math.nan)
         prepare_process(again)
         recorder = new_recorder(build(again.trainer.logger or None), again, run_dir, sweep_dir)
-        parent = f"{SCHEME}{origin.name}/{origin.number}" if origin else str(source)
-        copy_training(source, run_dir, updated_from=str(source), parent=parent)
+        parent = {"parent": f"{SCHEME}{origin.name}/{origin.number}"} if origin else {}
+        copy_training(source, run_dir, updated_from=str(source), **parent)
         recorder.start()
         task = build_task(again)
         tests, old = _without(read_scores(source / "scores.csv"), clips), read_held_out(source / HELD_OUT_FILE)
