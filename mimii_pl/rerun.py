@@ -68,14 +68,19 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
     """
     source, run_dir = find_run(cfg.run, trained=True).resolve(), run_dir.resolve()
     refuse_fused(source, "Rescore its members, and fuse again: mimii fuse runs=[...]")
-    _require_anomaly_run(source, read_facts(source))
+    require_anomaly_run(source, read_facts(source))
+    if "updated_from" in read_facts(source):
+        raise InputError(
+            f"run={source} was updated: it learned from recordings beyond its data set, which another back end would "
+            "not be fitted to. Rescore the run that was updated first, then update that"
+        )
     cfg = _rescoring_config(cfg, source, run_dir)
     published(cfg.get("published"))
     with written_by_us(run_dir, elsewhere(sweep_dir)):
         cfg = freeze_config(cfg, run_dir)
         prepare_process(cfg)
         recorder = new_recorder(build(cfg.trainer.logger or None), cfg, run_dir, sweep_dir)
-        _copy_training(source, run_dir)
+        copy_training(source, run_dir, rescored_from=str(source))
         return evaluate_again(cfg, run_dir, recorder)
 
 
@@ -125,6 +130,8 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
     """
     run_dir = find_run(run, finished=False)
     refuse_fused(run_dir, "Nothing of it is trained: mimii fuse runs=[...] makes it again, in seconds")
+    if "updated_from" in read_facts(run_dir):
+        raise InputError(f"run={run_dir} is updated, not trained: the same `mimii update` makes it again, in seconds")
     cfg = open_stored(run_dir, trust)
     if "rescored_from" not in read_facts(run_dir):  # else it trains nothing
         require_inside(cfg)
@@ -155,7 +162,8 @@ def resumed(run: str, overrides: list[str], trust: Sequence[str] = ()) -> tuple[
     return merged, run_dir
 
 
-def _require_anomaly_run(run_dir: Path, facts: dict[str, Any]) -> None:
+def require_anomaly_run(run_dir: Path, facts: dict[str, Any]) -> None:
+    """Raise InputError unless a run is finished and computes anomaly scores."""
     if facts.get("status") != "finished":
         raise InputError(f"run={run_dir} is not finished: `mimii resume {shlex.quote(str(run_dir))}` continues it")
     if "classes" in facts:
@@ -178,8 +186,12 @@ def _rescoring_config(cfg: DictConfig, source: Path, run_dir: Path) -> DictConfi
     return again
 
 
-def _copy_training(source: Path, run_dir: Path) -> None:
-    """Copy what training left in the source: checkpoint, feature statistics, history, facts."""
+def copy_training(source: Path, run_dir: Path, **origin: str) -> None:
+    """Copy what training left in the source: checkpoint, feature statistics, history, facts.
+
+    Args:
+        origin: fact that names the source.
+    """
     check_digests(source)
     facts = read_facts(source)
     with damaged(source / "run.json"):
@@ -189,7 +201,7 @@ def _copy_training(source: Path, run_dir: Path) -> None:
             (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source / name, run_dir / name)
     kept = {name: facts[name] for name in TRAINING_FACTS if name in facts}
-    write_facts(run_dir, status="running", run_dir=str(run_dir), rescored_from=str(source), **kept)
+    write_facts(run_dir, status="running", run_dir=str(run_dir), **origin, **kept)
 
 
 def _stored_thresholds(run_dir: Path, facts: dict[str, Any]) -> Thresholds:

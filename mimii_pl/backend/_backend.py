@@ -70,6 +70,11 @@ class BackEnd:
         return [OWN_ID, EVERY_ID] if self.per_id == "both" else [OWN_ID if self.per_id else EVERY_ID]
 
     @property
+    def judge_weights(self) -> list[float] | None:
+        """Weight of each judge in the mean; None: all the same."""
+        return None
+
+    @property
     def standardizes(self) -> bool:
         """True if the score is the mean of standardized scores of several judges."""
         return self.per_id == "both"
@@ -227,7 +232,9 @@ class BackEnd:
     def score(self, embeddings: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Compute the anomaly scores [N] of clips from embeddings [N, D], or [N, W, D] where windows are not pooled."""
         scores = self.judge(embeddings, ids)
-        return self.standardized(scores, ids).mean(axis=0) if self.standardizes else scores[0]
+        if not self.standardizes:
+            return scores[0]
+        return np.average(self.standardized(scores, ids), axis=0, weights=self.judge_weights)
 
     def judge(self, embeddings: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Compute the scores of each judge, [J, N]; arguments as for `score`."""

@@ -1,5 +1,6 @@
 """Several back ends that judge a clip together."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -24,6 +25,8 @@ class Committee(BackEnd):
 
     Args:
         members: name -> back end, or None for one that is left out; None: those of `conf/backend/committee.yaml`.
+        weights: name -> weight of the member in the mean, above 0; those not named, and None: 1. Chosen with labelled
+            faults (`mimii update`), they are an oracle.
         pool: see `BackEnd`, as `gem_power` and `rdp_gamma`; windows are pooled before any member sees them.
         gem_power: see `BackEnd`.
         rdp_gamma: see `BackEnd`.
@@ -33,6 +36,7 @@ class Committee(BackEnd):
         self,
         *,
         members: dict[str, Any] | None = None,
+        weights: dict[str, float] | None = None,
         pool: Pool = "mean",
         gem_power: float = 3.0,
         rdp_gamma: float = 4.0,
@@ -46,6 +50,11 @@ class Committee(BackEnd):
         if nested:
             raise InputError(f"backend.members.{nested[0]}: a committee cannot be a member of another")
         self.least = max(member.least for member in self.members.values())
+        self.weights = dict(weights or {})
+        for name, weight in self.weights.items():
+            if name not in chosen or not 0 < weight < math.inf:
+                names = ", ".join(chosen)
+                raise InputError(f"backend.weights.{name}={weight}: a number above 0 for one of {names}")
         for name in self.members:
             if not name.isidentifier():
                 raise InputError(f"backend.members.{name}: should be a word of letters, digits and underscores")
@@ -53,6 +62,11 @@ class Committee(BackEnd):
     @property
     def judges(self) -> list[str]:
         return [f"{name}, {judge}" for name, member in self.members.items() for judge in member.judges]
+
+    @property
+    def judge_weights(self) -> list[float] | None:
+        own = [self.weights.get(name, 1.0) for name, member in self.members.items() for _ in member.judges]
+        return own if len(set(own)) > 1 else None
 
     @property
     def first_view(self) -> str | None:

@@ -16,6 +16,7 @@ from mimii_pl.core.errors import InputError
 
 PATH_OPTIONS = (  # a new option that is a path belongs here
     "input",
+    "marks",
     "run",
     "output",
     "table",

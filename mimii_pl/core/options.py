@@ -39,6 +39,7 @@ ADDED = {  # options that runs of before do not have -> the value that they beha
     "model.trainable": "True",
     "model.dynamic_scale": "False",
     "task.criterion_clips": "64",
+    "backend.weights": "None",
 }
 TRAINER_IDENTITY = ("max_epochs", "max_time", "limit_train_batches", "precision")
 

@@ -19,6 +19,8 @@ results.csv       one row per machine ID (class) and metric
 history.csv       losses per epoch
 mlflow.jsonl      points for MLflow, and in mlflow.sent how many it has
 skipped.csv       recordings that could not be used
+update.csv        of an updated run: alarms and sensitivity before and after
+changes.csv       of an updated run: each recording, before and after
 report.html       the report
 members/          of a fused run, in place of a detector: what scoring needs of each run it is made of
 """
@@ -49,6 +51,8 @@ RUN_TABLES = (
     "skipped.csv",
     "identified.csv",
     "sensitivity.csv",
+    "update.csv",
+    "changes.csv",
 )
 log = logging.getLogger(__name__)
 BINARY_FILES = ("features.npz", "backend.npz")  # that scoring needs, besides the checkpoint
@@ -152,9 +156,9 @@ FACT_TYPES: dict[str, Callable[[Any], bool]] = {  # facts that others depend on 
     "classes": _list_of(_is_text),
     "members": _list_of(_is_folder, fewest=2),
     **dict.fromkeys(("samples", "sample_rate"), lambda value: _is_count(value) and value > 0),
-    **dict.fromkeys(("checkpoint", "run_dir", "rescored_from", "root"), _is_path),
+    **dict.fromkeys(("checkpoint", "run_dir", "rescored_from", "updated_from", "root"), _is_path),
     **dict.fromkeys(("mlflow_key", "mlflow_run_id", "held_out"), _is_text),
-    **dict.fromkeys(("reason", "device", "official", "threshold", "notices"), _is_shown),
+    **dict.fromkeys(("reason", "device", "official", "threshold", "notices", "parent"), _is_shown),
     **dict.fromkeys(("objective", "sensitivity", "pseudo_auc", "balanced_accuracy", "validation_loss"), _is_number),
     **dict.fromkeys(("epochs", "parameters", "train_seconds", "seconds_per_epoch", "size_bytes", "macs"), _is_number),
     **dict.fromkeys(("peak_memory_bytes", "ms_per_clip", "ms_per_clip_best_batch"), _is_number),
@@ -264,7 +268,7 @@ def find_run(run: str | Path, *, finished: bool = True, trained: bool = False, o
 
     Args:
         finished: `latest` is a finished run; False: an interrupted one.
-        trained: `latest` skips runs that were only rescored or fused.
+        trained: `latest` skips runs that were only rescored, updated or fused.
 
     Raises:
         InputError: there is no such run.
@@ -287,7 +291,7 @@ def find_run(run: str | Path, *, finished: bool = True, trained: bool = False, o
             log.warning("%s", error)
             continue
         is_wanted = facts.get("status") == ("finished" if finished else "running")
-        if is_wanted and not (trained and facts.keys() & {"rescored_from", "members"}):
+        if is_wanted and not (trained and facts.keys() & {"rescored_from", "updated_from", "members"}):
             _refuse_links(path.parent)
             return path.parent
     wanted = "finished run" if finished else "interrupted run"

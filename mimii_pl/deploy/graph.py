@@ -89,6 +89,7 @@ class BackEndGraph(nn.Module):
     """
 
     positive: Tensor  # [J, 1] whether a judge is standardized in logarithms
+    share: Tensor  # [J] weight of each judge; their sum is 1
     scale: Tensor  # [n_ids + 1, 2, J] median and standard deviation of each judge; the last is of unknown IDs
 
     def __init__(self, backend: BackEnd, n_ids: int) -> None:
@@ -99,6 +100,8 @@ class BackEndGraph(nn.Module):
         if backend.standardizes:
             parts = [backend.parts.get(id_, backend.parts[ALL_IDS]) for id_ in (*range(n_ids), ALL_IDS)]
             self.register_buffer("scale", torch.from_numpy(np.stack([part["scale"] for part in parts])))
+            weights = torch.tensor(backend.judge_weights or [1.0] * len(backend.judges), dtype=torch.float64)
+            self.register_buffer("share", weights / weights.sum())
 
     def forward(self, embeddings: Tensor, machine_id: Tensor) -> Tensor:
         """Score clips; arguments as for `BackEnd.score`."""
@@ -108,7 +111,7 @@ class BackEndGraph(nn.Module):
             return scores[0]
         logged = torch.where(self.positive, scores.clamp(min=SMALLEST).log(), scores)
         median, std = self.scale[number].unbind(dim=1)  # [B, J]
-        return ((logged.T - median) / std).mean(dim=1)
+        return ((logged.T - median) / std * self.share).sum(dim=1)
 
 
 class JudgeGraph(nn.Module):

@@ -126,18 +126,42 @@ def _listen_clips(
     data: "MachineSounds", rows: Sequence[int], seconds: float, bars: Mapping[int, list[Bar]]
 ) -> list[ListenClip]:
     waves = [np.asarray(data.waves[row]) for row in rows]
-    gain, length = gain_of(waves), round(seconds * data.sample_rate)
+    gain = gain_of(waves)
     return [
-        ListenClip(
+        listen_clip(
             Path(data.clips[row].name).name,
-            spectrogram(
-                mel_levels(wave, data.sample_rate),
-                alt=f"Spectrogram of {Path(data.clips[row].name).name}",
-                rpm=data.rpm_of(row),
-            ),
-            sound(wave[:length] / FULL_SCALE * gain, data.sample_rate),
-            speed_words(data.rpm_of(row)),
-            bars.get(row, []),
+            wave,
+            data.sample_rate,
+            gain,
+            seconds,
+            rpm=data.rpm_of(row),
+            bars=bars.get(row, []),
         )
         for row, wave in zip(rows, waves, strict=True)
     ]
+
+
+def listen_clip(
+    name: str,
+    wave: np.ndarray,
+    rate: int,
+    gain: float,
+    seconds: float,
+    *,
+    words: str = "",
+    rpm: float | None = None,
+    bars: Sequence[Bar] = (),
+) -> ListenClip:
+    """Draw a clip and encode its sound.
+
+    Args:
+        wave: int16 [T] at `rate` in Hz.
+        gain: see `gain_of`.
+        seconds: length that can be played, at most.
+        words: about the clip; empty: its speed, if it is known.
+        rpm: speed of the shaft in revolutions per minute; None: unknown.
+        bars: scores of members.
+    """
+    picture = spectrogram(mel_levels(wave, rate), alt=f"Spectrogram of {name}", rpm=rpm)
+    audible = wave[: round(seconds * rate)] / FULL_SCALE * gain
+    return ListenClip(name, picture, sound(audible, rate), words or speed_words(rpm), list(bars))

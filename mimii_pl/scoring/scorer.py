@@ -72,6 +72,11 @@ class Scorer(BaseScorer):
     def member_names(self) -> list[str]:
         return self.backend.judges if self.backend is not None and self.backend.standardizes else []
 
+    @property
+    def member_weights(self) -> np.ndarray:
+        weights = self.backend.judge_weights if self.backend is not None else None
+        return super().member_weights if weights is None else np.array(weights)
+
     def member_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
         if not self.member_names:
             return super().member_waves(waves, ids, description)

@@ -94,6 +94,7 @@ def version_tags(sweep: Sweep, trial: Trial, trust: Collection[str] = ()) -> dic
         "selection": f"{rule}; checkpoint: {task.checkpoint_rule}",
         **{key: repr(value) for key, value in trial.figures.items()},
         "threshold": str(facts.get("threshold", "")),
+        **({"parent": facts["parent"]} if "parent" in facts else {}),
     }
 
 

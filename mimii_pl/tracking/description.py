@@ -30,6 +30,8 @@ ARTIFACTS = (
     "identified.csv",
     "sensitivity.csv",
     "predictions.csv",
+    "update.csv",
+    "changes.csv",
 )
 
 

@@ -148,6 +148,39 @@ def local_run(run: str | Path, tracking_uri: str | None = None) -> Path:
     return fetch_model(str(run), tracking_uri or default_uri()) if str(run).startswith(SCHEME) else find_run(run)
 
 
+class Origin(NamedTuple):
+    """A registered version: model, number, and the run directory it was made of with the digest of its content."""
+
+    name: str
+    number: str
+    run_dir: Path
+    content: str
+
+
+def origin_of(uri: str, tracking_uri: str | None = None) -> Origin:
+    """Find the run directory that a version, such as `models:/fan@champion`, was made of.
+
+    Raises:
+        InputError: there is no such version, or that directory is not on this computer or has changed.
+    """
+    store = tracking_uri or default_uri()
+    version = _version(existing(store), uri, store)
+    origin = Origin(
+        version.name, str(version.version), Path(version.tags.get("run_dir", "")), version.tags.get("content", "")
+    )
+    if not (origin.run_dir / "run.json").is_file():
+        raise InputError(
+            f"run={uri}: an update needs the clips that it learned from, and its run directory {origin.run_dir} is not "
+            "on this computer. Copy it here, and give run=<that directory>"
+        )
+    if run_fingerprint(origin.run_dir)[:16] != origin.content:
+        raise InputError(
+            f"run={uri}: its run directory {origin.run_dir} has changed since it was registered (other thresholds?): "
+            f"register it again, or give run={shlex.quote(str(origin.run_dir))}"
+        )
+    return origin
+
+
 def fetch_model(uri: str, tracking_uri: str) -> Path:
     """Download the files of a version, once, since a version never changes; return their directory.
 

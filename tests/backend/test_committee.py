@@ -272,3 +272,26 @@ def test_what_principal_components_leave_by_scikit_learn():
     reference = decomposition.PCA(n_components=0.6).fit(bank.astype(float))
     residual = query - reference.inverse_transform(reference.transform(query))
     np.testing.assert_allclose(pca.score(query, np.zeros(30, int)), (residual**2).sum(1), rtol=1e-4)
+
+
+def test_weights_are_those_of_members_and_none_is_the_plain_mean():
+    (train, ids), (query, query_ids) = clips(), clips(20, seed=1)
+
+    def fitted(weights):
+        members = {"near": KNN(metric="euclidean", per_id="both"), "far": Mahalanobis(per_id=False)}
+        committee = Committee(members=members, weights=weights)
+        committee.prepare({}, torch.device("cpu"))
+        committee.fit(train, ids)
+        return committee, committee.standardized(committee.judge(query, query_ids), query_ids)
+
+    plain, each = fitted(None)
+    assert plain.score(query, query_ids).tolist() == each.mean(axis=0).tolist()
+    weighed, _ = fitted({"far": 3.0})
+    np.testing.assert_allclose(weighed.score(query, query_ids), (each[0] + each[1] + 3 * each[2]) / 5)
+    assert fitted({"far": 1.0})[0].score(query, query_ids).tolist() == plain.score(query, query_ids).tolist()
+
+
+@pytest.mark.parametrize("weights", [{"nearer": 1.0}, {"near": 0.0}, {"near": float("nan")}])
+def test_weights_are_numbers_above_0_of_members(weights):
+    with pytest.raises(InputError, match=r"backend\.weights\..*: a number above 0 for one of near"):
+        Committee(members={"near": KNN()}, weights=weights)

@@ -29,7 +29,7 @@ OPTIONS = {
     "pca": [[], ["variance=0.5"]],
     "kmeans": [[], ["clusters=2", "per_id=both"]],
     "gmm": [[], ["covariance=full", "pool=max"], ["covariance=tied"], ["covariance=spherical", "scale=false"]],
-    "committee": [[]],
+    "committee": [[], ["weights={shape: 0.5, rhythm: 3}"]],
 }
 REFUSED = ["lof", "isolation_forest", "one_class_svm", "pyod"]
 CASES = [(name, options) for name, cases in OPTIONS.items() for options in cases]

@@ -64,6 +64,11 @@ FORKED = [  # each in a process forked from one that has imported the installed 
     (["score", f"run={FIRST}", f"input={CLIPS}", "device=cpu"], "scores.csv"),
     (["rescore", f"run={FIRST}", "backend=lof", "report=brief", "efficiency.seconds=0"], "fan"),
     (["decide", f"run={FIRST}", "threshold=youden", "report=brief"], "fan"),
+    (["review", f"run={FIRST}", f"input={CLIPS}", "count=4", "device=cpu"], "labels.csv"),
+    (
+        ["update", f"run={FIRST}", f"input={CLIPS}", "force=true", "report=brief", "efficiency.seconds=0"],
+        "What changes",
+    ),
     (["curve", f"run={FIRST}", "folds=2", "clips=4", "device=cpu"], "curve.html"),
     (["fuse", f"runs=[{FIRST},{FIRST}]", "report=brief", "efficiency.seconds=0"], "fused on fan"),
     (["compare", "machine=fan"], "compare.html"),
@@ -90,6 +95,7 @@ LEFT = {
     "check.html",
     "curve.csv",
     "curve.html",
+    "review",
     "weights.safetensors",
 }  # files that the documents name
 

@@ -10,6 +10,8 @@ from support import world
 from mimii_pl.core.config import CONF, build
 from mimii_pl.core.errors import InputError
 from mimii_pl.threshold._threshold import Thresholds
+from mimii_pl.threshold.balanced import Balanced
+from mimii_pl.threshold.conformal import Conformal
 from mimii_pl.threshold.gamma import Gamma
 from mimii_pl.threshold.percentile import Percentile
 from mimii_pl.threshold.youden import Youden
@@ -110,3 +112,23 @@ def test_an_oracle_says_so_and_the_percentile_stands_in_without_anomalies(caplog
     assert few.decide(np.array([20.0]), np.array([0])) == [1]  # its own, though few clips of it are held out
     assert few.rank(np.array([1.5]), np.array([0])) == [0.5]
     assert not held.choose(Percentile(), labelled).origin.startswith("oracle")
+
+
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [
+        ([300.0, 400.0], 100.0),  # clear of all normal clips: the highest of them
+        ([95.5], 95.0),  # above most: no false alarm more than it takes
+        ([50.0], 91.0),  # lost at the promised rate, which is kept
+        ([], 91.0),
+    ],
+)
+def test_labelled_faults_choose_among_the_thresholds_that_keep_the_promise(faults, expected):
+    normal = np.arange(1.0, 101.0)
+    scores, labels = np.r_[normal, faults], np.repeat([0, 1], [100, len(faults)])
+    held = Thresholds.hold(normal, np.zeros(100, int), ["fan/a"])
+    found = held.choose(Balanced(quantile=0.9), (scores, np.zeros(len(scores), int), labels)).of("fan/a")
+    assert Conformal(quantile=0.9)(normal) == 91.0
+    assert found == expected
+    assert held.origin.startswith("oracle: balanced by labelled faults")
+    assert held.false_alarms("fan/a").rate <= 0.1 + 1e-9
