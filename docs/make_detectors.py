@@ -87,8 +87,8 @@ classifiers.
 
 `make zoo` runs every detector with its natural back end on the four synthetic machines (36 training clips per ID, 4 s)
 and gives each the same 25 seconds of training. AUC / pAUC, mean over four IDs, seed 0, two shared cores, part of them
-busy with other work (`flow`, `dis_spec`, `stgram` and `outlier_exposure`: one core); `anogan` is omitted for its scoring
-time (`benchmarks/anogan.py`):
+busy with other work (`flow`, `dis_spec`, `stgram` and `outlier_exposure`: one core); `anogan` is omitted for its
+scoring time (`benchmarks/anogan.py`):
 """
 ZOO_NOTE = """\
 What 25 seconds buy is not what a detector can do: they are 3 epochs for `complex_ssl` (.814 on the fan in `make demo`)
