@@ -20,7 +20,7 @@ CREATE TABLE events (
     score REAL, p_value REAL, low_hertz REAL, high_hertz REAL,
     reason TEXT NOT NULL, model TEXT NOT NULL,
     acknowledged REAL, mark TEXT NOT NULL DEFAULT '', note TEXT NOT NULL DEFAULT '', marked REAL,
-    sound TEXT NOT NULL DEFAULT '', sound_first INTEGER, rate INTEGER,
+    sound TEXT NOT NULL DEFAULT '', sound_at REAL, rate INTEGER,
     UNIQUE (machine, machine_id, first, start)
 );
 CREATE UNIQUE INDEX one_open ON events (machine, machine_id) WHERE open;

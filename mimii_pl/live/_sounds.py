@@ -9,8 +9,8 @@ from mimii_pl.core.files import replacing
 from mimii_pl.live._database import Database
 
 N_FFT = 1024
-COLUMNS = 600  # of a spectrogram, at most
-RANGE = 80.0  # dB that it shows
+SHOWN_COLUMNS = 600  # of a spectrogram, at most
+SHOWN_DB = 80.0  # dB that it shows
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +40,7 @@ class EventSounds:
         """Return a path if there is a file."""
         return path if path.is_file() else None
 
-    def store(self, number: int, samples: np.ndarray, rate: int, first: int) -> None:
+    def store(self, number: int, samples: np.ndarray, rate: int, at: float) -> None:
         """Write the sound and the spectrogram of an event, and delete what is too much."""
         import soundfile
         from matplotlib.image import imsave
@@ -48,10 +48,10 @@ class EventSounds:
         with replacing(self.sound_path(number)) as partial:
             soundfile.write(partial, samples.T, rate, format="FLAC", subtype="PCM_16")
         with replacing(self.spectrogram_path(number)) as partial:
-            imsave(partial, decibels(samples), cmap="magma", origin="lower", format="png")
+            imsave(partial, event_spectrogram(samples), cmap="magma", origin="lower", format="png")
         with self.database.changes() as connection:
             connection.execute(
-                "UPDATE events SET sound = 'kept', sound_first = ?, rate = ? WHERE id = ?", (first, rate, number)
+                "UPDATE events SET sound = 'kept', sound_at = ?, rate = ? WHERE id = ?", (at, rate, number)
             )
         self._trim(number)
 
@@ -84,14 +84,14 @@ class EventSounds:
             )
 
 
-def decibels(samples: np.ndarray) -> np.ndarray:
+def event_spectrogram(samples: np.ndarray) -> np.ndarray:
     """Compute a spectrogram in dB below its loudest point, [F, N], of sound int16 [C, T], its channels averaged.
 
-    >>> decibels(np.zeros((1, 100), np.int16)).shape
+    >>> event_spectrogram(np.zeros((1, 100), np.int16)).shape
     (513, 1)
     """
     wave = np.pad(samples.mean(0), (0, max(0, N_FFT - samples.shape[1])))
-    hop = max(N_FFT // 2, -(-(len(wave) - N_FFT) // (COLUMNS - 1)))
+    hop = max(N_FFT // 2, -(-(len(wave) - N_FFT) // (SHOWN_COLUMNS - 1)))
     frames = np.lib.stride_tricks.sliding_window_view(wave, N_FFT)[::hop] * np.hanning(N_FFT)
     power = np.abs(np.fft.rfft(frames).T) ** 2
-    return 10 * np.log10(np.maximum(power / max(power.max(), 1.0), 10 ** (-RANGE / 10)))
+    return 10 * np.log10(np.maximum(power / max(power.max(), 1.0), 10 ** (-SHOWN_DB / 10)))

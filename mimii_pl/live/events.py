@@ -17,7 +17,7 @@ from mimii_pl.live._sounds import EventSounds
 from mimii_pl.live._trends import Trends, or_nan
 from mimii_pl.live.windows import AlarmChange, AlarmLevel, ScoredWindow
 
-MARKS = ("normal", "fault", "unsure")
+EVENT_MARKS = ("normal", "fault", "unsure")
 LONGEST_NOTE = 2000  # characters
 HEALTH_LINES = 10_000  # that are kept
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class StoredEvent(NamedTuple):
         note: of that person, any text.
         marked: unix time of the mark; None: there is none.
         sound: `kept`, `deleted` (for want of space), or empty: none was attached.
-        sound_first: number of the first sample of the sound.
+        sound_at: unix time of the first sample of the sound in s.
         rate: of the sound in Hz.
     """
 
@@ -66,7 +66,7 @@ class StoredEvent(NamedTuple):
     note: str
     marked: float | None
     sound: str
-    sound_first: int | None
+    sound_at: float | None
     rate: int | None
 
     @property
@@ -171,8 +171,8 @@ class EventStore:
                 )
             if change:
                 connection.execute(
-                    "UPDATE events SET level = ?1, reason = iif(?1 >= highest, ?2, reason), highest = max(highest, ?1)"
-                    " WHERE id = ?3",
+                    "UPDATE events SET level = ?1, reason = iif(?1 >= highest, ?2, reason), highest = max(highest, ?1),"
+                    " acknowledged = iif(?1 > highest, NULL, acknowledged) WHERE id = ?3",
                     (int(change.level), change.reason, number),
                 )
         return self.event(number)
@@ -194,14 +194,14 @@ class EventStore:
         """Store what a person says of an event; the last mark counts.
 
         Args:
-            mark: one of `MARKS`, or empty: none.
+            mark: one of `EVENT_MARKS`, or empty: none.
             note: any text.
 
         Raises:
             InputError: there is no such event or mark, or the note is too long.
         """
-        if mark not in ("", *MARKS):
-            raise InputError(f"an event is marked {', '.join(MARKS)}, not {mark[:20]!a}")
+        if mark not in ("", *EVENT_MARKS):
+            raise InputError(f"an event is marked {', '.join(EVENT_MARKS)}, not {mark[:20]!a}")
         if len(note) > LONGEST_NOTE:
             raise InputError(f"a note has at most {LONGEST_NOTE} characters")
         note = note.encode(errors="replace").decode()  # half a surrogate pair is no text
@@ -257,20 +257,20 @@ class EventStore:
         return [_stored(StoredEvent._make(row)) for row in rows]
 
     # --- sound -------------------------------------------------------------------------------------------------------
-    def attach(self, number: int, samples: np.ndarray, rate: int, first: int) -> None:
+    def attach(self, number: int, samples: np.ndarray, rate: int, at: float) -> None:
         """Store the sound of an event, in place of an earlier one, and its spectrogram.
 
         Args:
             number: of the event.
             samples: int16 [C, T], with what was heard before and after.
             rate: in Hz.
-            first: number of its first sample.
+            at: unix time of its first sample in s.
 
         Raises:
             InputError: there is no such event, or the disk does not take it.
         """
         self.event(number)
-        self._sounds.store(number, samples, rate, first)
+        self._sounds.store(number, samples, rate, at)
 
     def sound_path(self, number: int) -> Path | None:
         """Return the FLAC file of an event; None if it has none, or none any more."""

@@ -73,7 +73,7 @@ class AlarmRule:
         self.delay: dict[str, int] = {}  # in windows
         self.level = self._kept = AlarmLevel.NORMAL
         self._rising, self._first = dict.fromkeys(RAISED, 0), dict.fromkeys(RAISED, 0)
-        self._falling = self._cleared = self._lasted = 0
+        self._falling = self._cleared = self._lasted = self._newest = 0
         self._acknowledged = False
 
     def fit(self, normal: NormalScores, hop: float) -> Self:
@@ -93,6 +93,9 @@ class AlarmRule:
         """Take the next window; return the change of level that it causes, if any."""
         if window.state is not WindowState.RUNNING or math.isnan(window.p_value):
             return None
+        if window.first < self._newest:
+            self._renumber(window.first)
+        self._newest = window.first
         seen = self.observe(window)
         self._count(seen, window)
         level, first = self._next_level(window)
@@ -105,9 +108,10 @@ class AlarmRule:
         self._kept = AlarmLevel.NORMAL
         return AlarmChange(window, first, level, seen.reason)
 
-    def acknowledge(self) -> None:
-        """Let a latched alarm go, as soon as its cause has."""
-        self._acknowledged = True
+    def acknowledge(self) -> bool:
+        """Let a latched alarm go, as soon as its cause has; return False if that was known."""
+        known, self._acknowledged = self._acknowledged, True
+        return not known
 
     def _count(self, seen: Evidence, window: ScoredWindow) -> None:
         """Count the windows in a row for which each level is reached, and for which the present one is cleared."""
@@ -126,6 +130,11 @@ class AlarmRule:
             self._cleared = window.first
         self._falling += 1
         self._kept = max(self._kept, seen.kept)
+
+    def _renumber(self, first: int) -> None:
+        """Take all that is remembered as of this sample, where the source counts anew."""
+        self._first, self._cleared = dict.fromkeys(RAISED, first), first
+        self.recall([[first, value] for _, value in self.memory()])
 
     def _next_level(self, window: ScoredWindow) -> tuple[AlarmLevel, int]:
         for level in reversed(RAISED):
@@ -146,6 +155,7 @@ class AlarmRule:
             "first": [self._first[level] for level in RAISED],
             "falling": [self._falling, self._cleared, int(self._kept)],
             "lasted": self._lasted,
+            "newest": self._newest,
             "acknowledged": self._acknowledged,
             "memory": self.memory(),
         }
@@ -159,7 +169,8 @@ class AlarmRule:
         self._first = dict(zip(RAISED, map(int, state["first"]), strict=True))
         self._falling, self._cleared, kept = map(int, state["falling"])
         self._kept = AlarmLevel(kept)
-        self._lasted, self._acknowledged = int(state["lasted"]), bool(state["acknowledged"])
+        self._lasted, self._newest = int(state["lasted"]), int(state["newest"])
+        self._acknowledged = bool(state["acknowledged"])
         self.recall(state["memory"])
         return True
 
@@ -176,7 +187,7 @@ class AlarmRule:
         raise NotImplementedError
 
     def memory(self) -> list[list[float]]:
-        """Return what the rule holds of past windows."""
+        """Return what the rule holds of past windows: pairs of the number of a first sample, and a value."""
         raise NotImplementedError
 
     def recall(self, memory: list[list[float]]) -> None:

@@ -14,8 +14,8 @@ from mimii_pl.live.alarm._normal import NormalScores
 MONTH = 30 * 86400.0  # s, of a machine that runs all the time
 STREAMS = 256  # held-out sets that are drawn
 FALSE_ALARMS = 20  # to see of the rate that is promised
-FEWEST, MOST = 1 << 20, 1 << 25  # windows to simulate
-SEED = 0
+FEWEST_WINDOWS, MOST_SIMULATED = 1 << 20, 1 << 25  # windows to simulate
+SIMULATION_SEED = 0
 
 
 class Simulation:
@@ -39,14 +39,14 @@ class Simulation:
         self.held_out = len(normal.scores)
         windows = FALSE_ALARMS * MONTH / hop / max(per_month, 1e-6)
         self.lasts = max(1, round(normal.spacing / hop))
-        self.drawn = math.ceil(min(max(windows, FEWEST), MOST) / STREAMS / self.lasts)  # of a stream
+        self.drawn = math.ceil(min(max(windows, FEWEST_WINDOWS), MOST_SIMULATED) / STREAMS / self.lasts)  # of a stream
         self.months = STREAMS * self.drawn * self.lasts * hop / MONTH
         self.places = np.argsort(np.argsort(-normal.scores, kind="stable"), kind="stable")  # 0: the highest score
         self.block = block_length(normal.scores) if normal.ordered else 1
 
     def streams(self) -> Iterator[np.ndarray]:
         """Yield the ranks [windows] of each stream, 1 (above all held-out scores) to n + 1; the same at each call."""
-        rng, n = np.random.default_rng(SEED), self.held_out
+        rng, n = np.random.default_rng(SIMULATION_SEED), self.held_out
         for _ in range(STREAMS):
             copies = np.bincount(self._draw(rng, n), minlength=n)  # of each score in this held-out set
             above = np.cumsum(copies) - copies

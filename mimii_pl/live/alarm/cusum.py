@@ -13,7 +13,7 @@ from mimii_pl.live.alarm._simulation import Simulation
 from mimii_pl.live.windows import AlarmLevel, ScoredWindow
 
 HIGHEST_SUM = 2.0  # times the limit of an alarm, so that it ends in time
-TAIL = 100  # highest excursions that the limit rests on
+EXCURSIONS = 100  # highest excursions that the limit rests on
 
 
 class Cusum(AlarmRule):
@@ -71,17 +71,19 @@ class Cusum(AlarmRule):
         rise = float(self._z(np.array(window.p_value))) - self.drift
         self.sum = min(max(0.0, self.sum + rise), HIGHEST_SUM * self.limits[AlarmLevel.ALARM])
         reached, kept = self._level(1.0), self._level(self.clear)
-        return Evidence(reached, kept, self.rose, f"CUSUM {self.sum:.3g}, limit {self.limits[AlarmLevel.ALARM]:.3g}")
+        return Evidence(
+            reached, kept, self.rose, f"CUSUM {self.sum:.3g}, limit {self.limits[reached or AlarmLevel.WARN]:.3g}"
+        )
 
     def _level(self, share: float) -> AlarmLevel:
         levels = [level for level in RAISED if self.sum > 0 and self.sum >= share * self.limits[level]]
         return max(levels, default=AlarmLevel.NORMAL)
 
     def memory(self) -> list[list[float]]:
-        return [[self.sum, self.rose]]
+        return [[self.rose, self.sum]]
 
     def recall(self, memory: list[list[float]]) -> None:
-        ((self.sum, rose),) = memory
+        ((rose, self.sum),) = memory
         self.rose = int(rose)
 
 
@@ -91,8 +93,8 @@ def limit_of(highest: np.ndarray, allowed: float) -> float:
     Args:
         highest: highest values of excursions, the highest first.
     """
-    if allowed >= TAIL:
+    if allowed >= EXCURSIONS:
         return float(highest[min(len(highest) - 1, int(allowed))])
-    tail = highest[: TAIL + 1]
+    tail = highest[: EXCURSIONS + 1]
     scale = float(np.mean(tail[:-1] - tail[-1]))  # of an exponential tail
     return float(tail[-1] + scale * math.log((len(tail) - 1) / allowed))
