@@ -1,7 +1,9 @@
 """Rules on how many of the latest windows have a low p-value."""
 
 import logging
+from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,24 +55,28 @@ class CountedRule(AlarmRule):
         return self.latest.maxlen or 1
 
     def choose_limits(self, normal: NormalScores, hop: float) -> str:
-        rates = self._rates(Simulation(normal, hop, self.per_month[AlarmLevel.ALARM]))
-        told = [self._choose(level, rates) for level in RAISED]
+        simulation = Simulation(normal, hop, self.per_month[AlarmLevel.ALARM])
+        seen = [self._filtered(ranks) for ranks in simulation.streams()]
+
+        def per_month(rank: int) -> float:
+            return sum(self._raised(*stream, rank) for stream in seen) / simulation.months
+
+        told = [self._choose(level, per_month) for level in RAISED]
         self.limits[AlarmLevel.WARN] = max(self.limits.values())
-        lowest = 1 / (self.held_out + 1)
-        broken = [name for name, (level, _) in zip(PROMISES, told, strict=True) if not level]
+        broken = [name for name, (kept, _) in zip(PROMISES, told, strict=True) if not kept]
         if broken:
             log.warning(
                 "%d held-out clips cannot keep %s with %s: their lowest p-value, %.3g, means %.3g a month. More "
                 "held-out recordings can, or more windows (alarm=n_of_m alarm.n=...), or alarm=cusum",
-                *(self.held_out, " and ".join(broken), self._windows(), lowest, rates[0]),
+                *(self.held_out, " and ".join(broken), self._windows(), 1 / (self.held_out + 1), per_month(1)),
             )
         return f"{self._windows()}: {', '.join(text for _, text in told)}; {self.held_out} held-out clips"
 
-    def _choose(self, level: AlarmLevel, rates: np.ndarray) -> tuple[bool, str]:
+    def _choose(self, level: AlarmLevel, per_month: Callable[[int], float]) -> tuple[bool, str]:
         """Set the limit of a level.
 
         Args:
-            rates: false alarms a month [ranks] by the rank that is the limit, from 1 on.
+            per_month: false alarms a month by the rank that is the limit.
 
         Returns:
             Whether the held-out clips allow what is promised, and the limit in words.
@@ -78,8 +84,8 @@ class CountedRule(AlarmRule):
         name, given, promised = level.name.lower(), self.given[level], self.per_month[level]
         steps = self.held_out + 1
         if given is None:
-            over = np.flatnonzero(rates > promised)
-            rank = int(over[0]) if len(over) else len(rates)
+            ranks = range(1, max(1, int(HIGHEST * steps)) + 1)
+            rank = bisect_right(ranks, promised, key=per_month)
             self.limits[level] = max(rank, 1) / steps
         elif given * steps < 1 - ROUNDING:
             raise InputError(
@@ -89,30 +95,30 @@ class CountedRule(AlarmRule):
         else:
             rank = int(given * steps + ROUNDING)
             self.limits[level] = given
-        expected = rates[min(max(rank, 1), len(rates)) - 1]
-        told = f"{expected:.2g}" if expected else f"under {rates[rates > 0].min(initial=promised):.2g}"
-        return rank > 0, f"{name} p <= {self.limits[level]:.3g} (false a month: {told})"
+        told = f"{name} p <= {self.limits[level]:.3g} (false a month: {per_month(max(rank, 1)):.2g})"
+        return rank > 0, told
 
     def _windows(self) -> str:
         delay = f" for {self.delay['on']} more" if self.delay["on"] else ""
         return f"{self.n} of {self.m} windows{delay}"
 
-    def _rates(self, simulation: Simulation) -> np.ndarray:
-        """Count the times a month that each limit is newly reached, [ranks] from 1 on.
-
-        Hysteresis joins some of them into one alarm: the rates are upper ones.
-        """
-        highest = max(1, int(HIGHEST * (self.held_out + 1)))
-        newly = np.zeros(highest + 2)
+    def _filtered(self, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the n-th lowest of m ranks, and the highest of these within the on-delay, [windows] each."""
+        nth = rank_filter(ranks, self.n - 1, size=self.m) if self.m > 1 else ranks
         more = self.delay["on"] + 1
-        for ranks in simulation.streams():
-            ranks = np.minimum(ranks, highest + 1)
-            nth = rank_filter(ranks, self.n - 1, size=self.m) if self.m > 1 else ranks
-            lasting = maximum_filter1d(nth, more) if more > 1 else nth
-            before, now = lasting[:-1], lasting[1:]
-            lower = now < before
-            newly += np.bincount(now[lower], minlength=len(newly)) - np.bincount(before[lower], minlength=len(newly))
-        return np.cumsum(newly)[1:-1] / simulation.months
+        nth = nth.astype(np.int32)
+        return nth, maximum_filter1d(nth, more, origin=(more - 1) // 2) if more > 1 else nth
+
+    def _raised(self, nth: np.ndarray, lasting: np.ndarray, rank: int) -> int:
+        """Count the times that a level is raised whose limit is this rank, with its hysteresis.
+
+        Off-delay and least time are left out: they only join alarms.
+        """
+        steps = self.held_out + 1
+        cleared = nth > max(rank, int(min(self.clear * rank, HIGHEST_CLEAR * steps) + ROUNDING))
+        reached = lasting <= rank
+        marks = reached[reached | cleared]  # windows between the limits change nothing
+        return int(np.count_nonzero(marks[1:] & ~marks[:-1])) + int(marks[:1].any())
 
     def observe(self, window: ScoredWindow) -> Evidence:
         self.latest.append((window.first, window.p_value))
