@@ -10,7 +10,7 @@ from mimii_pl.core.foreign import name_fault
 from mimii_pl.live.events import EventStore, StoredEvent
 
 LABELS_FILE = "labels.csv"
-LABEL_COLUMNS = ("path", "condition", "machine", "id", "recording")
+MARK_COLUMNS = ("path", "condition", "machine", "id", "recording")
 MARKED_CONDITIONS = {"normal": "normal", "fault": "anomaly"}
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def export_marks(store: EventStore, folder: Path) -> Path:
         log.warning("left out of %s: %d events marked unsure, %d without sound", LABELS_FILE, unsure, silent)
     if not rows:
         raise InputError(f"{store.folder} has no event with sound that is marked normal or fault: mark some first")
-    write_csv(folder / LABELS_FILE, LABEL_COLUMNS, rows)
+    write_csv(folder / LABELS_FILE, MARK_COLUMNS, rows)
     return folder / LABELS_FILE
 
 

@@ -291,10 +291,13 @@ def test_an_acknowledgement_reaches_a_latched_rule_and_the_outputs(store):
 
 def test_figures_are_what_prometheus_reads(store):
     figures = MonitorFigures()
-    keeper = keeper_of(store, Delivery(store, []), figures)
+    delivery = Delivery(store, build_outputs())
+    figures.count_queues(delivery)
+    keeper = keeper_of(store, delivery, figures)
     hear(keeper, 0.01, 0.9, math.nan)
     text = figures.text().decode()
     assert 'mimii_windows_total{machine="fan",machine_id="id_00",state="running"} 2.0' in text
+    assert f'mimii_queued_messages{{output="{delivery.outputs[0].name}"}} 2.0' in text
     assert 'mimii_state{machine="fan",machine_id="id_00",state="idle"} 1.0' in text
     assert 'mimii_alarms_total{level="alarm",machine="fan",machine_id="id_00"} 1.0' in text
     assert 'mimii_score{machine="fan",machine_id="id_00"} 0.' in text

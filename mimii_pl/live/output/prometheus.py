@@ -1,9 +1,11 @@
 """Figures of a monitor, for Prometheus."""
 
 import math
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from mimii_pl.live.output._delivery import Delivery
 from mimii_pl.live.windows import AlarmChange, AlarmLevel, ScoredWindow, WindowState
 
 MACHINE = ("machine", "machine_id")
@@ -17,7 +19,6 @@ class MonitorFigures:
         registry: of its collectors.
         dropped: samples that were lost, by machine.
         latency: from the end of a window to its score in s.
-        queued: messages that wait, by output.
     """
 
     def __init__(self) -> None:
@@ -33,7 +34,12 @@ class MonitorFigures:
         self.dropped = Counter("mimii_dropped_samples", "Samples that were lost", MACHINE, registry=registry)
         told = "From the end of a window to its score"
         self.latency = Histogram("mimii_latency_seconds", told, MACHINE, buckets=LATENCIES, registry=registry)
-        self.queued = Gauge("mimii_queued_messages", "Messages that wait", ["output"], registry=registry)
+        self._queued = Gauge("mimii_queued_messages", "Messages that wait", ["output"], registry=registry)
+
+    def count_queues(self, delivery: Delivery) -> None:
+        """Tell from now on how many messages of each output wait."""
+        for output in delivery.outputs:
+            self._queued.labels(output.name).set_function(partial(delivery.outbox.waiting, output.name))
 
     def use(self, machine: str, machine_id: str, model: str) -> None:
         """Name the model in use."""
