@@ -2,14 +2,18 @@
 
 import json
 import math
+from inspect import signature
 from statistics import NormalDist
 
 import numpy as np
 import pytest
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 from scipy.stats import poisson
 
+from mimii_pl.core.config import CONF
 from mimii_pl.core.errors import InputError
-from mimii_pl.live.alarm import NormalScores
+from mimii_pl.live.alarm import AlarmRule, NormalScores
 from mimii_pl.live.alarm._simulation import MONTH, Simulation
 from mimii_pl.live.alarm.cusum import Cusum
 from mimii_pl.live.alarm.n_of_m import NOfM
@@ -207,3 +211,15 @@ def test_a_fault_is_found_in_time(make, severity, within):
 def test_impossible_options_are_refused(rule, options, named):
     with pytest.raises(InputError, match=named):
         rule(**options)
+
+
+@pytest.mark.parametrize("name", ["simple", "n_of_m", "cusum"])
+def test_the_configuration_has_the_defaults_of_the_classes(name):
+    group = {**OmegaConf.load(CONF / "alarm" / "_rule.yaml"), **OmegaConf.load(CONF / "alarm" / f"{name}.yaml")}
+    del group["defaults"]
+    rule = get_class(group.pop("_target_"))
+    classes = [kind for kind in rule.__mro__ if kind in (rule, AlarmRule)]
+    parameters = {key: value for kind in classes for key, value in signature(kind.__init__).parameters.items()}
+    named = {key: value.default for key, value in parameters.items() if value.kind is value.KEYWORD_ONLY}
+    assert group == named
+    assert rule(**group).level == NORMAL
