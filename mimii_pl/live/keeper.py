@@ -3,7 +3,8 @@
 import logging
 import sqlite3
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.live.alarm import AlarmRule
@@ -61,6 +62,7 @@ class AlarmKeeper:
         self._name = f"alarm/{len(machine)}/{machine}/{machine_id}"  # no two pairs of names have the same
         self._unstored: deque[_Heard] = deque(maxlen=MOST_UNSTORED)
         self._full = False
+        self._states: dict[str, dict[str, Any]] = {}
         self.event = store.open_event(machine, machine_id)
         state = store.state(self._name)
         if state and not rule.load_state_dict(state):
@@ -75,9 +77,14 @@ class AlarmKeeper:
         if figures:
             figures.use(machine, machine_id, model)
 
-    def hear(self, window: ScoredWindow) -> AlarmChange | None:
-        """Take the next window; return the change of level that it causes, if any."""
+    def hear(self, window: ScoredWindow, states: Mapping[str, dict[str, Any]] | None = None) -> AlarmChange | None:
+        """Take the next window; return the change of level that it causes, if any.
+
+        Args:
+            states: of other parts, by name, stored together with what the window changes.
+        """
         acknowledged = self._ask_acknowledged()
+        self._states |= states or {}
         change = self.rule.hear(window)
         self._unstored.append(_Heard(window, change, self.rule.level, acknowledged))
         self._store()
@@ -103,7 +110,8 @@ class AlarmKeeper:
             with self.store.together(durable=changed):
                 for heard in self._unstored:
                     event = self._store_one(event, heard)
-                self.store.keep_state(self._name, self.rule.state_dict())
+                for name, state in {**self._states, self._name: self.rule.state_dict()}.items():
+                    self.store.keep_state(name, state)
         except (sqlite3.Error, InputError) as error:
             if not self._full:
                 log.warning("%s: %s. Windows wait in memory until it takes them", self.store.folder, error)
