@@ -62,7 +62,7 @@ class WindowCutter:
         self._origin, self._number, self._at = 0, 0, 0.0  # of the grid; windows since; unix time of sample 0
 
     def go_on(self, end: int) -> None:
-        """Let windows begin with a sample, as an earlier process has heard what is before it; that may be heard again."""
+        """Let windows begin with a sample: an earlier process has heard those before, which may be heard again."""
         self.end = self._origin = end
 
     def add(self, block: Block) -> Iterator[CutWindow]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from mimii_pl.core.errors import damaged
 from mimii_pl.core.files import write_text
 from mimii_pl.dataset._audio import FULL_SCALE
+from mimii_pl.dataset._cache import Waves
 
 if TYPE_CHECKING:
     from mimii_pl.dataset import MachineSounds
@@ -95,23 +96,56 @@ def _decibels(power: Any) -> Any:
 
 def write_usual_sound(data: "MachineSounds", run_dir: Path) -> None:
     """Measure training clips of each machine ID, and write the levels into a run directory."""
-    clips, ids = data.of("train")
-    state: dict[str, Any] = {"sample_rate": data.sample_rate, "machine_ids": {}}
-    for number, label in enumerate(data.labels):
+    levels = _measured(*data.of("train"), data.labels, data.sample_rate)
+    write_text(run_dir / SOUND_FILE, json.dumps({"sample_rate": data.sample_rate, "machine_ids": levels}))
+
+
+def widen_usual_sound(source: Path, run_dir: Path, clips: Waves, ids: np.ndarray, labels: Sequence[str]) -> None:
+    """Write the levels of a run, widened by those of more normal clips, into the directory of a new run.
+
+    Args:
+        source: directory of the run; of one that has no levels, nothing is written.
+        clips: int16 [N, T].
+        ids: numbers of their machine IDs [N].
+        labels: machine IDs by number.
+
+    Raises:
+        InputError: the levels of the run are damaged.
+    """
+    if (state := stored_sound(source)) is None:
+        return
+    known = dict(state["machine_ids"])
+    for label, new in _measured(clips, ids, labels, int(state["sample_rate"])).items():
+        known[label] = _joined(known[label], new) if label in known else new
+    write_text(run_dir / SOUND_FILE, json.dumps({**state, "machine_ids": known}))
+
+
+def _measured(clips: Waves, ids: np.ndarray, labels: Sequence[str], rate: int) -> dict[str, dict[str, Any]]:
+    """Measure clips of each machine ID that has some."""
+    measured = {}
+    for number, label in enumerate(labels):
         rows = np.flatnonzero(ids == number)
+        if not len(rows):
+            continue
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, MEASURED_CLIPS).round().astype(int))]
-        found = [sound_levels(clips[row], data.sample_rate) for row in rows.tolist()]
-        levels, bands = np.array([one.level for one in found]), np.stack([one.bands for one in found])
-        state["machine_ids"][label] = {
-            name: {"level": round(float(level), 1), "bands": of_bands.round(1).tolist()}
-            for name, level, of_bands in zip(
-                FIGURES,
-                (levels.min(), levels.mean(), levels.max()),
-                (bands.min(axis=0), bands.mean(axis=0), bands.max(axis=0)),
-                strict=True,
-            )
+        found = [sound_levels(clips[row], rate) for row in rows.tolist()]
+        table = np.array([[one.level, *one.bands] for one in found])
+        figures = (table.min(axis=0), table.mean(axis=0), table.max(axis=0))
+        measured[label] = {"clips": len(rows)} | {
+            name: _figure(*values) for name, values in zip(FIGURES, figures, strict=True)
         }
-    write_text(run_dir / SOUND_FILE, json.dumps(state))
+    return measured
+
+
+def _figure(level: float, *bands: float) -> dict[str, Any]:
+    return {"level": round(float(level), 1), "bands": [round(float(band), 1) for band in bands]}
+
+
+def _joined(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    tables = [np.array([[one[name]["level"], *one[name]["bands"]] for name in FIGURES]) for one in (old, new)]
+    counts = [int(old["clips"]), int(new["clips"])]
+    figures = (np.min(tables, axis=0)[0], np.average(tables, axis=0, weights=counts)[1], np.max(tables, axis=0)[2])
+    return {"clips": sum(counts)} | {name: _figure(*values) for name, values in zip(FIGURES, figures, strict=True)}
 
 
 def stored_sound(place: Path) -> Mapping[str, Any] | None:
@@ -125,8 +159,10 @@ def stored_sound(place: Path) -> Mapping[str, Any] | None:
         return None
     with damaged(path):
         state = json.loads(path.read_text(encoding="utf-8"))
-        for label in state["machine_ids"]:
+        for label, levels in state["machine_ids"].items():
             usual_sound(state, label)
+            if int(levels["clips"]) < 1:
+                raise ValueError(f"the levels of {label} are of no clip")
         return state
 
 

@@ -15,7 +15,6 @@ from mimii_pl.core.files import require_writable
 from mimii_pl.core.run_dir import find_run, read_facts, run_fingerprint
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.tracking.mlflow_model import write_model
-from mimii_pl.scoring.usual_sound import SOUND_FILE
 from mimii_pl.tracking.store import existing, without_bars
 
 if TYPE_CHECKING:
@@ -74,10 +73,6 @@ def add_version(
             return client, version
     with tempfile.TemporaryDirectory() as folder, without_bars():
         write_model(Path(folder), run_dir, trust)
-        sound = [SOUND_FILE] if _is_own(run_dir / SOUND_FILE) else []
-        for file in [*files, *sound]:
-            Path(folder, file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(run_dir / file, Path(folder, file))
         client.log_artifacts(run_id, folder, place)
     return client, client.create_model_version(name, f"{artifacts}/{place}", run_id, tags={**tags, "content": content})
 

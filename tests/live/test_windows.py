@@ -14,7 +14,7 @@ from mimii_pl.live.cutter import WindowCutter
 from mimii_pl.live.ring import SoundRing
 from mimii_pl.live.states import StateJudge
 from mimii_pl.live.windows import Block, WindowState
-from mimii_pl.scoring.usual_sound import SOUND_FILE, stored_sound, usual_sound
+from mimii_pl.scoring.usual_sound import SOUND_FILE, sound_levels, stored_sound, usual_sound, widen_usual_sound
 
 RATE = 16000
 FORM = {"channel": 0, "sample_rate": RATE, "samples": RATE, "hop": 0.5, "held": 3.0}
@@ -132,6 +132,18 @@ def test_rules_of_state_that_are_wrong(usual):
     ):
         with pytest.raises(InputError, match=fault):
             StateJudge(rule, level, usual, rate=RATE, sample_rate=RATE)
+
+
+def test_levels_are_widened_by_new_clips(finished, tmp_path, usual):
+    loud = np.stack([scaled(machine(), 6)])
+    widen_usual_sound(finished, tmp_path, loud, np.zeros(1, int), ["fan/id_00", "fan/id_02"])
+    known, before = stored_sound(tmp_path), stored_sound(finished)
+    wider, level = usual_sound(known, "fan/id_00"), sound_levels(loud[0], RATE).level
+    assert wider.level[0] == usual.level[0]
+    assert wider.level[1] == pytest.approx(usual.level[1] + (level - usual.level[1]) / 25, abs=0.1)
+    assert wider.level[2] == pytest.approx(level, abs=0.1)
+    assert np.all(wider.bands[2] >= usual.bands[2])
+    assert known["machine_ids"]["fan/id_02"] == before["machine_ids"]["fan/id_02"]
 
 
 def test_damaged_levels_are_named(finished, tmp_path):
