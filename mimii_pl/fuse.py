@@ -43,6 +43,7 @@ from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS
 from mimii_pl.scoring.results import Result, read_results
 from mimii_pl.scoring.scores import ClipScore, read_scores
 from mimii_pl.scoring.sensitivity import Noticed, in_words, sensitivity_of, write_sensitivity
+from mimii_pl.scoring.usual_sound import SOUND_FILE
 from mimii_pl.task import Task
 from mimii_pl.threshold import Thresholds
 
@@ -200,6 +201,8 @@ def _copy_members(sources: Sequence[Source], run_dir: Path) -> None:
             if (source.run_dir / name).is_file():
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source.run_dir / name, target / name)
+    if (sound := sources[0].run_dir / SOUND_FILE).is_file() and not sound.is_symlink():
+        shutil.copy2(sound, run_dir / SOUND_FILE)
     every = [read_facts(source.run_dir) for source in sources]
     same = {name: every[0][name] for name in _SAME if all(facts.get(name, 0) == every[0].get(name) for facts in every)}
     sums = {name: sum(facts[name] for facts in every) for name in _SUMS if all(name in facts for facts in every)}

@@ -44,6 +44,7 @@ from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.cost import count_macs, write_cost
 from mimii_pl.scoring.load_run import load_detector
 from mimii_pl.scoring.results import Result
+from mimii_pl.scoring.usual_sound import write_usual_sound
 from mimii_pl.sweep.pruning import TrialPruned, pruning
 from mimii_pl.task import Task
 from mimii_pl.threshold._threshold import MIN_OWN_CLIPS
@@ -339,6 +340,7 @@ def _write_data_state(data: MachineSounds, run_dir: Path) -> None:
     if fitted is not None:
         write_arrays(run_dir / "features.npz", {name: part.cpu().numpy() for name, part in fitted._asdict().items()})
     write_clips(data, run_dir)
+    write_usual_sound(data, run_dir)
     form = {"samples": data.samples, "sample_rate": data.sample_rate}
     write_facts(run_dir, status="running", run_dir=str(run_dir), labels=data.labels, **form)
     if data.target:
@@ -434,5 +436,6 @@ def evaluate_again(cfg: DictConfig, run_dir: Path, recorder: Recorder) -> float:
     if changes := clip_changes(data, Path(read_facts(run_dir)["rescored_from"])):
         log.warning("the detector was trained on other clips than its back end is fitted on now: %s", changes)
     write_clips(data, run_dir)
+    write_usual_sound(data, run_dir)
     recorder.start()
     return evaluate(cfg, task, data, recorder, run_dir)

@@ -39,6 +39,7 @@ from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.scores import ClipScore, read_scores
 from mimii_pl.scoring.sensitivity import in_words, read_sensitivity, sensitivity_of, write_sensitivity
+from mimii_pl.scoring.usual_sound import widen_usual_sound
 from mimii_pl.sweep.register import register
 from mimii_pl.threshold import Thresholds
 from mimii_pl.tracking.registry import ALIAS, SCHEME, Origin, origin_of
@@ -106,7 +107,7 @@ def update(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> 
         judged = decided(judged_clips(scorer, clips, scores, old, tests, after), before, scorer.thresholds)
         rows = changes(judged, noticed, after.noticed)
         write_changes(run_dir, judged, rows)
-        _write_tables(clips, after, source, run_dir)
+        _write_tables(clips, after, source, run_dir, scorer.labels)
         level = [result for result in read_results(source / "results.csv") if result.metric in _of_level()]
         official = read_facts(source).get("official")
         results = apply_thresholds(after.tests, scorer.thresholds, run_dir, official=official, level=level)
@@ -217,8 +218,8 @@ def _write_backend(scorer: Scorer, after: ScoresAfter, cfg: DictConfig, run_dir:
         write_text(run_dir / "config.yaml", OmegaConf.to_yaml(cfg))
 
 
-def _write_tables(clips: NewClips, after: ScoresAfter, source: Path, run_dir: Path) -> None:
-    """Write the tables of a run: held-out clips, sensitivity, clips learned from, skipped recordings."""
+def _write_tables(clips: NewClips, after: ScoresAfter, source: Path, run_dir: Path, labels: Sequence[str]) -> None:
+    """Write the tables of a run: held-out clips, sensitivity, clips learned from, levels, skipped recordings."""
     write_csv(run_dir / HELD_OUT_FILE, HeldOutScore._fields, ((*row[:6], repr(row.score)) for row in after.held_out))
     write_sensitivity(run_dir / "sensitivity.csv", after.noticed)
     write_facts(run_dir, notices=in_words(after.noticed))
@@ -227,6 +228,7 @@ def _write_tables(clips: NewClips, after: ScoresAfter, source: Path, run_dir: Pa
     known = [tuple(row[name] for name in COLUMNS) for row in stored_rows(path, COLUMNS)] if path.is_file() else []
     write_csv(run_dir / CLIPS_FILE, COLUMNS, [*known, *added])
     write_csv(run_dir / "skipped.csv", ("file", "reason"), clips.skipped)
+    widen_usual_sound(source, run_dir, new.waves, new.ids, labels)
     if (source / "identified.csv").is_file():
         shutil.copy2(source / "identified.csv", run_dir / "identified.csv")
 

@@ -21,6 +21,7 @@ mlflow.jsonl      points for MLflow, and in mlflow.sent how many it has
 skipped.csv       recordings that could not be used
 update.csv        of an updated run: alarms and sensitivity before and after
 changes.csv       of an updated run: each recording, before and after
+sound.json        levels of training clips, by which monitoring knows the microphone and a machine that stands still
 report.html       the report
 members/          of a fused run, in place of a detector: what scoring needs of each run it is made of
 """
@@ -40,7 +41,7 @@ from mimii_pl.core.files import require_writable, write_text
 
 RUN_FOLDERS = ("checkpoints", "challenge")
 WRITTEN_IN_PLACE = ("run.log", "mlflow.jsonl", "mlflow.sent", *RUN_FOLDERS, ".lock", ".lock.holder")
-OTHER_FILES = ("run.json", "report.html", "embeddings.npz")
+OTHER_FILES = ("run.json", "report.html", "embeddings.npz", "sound.json")
 RUN_TABLES = (
     "scores.csv",
     "held_out.csv",

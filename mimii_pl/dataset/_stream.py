@@ -100,7 +100,7 @@ def stream(
 
         number = skip
         first = decoded = max(0, round(number * hop * ratio) - frames) if skip else 0
-        _move(file, first)
+        move_to(file, first)
         held = np.empty(0, np.int16)  # samples from frame `first` on
         for block in sound_blocks(file, file.frames):
             heard = block if channel == ALL_CHANNELS else one_channel(block, channel)
@@ -150,7 +150,7 @@ def excerpt(
         ratio = ratio_of(file.samplerate, sample_rate)
         frames = math.ceil(samples * ratio)
         wanted = frames if ratio == 1 else with_margin(frames, ratio)
-        _move(file, round(start * file.samplerate))
+        move_to(file, round(start * file.samplerate))
         parts = [one_channel(block, channel) for block in sound_blocks(file, wanted)]
         if not parts:
             raise UnreadableClip(f"ends before {start:g} s")
@@ -159,7 +159,7 @@ def excerpt(
         return to_clip(wave, file.samplerate, sample_rate, samples, scale)
 
 
-def _move(file: "soundfile.SoundFile", frame: int) -> None:
+def move_to(file: "soundfile.SoundFile", frame: int) -> None:
     """Move to a frame; where a file cannot, decode what is before it."""
     if not frame:
         return

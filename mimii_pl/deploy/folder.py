@@ -20,6 +20,7 @@ from mimii_pl.deploy.parity import Parity
 from mimii_pl.model._weights import sha256_of
 from mimii_pl.scoring.cost import device_name
 from mimii_pl.scoring.scorer import Scorer
+from mimii_pl.scoring.usual_sound import stored_sound
 from mimii_pl.threshold import Thresholds
 from mimii_pl.threshold._threshold import POOLED
 
@@ -59,6 +60,7 @@ def write_facts_of_model(
         "id_in": "name" if scorer.machine_ids.named and scorer.machine_ids.root is None else "folder",
         "thresholds": thresholds.thresholds,
         "threshold_origin": thresholds.origin,
+        "sound": stored_sound(run_dir),
         "held_out": {name: scores.tolist() for name, scores in thresholds.normal.items()},
         "front_end": front_end,
         "parity": parity._asdict(),

@@ -176,14 +176,19 @@ class ExportedScorer:
         clips, faults = [], []
         for wave in self._chosen(block):
             try:
-                clips.append(self._clip(wave, frames, ratio, floating=file.subtype in ("FLOAT", "DOUBLE")))
+                clips.append(self.clip(wave, frames, ratio, floating=file.subtype in ("FLOAT", "DOUBLE")))
             except Unusable as reason:
                 faults.append(reason)
         if not clips:
             raise faults[0]
         return np.stack(clips)
 
-    def _clip(self, wave: np.ndarray, frames: int, ratio: Fraction, *, floating: bool) -> np.ndarray:
+    def clip(self, wave: np.ndarray, frames: int, ratio: Fraction, *, floating: bool) -> np.ndarray:
+        """Prepare samples [T] of one channel, int16 [samples]; `frames` of them count, the rest is a margin.
+
+        Raises:
+            Unusable: they are silent, not finite, or out of scale.
+        """
         if not np.isfinite(wave).all():
             raise Unusable("contains NaN or infinite samples")
         used = wave[:frames]

@@ -1,4 +1,4 @@
-"""What passes between the parts of a monitor: blocks of sound, windows with their scores, levels of alarm."""
+"""Types that pass between the parts of a monitor: blocks of sound, windows with their scores, levels of alarm."""
 
 from enum import Enum, IntEnum
 from typing import NamedTuple
@@ -59,7 +59,7 @@ class ScoredWindow(NamedTuple):
 
 
 class AlarmLevel(IntEnum):
-    """How far an alarm has risen."""
+    """Height of an alarm."""
 
     NORMAL = 0
     WARN = 1

@@ -41,7 +41,7 @@ class ResNet1d(NetworkClassifier):
         self.crop = Crop(frames, tile=True)
         layers: list[nn.Module] = [_conv(1, channels[0], 64, 8), nn.ReLU()]
         for before, after in zip([channels[0], *channels[:-1]], channels, strict=True):
-            layers += [Block(before, after, 4), Block(after, after, 1)]
+            layers += [_Block(before, after, 4), _Block(after, after, 1)]
         self.encoder = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten())
         self.head = nn.Linear(channels[-1], n_classes)
 
@@ -53,7 +53,7 @@ class ResNet1d(NetworkClassifier):
         return torch.stack([wave[:, None, start : start + length] for start in starts], dim=1)
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """Two convolutions with batch norm, added to the input (projected if the shape changes)."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:

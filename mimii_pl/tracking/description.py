@@ -27,6 +27,7 @@ ARTIFACTS = (
     "features.npz",
     "backend.npz",
     "thresholds.json",
+    "sound.json",
     "identified.csv",
     "sensitivity.csv",
     "predictions.csv",

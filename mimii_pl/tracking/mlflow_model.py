@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mimii_pl import __version__
 from mimii_pl.core.files import write_text
 from mimii_pl.core.run_dir import scoring_files
+from mimii_pl.scoring.usual_sound import SOUND_FILE
 
 if TYPE_CHECKING:
     from mimii_pl.scoring.base_scorer import BaseScorer
@@ -30,12 +31,14 @@ EXAMPLE_SECONDS = 0.1  # of noise, in the input example
 
 
 def own_files(run_dir: Path) -> list[str]:
-    """Return the names of the files of a run that a model is made of; a link could lead to any file of this computer.
+    """Return the names of the files of a run that a model, or a monitor of it, is made of.
+
+    A link is none of them: it could lead to any file of this computer.
 
     Raises:
         InputError: the run is not finished.
     """
-    names = "run.json", *scoring_files(run_dir)
+    names = "run.json", *scoring_files(run_dir), SOUND_FILE
     return [name for name in names if (run_dir / name).is_file() and not (run_dir / name).is_symlink()]
 
 

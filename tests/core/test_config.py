@@ -18,7 +18,7 @@ MIRRORED = ("dataset", "protocol", "features", "augmentation", "model", "backend
 CHOICES = [
     (group.name, file.stem)
     for group in sorted(CONF.iterdir())
-    if group.is_dir() and group.name not in ("hydra", "command")
+    if group.is_dir() and group.name not in ("hydra", "command", "alarm", "monitor")
     for file in sorted(group.glob("[!_]*.yaml"))
 ]
 

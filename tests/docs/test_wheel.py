@@ -97,6 +97,7 @@ LEFT = {
     "curve.html",
     "review",
     "weights.safetensors",
+    "events",
 }  # files that the documents name
 
 
@@ -162,14 +163,26 @@ def test_every_command_runs(installed, tmp_path):
     ) as service:
         assert any("on http://127.0.0.1:" in line for line in iter(service.stdout.readline, ""))
         service.terminate()
+    heard = ["monitor", f"run={FIRST}", f"source=file:{night(folder)}", "machine_id=id_00", "speed=max", "device=cpu"]
+    (done,) = forked(installed, [heard], options)
+    check(heard, *done, "events")
+    ((_, output, error),) = forked(installed, [["devices"]], options)
+    assert (
+        "PortAudio" in output + error or "number" in output
+    )  # which is on some computers, with microphones or without
     tried = {arguments[0] for _, arguments, _ in FRESH} | {one[0] for one, _ in FORKED}
-    assert tried | {"download", "convert", "serve"} == {*commands()}
+    assert tried | {"download", "convert", "serve", "monitor", "devices"} == {*commands()}
 
     assert {path.name for path in folder.iterdir()} == LEFT
     runs = {path.parent for path in folder.rglob("config.yaml")}
     logs = [path for path in folder.rglob("*.log") if ".submitit" not in path.parts]
     assert {path.name for path in logs} == {"run.log"}
     assert {path.parent for path in logs} <= runs
+
+
+def night(folder):
+    """A recording of the first run's machine."""
+    return next((folder / CLIPS).rglob("*id_00*.wav")).relative_to(folder)
 
 
 def check(arguments, code, output, error, expected):

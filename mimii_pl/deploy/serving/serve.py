@@ -70,14 +70,14 @@ def serve(
     if watch < 0:
         raise InputError(f"watch={watch:g}: should be 0 s (never) or more")
     open_it = partial(open_served, engine=engine, hop=hop, device=device, trust=trust)
-    place = _place(run, tracking_uri)
+    place = model_place(run, tracking_uri)
     with _listen(host, port) as listener:
         name = run if run.startswith(REGISTERED) else place.resolve().name  # clients see it, but no path
         served = open_it(name, place)
         watched = watch if run.startswith(REGISTERED) and not FIXED.fullmatch(run) else 0
 
         def newest(current: Path) -> Served | None:
-            found = _place(run, tracking_uri)
+            found = model_place(run, tracking_uri)
             return None if found == current else open_it(name, found)
 
         _run(listener, served, limits, None if api_key is None else str(api_key), newest, watched)
@@ -104,7 +104,7 @@ def _limits(
     return RequestLimits(max_mb, max_seconds, max_files, concurrency, per_minute)
 
 
-def _place(run: str, tracking_uri: str | None) -> Path:
+def model_place(run: str, tracking_uri: str | None) -> Path:
     """Return the folder of a model: an export, a run directory, or that of a registered one, which is fetched."""
     if run.startswith(REGISTERED):
         from mimii_pl.tracking.registry import local_run  # of the extra-large packages

@@ -1,0 +1,76 @@
+"""Marks of people as a data set: the sound of marked events, and a table of them that `dataset=table` reads."""
+
+import logging
+import sys
+from pathlib import Path
+
+from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import replacing, require_writable, write_csv
+from mimii_pl.core.foreign import name_fault
+from mimii_pl.live.events import EventStore, StoredEvent
+
+LABELS_FILE = "labels.csv"
+MARK_COLUMNS = ("path", "condition", "machine", "id", "recording")
+MARKED_CONDITIONS = {"normal": "normal", "fault": "anomaly"}
+log = logging.getLogger(__name__)
+
+
+def export_marks(store: EventStore, folder: Path) -> Path:
+    """Write `labels.csv` and the sound of the events that are marked normal or fault, from their start to their end.
+
+    What was heard before and after an event is left out, as the mark may not be true of it. Events that are marked
+    unsure, or whose sound was deleted, are left out too, which is told.
+
+    Args:
+        store: of the events.
+        folder: made if it is missing; files of the same events are replaced.
+
+    Returns:
+        The table: `mimii train dataset=table dataset.root=<it>`.
+
+    Raises:
+        InputError: no event can be written, or a machine has a name that a table cannot have.
+    """
+    require_writable(folder, "another folder")
+    rows, unsure, silent = [], 0, 0
+    for event in reversed(store.events(marked=True, limit=sys.maxsize)):
+        condition = MARKED_CONDITIONS.get(event.mark)
+        if condition is None:
+            unsure += 1
+        elif not _write_sound(store, event, folder / f"{event.id}.flac"):
+            silent += 1
+        else:
+            rows.append(
+                (f"{event.id}.flac", condition, _cell(event.machine), _cell(event.machine_id), f"event_{event.id}")
+            )
+    if unsure or silent:
+        log.warning("left out of %s: %d events marked unsure, %d without sound", LABELS_FILE, unsure, silent)
+    if not rows:
+        raise InputError(f"{store.folder} has no event with sound that is marked normal or fault: mark some first")
+    write_csv(folder / LABELS_FILE, MARK_COLUMNS, rows)
+    return folder / LABELS_FILE
+
+
+def _write_sound(store: EventStore, event: StoredEvent, path: Path) -> bool:
+    """Write the part of an event's sound from its start to its end; return False if there is none."""
+    import soundfile
+
+    stored = store.sound_path(event.id)
+    if stored is None or event.rate is None or event.sound_at is None:
+        return False
+    first = max(0, round((event.start - event.sound_at) * event.rate))
+    last = max(0, round((event.end - event.sound_at) * event.rate))
+    samples, rate = soundfile.read(stored, start=first, stop=last, dtype="int16", always_2d=True)
+    if not len(samples):
+        return False
+    with replacing(path) as partial:
+        soundfile.write(partial, samples, rate, format="FLAC", subtype="PCM_16")
+    return True
+
+
+def _cell(name: str) -> str:
+    if fault := name_fault(name):
+        raise InputError(
+            f"machine {name!a} cannot be written to {LABELS_FILE}: {fault}. Call it otherwise in the monitor"
+        )
+    return name
