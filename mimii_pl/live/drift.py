@@ -19,7 +19,7 @@ LEAST_FIGURE_SPREAD = {
     "tilt": 0.5,
     "floor": 1.0,
 }  # dB, dB per octave, dB: training clips may be very even
-FEWEST_WINDOWS = 10  # of an hour that is judged
+FEWEST_OF_AN_HOUR = 10  # of an hour that is judged
 
 
 class InputFigures(NamedTuple):
@@ -108,7 +108,7 @@ class InputDrift:
 
     def _judge(self) -> list[str]:
         hour, self.heard, self.began = np.array(self.heard), [], None
-        if len(hour) < FEWEST_WINDOWS:  # the machine stood still
+        if len(hour) < FEWEST_OF_AN_HOUR:  # the machine stood still
             return []
         medians = dict(zip(InputFigures._fields, np.median(hour, axis=0).tolist(), strict=True))
         distance = {name: (medians[name] - self.mean[name]) / self.spread[name] for name in medians}
@@ -217,7 +217,7 @@ class NormalDrift:
         """
         found = False
         if self.began is not None and at - self.began >= self.seconds:
-            found = self.windows >= FEWEST_WINDOWS and self.test.update(self.total / self.windows)
+            found = self.windows >= FEWEST_OF_AN_HOUR and self.test.update(self.total / self.windows)
             self.began, self.total, self.windows = None, 0.0, 0
         if self.began is None:
             self.began = at

@@ -30,7 +30,7 @@ from mimii_pl.tracking.registry import local_run
 ALIKE = 4  # times as many clips as wanted, at least, of which the most different ones are chosen
 NEAR = 1.0  # standard deviations of held-out normal scores from the threshold that are near it
 STRANGE, DOUBTFUL = "strange", "near the threshold"
-MARK_COLUMNS = ("path", "label", "machine", "id", "recording", "start", "why", "score", "p_value")
+REVIEW_COLUMNS = ("path", "label", "machine", "id", "recording", "start", "why", "score", "p_value")
 SECONDS = 10.0  # of a clip that can be played on the page, at most
 
 
@@ -95,7 +95,7 @@ def review(
     require_writable(folder, "output=<another folder>")
     names = _write_clips(scorer, clips, asked, folder)
     write_text(folder / "index.html", _page(scorer, clips, asked, names).page)
-    write_csv(table, MARK_COLUMNS, [_line(scorer, clips, one, name) for one, name in zip(asked, names, strict=True)])
+    write_csv(table, REVIEW_COLUMNS, [_line(scorer, clips, one, name) for one, name in zip(asked, names, strict=True)])
     _show(scorer, clips, asked, names, folder)
     return table
 

@@ -9,7 +9,7 @@ import mimii_pl
 from mimii_pl.core.config import compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import stored_rows, write_csv
-from mimii_pl.live.review import DOUBTFUL, MARK_COLUMNS, STRANGE, review
+from mimii_pl.live.review import DOUBTFUL, REVIEW_COLUMNS, STRANGE, review
 from mimii_pl.live.upkeep.k_centre import k_centre
 from mimii_pl.run import run
 from mimii_pl.update import update
@@ -45,7 +45,7 @@ def week(tmp_path):
 
 def test_one_of_many_copies_is_asked_about_and_marks_become_part_of_the_run(finished, week, tmp_path, capsys):
     table = review(run=str(finished), input=str(week), output=str(tmp_path / "ask"), count=6, device="cpu")
-    rows = stored_rows(table, MARK_COLUMNS)
+    rows = stored_rows(table, REVIEW_COLUMNS)
     assert len(rows) == len({row["path"] for row in rows}) == 6
     strange = [row["recording"] for row in rows if row["why"] == STRANGE]
     assert any("knock" in name for name in strange)
@@ -66,7 +66,7 @@ def test_one_of_many_copies_is_asked_about_and_marks_become_part_of_the_run(fini
     def mark(row):
         return {**row, "label": "normal" if "night" in row["recording"] else "fault"}
 
-    write_csv(table, MARK_COLUMNS, [[mark(row)[name] for name in MARK_COLUMNS] for row in rows])
+    write_csv(table, REVIEW_COLUMNS, [[mark(row)[name] for name in REVIEW_COLUMNS] for row in rows])
     options = [f"run={finished}", f"marks={table}", "logger=none", "report=none", "efficiency.seconds=0", "device=cpu"]
     update(compose(options, "command/update"), tmp_path / "updated")
     learned = stored_rows(tmp_path / "updated" / "clips.csv", ("file",))
