@@ -11,10 +11,10 @@ import numpy as np
 from mimii_pl.core.errors import damaged
 from mimii_pl.core.files import write_text
 from mimii_pl.dataset._audio import FULL_SCALE
-from mimii_pl.dataset._cache import Waves
 
 if TYPE_CHECKING:
     from mimii_pl.dataset import MachineSounds
+    from mimii_pl.dataset._cache import Waves
 
 SOUND_FILE = "sound.json"
 MEASURED_CLIPS = 200  # of a machine ID, spread evenly over its training clips
@@ -100,7 +100,7 @@ def write_usual_sound(data: "MachineSounds", run_dir: Path) -> None:
     write_text(run_dir / SOUND_FILE, json.dumps({"sample_rate": data.sample_rate, "machine_ids": levels}))
 
 
-def widen_usual_sound(source: Path, run_dir: Path, clips: Waves, ids: np.ndarray, labels: Sequence[str]) -> None:
+def widen_usual_sound(source: Path, run_dir: Path, clips: "Waves", ids: np.ndarray, labels: Sequence[str]) -> None:
     """Write the levels of a run, widened by those of more normal clips, into the directory of a new run.
 
     Args:
@@ -120,7 +120,7 @@ def widen_usual_sound(source: Path, run_dir: Path, clips: Waves, ids: np.ndarray
     write_text(run_dir / SOUND_FILE, json.dumps({**state, "machine_ids": known}))
 
 
-def _measured(clips: Waves, ids: np.ndarray, labels: Sequence[str], rate: int) -> dict[str, dict[str, Any]]:
+def _measured(clips: "Waves", ids: np.ndarray, labels: Sequence[str], rate: int) -> dict[str, dict[str, Any]]:
     """Measure clips of each machine ID that has some."""
     measured = {}
     for number, label in enumerate(labels):

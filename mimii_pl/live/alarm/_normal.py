@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mimii_pl.scoring.held_out_table import read_held_out
 from mimii_pl.threshold._threshold import POOLED, Thresholds
 
 
@@ -38,6 +37,8 @@ def normal_scores(thresholds: Thresholds, label: str, spacing: float, held_out: 
     """
     sorted_ = thresholds.normal_of(label)
     if held_out is not None and held_out.is_file():
+        from mimii_pl.scoring.held_out_table import read_held_out  # imports torch, which an export does without
+
         pooled = label not in thresholds.normal or label == POOLED
         clips = [
             row for row in read_held_out(held_out) if not row.fault and (pooled or f"{row.machine}/{row.id}" == label)
