@@ -23,9 +23,10 @@ from mimii_pl.live.monitor import Monitor, stopped_by_signals, watch_models
 from mimii_pl.live.output import Delivery, build_outputs
 from mimii_pl.live.output.prometheus import MonitorFigures
 from mimii_pl.live.plant import StationOptions, read_plant
+from mimii_pl.live.position import resume_position
 from mimii_pl.live.source import choose_source
 from mimii_pl.live.states import check_state_rule
-from mimii_pl.live.station import Station, StationSetup, resume_position
+from mimii_pl.live.station import Station, StationSetup
 from mimii_pl.live.terminal import print_summary, shown
 
 log = logging.getLogger(__name__)

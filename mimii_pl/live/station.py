@@ -17,10 +17,11 @@ from mimii_pl.live.cutter import CutWindow, WindowCutter
 from mimii_pl.live.events import EventStore
 from mimii_pl.live.keeper import AlarmKeeper
 from mimii_pl.live.model import LiveModel
+from mimii_pl.live.position import position_name
 from mimii_pl.live.source._source import FIRST_WAIT, LONGEST_WAIT, SoundSource, SourceLostError
 from mimii_pl.live.states import SoundState, StateJudge
+from mimii_pl.live.waiting import NO_CLIPS, UNKNOWN_LEVELS, WaitingWindow
 from mimii_pl.live.windows import AlarmChange, AlarmLevel, Block, ScoredWindow, WindowState
-from mimii_pl.scoring.usual_sound import SoundLevels
 
 log = logging.getLogger(__name__)
 AROUND_EVENT = 10.0  # s of sound before and after the beginning of an event
@@ -28,30 +29,7 @@ MOST_WAITING = 16  # windows that wait for their score
 SPAN = 16  # windows that a rule may look back
 TELL_LOST = 60.0  # s between lines on samples that were lost
 RECENT = 1000  # windows that are remembered
-NOTHING = SoundLevels(math.nan, np.empty(0))
-NO_CLIPS = np.empty((0, 0), np.int16)
 Listener = Callable[["Station", ScoredWindow, AlarmChange | None], None]
-
-
-def position_name(machine: str, machine_id: str) -> str:
-    """Return the name that the position of a source is stored by."""
-    return f"source/{len(machine)}/{machine}/{machine_id}"
-
-
-def resume_position(store: EventStore, machine: str, machine_id: str, source: str) -> dict[str, Any]:
-    """Return the position that a source goes on from: numbers never begin anew, as rules and events refer to them.
-
-    Args:
-        source: its name.
-
-    Returns:
-        `next`, the number of the next sample, `base`, that of the first sample of a recording, and, if it is the source
-        of before, `at`, the unix time of the next sample.
-    """
-    stored = store.state(position_name(machine, machine_id)) or {"next": 0}
-    if stored.get("source") == source:
-        return stored
-    return {"base": int(stored["next"]), "next": int(stored["next"])}
 
 
 class StationSetup(NamedTuple):
@@ -70,26 +48,6 @@ class StationSetup(NamedTuple):
     hop: float
     state_rule: str = "auto"
     idle_level: float | None = None
-
-
-class _Waiting:
-    """A window of a station that waits for its turn; without a window, the position that the source has reached."""
-
-    def __init__(
-        self, window: CutWindow | None, found: SoundState, clips: np.ndarray, model: LiveModel, rate: int, position: int
-    ) -> None:
-        self.window, self.found, self.clips, self.position = window, found, clips, position
-        self.model, self.rate = model, rate
-        self.score, self.came = math.nan, time.monotonic()
-
-    @property
-    def judged(self) -> bool:
-        """True if it is to be scored."""
-        return self.found.state is WindowState.RUNNING and self.window is not None
-
-    def set(self, number: int, score: float) -> None:
-        """Take the score."""
-        self.score = score
 
 
 class Station:
@@ -142,7 +100,7 @@ class Station:
         self.error: InputError | None = None
         self.listeners: list[Listener] = []
         self._work, self._changed = work, threading.Condition()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[WaitingWindow] = deque()
         self._cutter: WindowCutter | None = None
         self._judge: StateJudge | None = None
         self._form: tuple = ()
@@ -321,20 +279,22 @@ class Station:
             windows, model = list(cutter.finish()), self.model
             judge = self._judge or self._new_judge(cutter.rate)
         self._put_windows(windows, judge, model)
-        self._put(_Waiting(None, SoundState(WindowState.GAP, NOTHING), NO_CLIPS, model, cutter.rate, end))
+        self._put(WaitingWindow(None, SoundState(WindowState.GAP, UNKNOWN_LEVELS), NO_CLIPS, model, cutter.rate, end))
 
     def _put_windows(self, windows: list[CutWindow], judge: StateJudge | None, model: LiveModel) -> None:
         for window in windows:
             if window.wave is None:
-                found, clips = SoundState(WindowState.GAP, NOTHING, "samples were lost"), NO_CLIPS
+                found, clips = SoundState(WindowState.GAP, UNKNOWN_LEVELS, "samples were lost"), NO_CLIPS
             else:
                 assert judge is not None
                 clips = model.clips(window.wave, judge.rate)
                 found = judge.judge(window.wave, clips)
             following = window.following
-            self._put(_Waiting(window._replace(wave=None), found, clips, model, judge.rate if judge else 0, following))
+            self._put(
+                WaitingWindow(window._replace(wave=None), found, clips, model, judge.rate if judge else 0, following)
+            )
 
-    def _put(self, waiting: _Waiting) -> None:
+    def _put(self, waiting: WaitingWindow) -> None:
         """Let a window wait; if too many do, the oldest of a source that plays on is dropped, and another waits."""
         with self._changed:
             if self.source.live:
@@ -351,7 +311,7 @@ class Station:
         self._work.set()
 
     # --- scoring: the thread of the monitor --------------------------------------------------------------------------
-    def take_waiting(self, most: int) -> list[_Waiting]:
+    def take_waiting(self, most: int) -> list[WaitingWindow]:
         """Take the oldest windows that wait."""
         with self._changed:
             taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
@@ -374,10 +334,10 @@ class Station:
             self._told_quiet = now
             end = (self._cutter.end if self._cutter else None) or int(self._position.get("next", 0))
             window = CutWindow(end, end, time.time(), None, end)
-            found = SoundState(WindowState.NO_SIGNAL, NOTHING, f"no sound for {now - self._heard:.0f} s")
-            self.finish(_Waiting(window, found, NO_CLIPS, self.model, self.source.rate, end))
+            found = SoundState(WindowState.NO_SIGNAL, UNKNOWN_LEVELS, f"no sound for {now - self._heard:.0f} s")
+            self.finish(WaitingWindow(window, found, NO_CLIPS, self.model, self.source.rate, end))
 
-    def finish(self, waiting: _Waiting) -> None:
+    def finish(self, waiting: WaitingWindow) -> None:
         """Take a window whose turn has come: rule, event, listeners."""
         rate = waiting.rate or self.model.served.scorer.sample_rate
         window, found = waiting.window, waiting.found

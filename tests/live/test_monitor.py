@@ -289,7 +289,7 @@ def test_kill_at_any_moment_loses_and_doubles_no_event(tmp_path, finished, recor
     words = f"run={finished}", f"source=file:{recorded}", "machine_id=id_00", "speed=max"
     with closing(EventStore(tmp_path / "events")) as store:
         rng = np.random.default_rng(0)
-        for _ in range(3):
+        for _ in range(2):
             process = started(tmp_path, *words)
             for line in iter(process.stdout.readline, b""):
                 if b"heard" in line:
