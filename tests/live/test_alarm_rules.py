@@ -143,7 +143,7 @@ def test_few_clips_cannot_promise_what_their_p_values_do_not_reach(caplog):
     few = NormalScores(np.random.default_rng(0).standard_normal(50), HOP)
     rule = Simple().fit(few, HOP)
     assert rule.limits[ALARM] == pytest.approx(1 / 51)
-    (told,) = caplog.messages
+    (told,) = [message for message in caplog.messages if "cannot keep" in message]
     assert told.startswith("50 held-out clips cannot keep alarm.warn_per_month and alarm.false_per_month with 1 of 1")
     caplog.clear()
     NOfM(n=10, m=12, false_per_month=1).fit(few, HOP)
