@@ -16,7 +16,6 @@ IDLE_BELOW = 10.0  # dB below the quietest training clip
 SAME_SHAPE = 3.0  # dB RMS over the bands, their means left out
 FAR_BEYOND = 10.0  # dB of a band beyond all training clips
 MUFFLED_SHARE = 0.25  # of the bands that have fallen so far: a fault adds sound, a microphone takes it away
-LOUDER_SHARE = 0.9  # of the bands that have risen so far: a fault is heard in some of them
 SLOWER = 0.99  # of the rate that the model learned from
 STATE_RULES = ("auto", "none", "level")
 
@@ -50,8 +49,8 @@ class StateJudge:
 
     A machine stands still in a window that is `IDLE_BELOW` dB quieter than its quietest training clip (`auto`), unless
     the spectrum has the shape of the machine's: then the microphone hears less than that of the training set. The input
-    is unfamiliar if many bands have fallen far below every training clip, or all have risen far above: a fault does
-    neither.
+    is unfamiliar too if many bands have fallen far below every training clip, or if the sound is far louder than each
+    and has the shape of the machine's. A fault adds sound, and changes the shape: it is judged, however loud.
 
     Args:
         rule: how idle windows are told: `auto`, `level`, or `none`: they are not.
@@ -96,8 +95,7 @@ class StateJudge:
         return SoundState(WindowState.RUNNING, levels)
 
     def _quiet(self, levels: SoundLevels, limit: float) -> SoundState:
-        usual = self.usual if self.rule == "auto" else None
-        if usual is not None and np.std(levels.bands - usual.bands[1]) < SAME_SHAPE:
+        if self.rule == "auto" and self._has_usual_shape(levels):
             told = f"the machine's sound at {levels.level:.0f} dB, far below its training clips: is the gain lower?"
             return SoundState(WindowState.UNFAMILIAR, levels, told)
         return SoundState(WindowState.IDLE, levels, f"{levels.level:.0f} dB, below {limit:.0f} dB")
@@ -109,14 +107,16 @@ class StateJudge:
             return ""
         count = len(levels.bands)
         fallen = int((levels.bands < self.usual.bands[0] - FAR_BEYOND).sum())
-        risen = int((levels.bands > self.usual.bands[2] + FAR_BEYOND).sum())
         if fallen > MUFFLED_SHARE * count:
             return (
                 f"{fallen} of {count} bands lie {FAR_BEYOND:g} dB below every training clip: is it another microphone?"
             )
-        if risen > LOUDER_SHARE * count:
-            return f"{risen} of {count} bands lie {FAR_BEYOND:g} dB above every training clip: is the gain higher?"
+        if levels.level > self.usual.level[2] + FAR_BEYOND and self._has_usual_shape(levels):
+            return f"the machine's sound at {levels.level:.0f} dB, far above its training clips: is the gain higher?"
         return ""
+
+    def _has_usual_shape(self, levels: SoundLevels) -> bool:
+        return self.usual is not None and float(np.std(levels.bands - self.usual.bands[1])) < SAME_SHAPE
 
 
 def flat_tops(wave: np.ndarray) -> float:

@@ -105,7 +105,7 @@ def test_a_running_machine_and_its_faults_are_judged(usual):
     hiss = (np.random.default_rng(0).standard_normal(RATE) * 3000).astype(np.int16)
     knock = machine()
     knock[5000:5020] = 32767
-    for wave in (machine(), machine(anomalous=True), machine() + hiss, scaled(machine(), 8), knock):
+    for wave in (machine(), machine(anomalous=True), machine() + hiss, scaled(machine(), 8), knock, scaled(hiss, 10)):
         assert state_of(wave, usual) is WindowState.RUNNING
 
 
@@ -114,9 +114,11 @@ def test_states_are_told_apart(usual):
     assert state_of(np.zeros(RATE, np.int16), usual) is WindowState.SILENT
     assert state_of(rng.integers(0, 3, RATE).astype(np.int16), usual) is WindowState.SILENT
     assert state_of(scaled(machine(), 40), usual) is WindowState.CLIPPED
+    quiet = scaled(machine(), -2)
     still = (rng.standard_normal(RATE) * 20).astype(np.int16)  # the hall, without the machine
     assert state_of(still, usual) is WindowState.IDLE
     assert state_of(scaled(machine(), -25), usual) is WindowState.UNFAMILIAR  # the machine, with less gain
+    assert state_of(scaled(quiet, 16), usual) is WindowState.UNFAMILIAR  # more gain
     assert state_of(low_passed(machine(), 1500), usual) is WindowState.UNFAMILIAR
     assert state_of(machine(), usual, rate=8000) is WindowState.UNFAMILIAR
     assert state_of(scaled(machine(), -25), None) is WindowState.RUNNING  # a run that does not know its levels
