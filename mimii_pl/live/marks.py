@@ -1,17 +1,22 @@
 """Marks of people as a data set: the sound of marked events, and a table of them that `dataset=table` reads."""
 
+import io
 import logging
+import math
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import replacing, require_writable, write_csv
-from mimii_pl.core.foreign import name_fault
+from mimii_pl.core.foreign import name_fault, write_rows
 from mimii_pl.live.events import EventStore, StoredEvent
 
 LABELS_FILE = "labels.csv"
 MARK_COLUMNS = ("path", "condition", "machine", "id", "recording")
 MARKED_CONDITIONS = {"normal": "normal", "fault": "anomaly"}
+TOLD_COLUMNS = ("event", "machine", "id", "start", "end", "level", "score", "p_value", "mark", "note", "marked")
+SPREADSHEET_RUNS = ("=", "+", "-", "@", "\t", "\r", "\n")  # first characters
 log = logging.getLogger(__name__)
 
 
@@ -74,3 +79,30 @@ def _cell(name: str) -> str:
             f"machine {name!a} cannot be written to {LABELS_FILE}: {fault}. Call it otherwise in the monitor"
         )
     return name
+
+
+def marks_table(store: EventStore) -> str:
+    """Return the events that are marked as csv, the oldest first, times in UTC."""
+    file = io.StringIO()
+    rows = [
+        (
+            *(event.id, _no_formula(event.machine), _no_formula(event.machine_id), _iso(event.start), _iso(event.end)),
+            *(event.highest.name.lower(), _number(event.score), _number(event.p_value)),
+            *(event.mark, _no_formula(event.note), _iso(event.marked)),
+        )
+        for event in reversed(store.events(marked=True, limit=sys.maxsize))
+    ]
+    write_rows(file, [TOLD_COLUMNS, *rows])
+    return file.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(SPREADSHEET_RUNS) else text
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _iso(at: float | None) -> str:
+    return "" if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
