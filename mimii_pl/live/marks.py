@@ -4,8 +4,11 @@ import io
 import logging
 import math
 import sys
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import BinaryIO
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import replacing, require_writable, write_csv
@@ -54,6 +57,22 @@ def export_marks(store: EventStore, folder: Path) -> Path:
         raise InputError(f"{store.folder} has no event with sound that is marked normal or fault: mark some first")
     write_csv(folder / LABELS_FILE, MARK_COLUMNS, rows)
     return folder / LABELS_FILE
+
+
+def zipped_marks(store: EventStore) -> BinaryIO:
+    """Write what `export_marks` writes as a zip; return it as a file without a name, at its beginning.
+
+    Raises:
+        InputError: as `export_marks`.
+    """
+    with TemporaryDirectory(prefix="mimii-") as folder:
+        export_marks(store, Path(folder))
+        file = TemporaryFile()  # noqa: SIM115  (returned)
+        with zipfile.ZipFile(file, "w") as archive:  # FLAC is compressed already
+            for path in sorted(Path(folder).iterdir()):
+                archive.write(path, path.name)
+    file.seek(0)
+    return file
 
 
 def _write_sound(store: EventStore, event: StoredEvent, path: Path) -> bool:

@@ -9,11 +9,13 @@ import math
 import socket
 import threading
 import time
+import zipfile
 from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import soundfile
 from starlette.testclient import TestClient
 from support import world
 from support.browser import browsing
@@ -155,6 +157,22 @@ def test_labels_are_a_table_that_no_spreadsheet_runs(hall):
         (HOSTILE, "id_00", "fault", "alarm")
     }
     assert "labels.csv" in answer.headers["Content-Disposition"]
+
+
+def test_marks_come_with_their_sound(hall):
+    with hall.client() as page:
+        refused = page.get("/marks.zip")
+        for machine, mark in ((0, "fault"), (1, "unsure"), (1, "normal")):
+            hall.store.mark(hall.event(machine).id, mark)
+        archive = zipfile.ZipFile(io.BytesIO(page.get("/marks.zip").content))
+    rows = list(csv.DictReader(io.TextIOWrapper(archive.open("labels.csv"))))
+    assert [(row["path"], row["condition"], row["machine"]) for row in rows] == [
+        ("1.flac", "anomaly", HOSTILE),
+        ("3.flac", "normal", "pump"),
+    ]
+    wave, rate = soundfile.read(io.BytesIO(archive.read("3.flac")))
+    assert (rate, len(wave)) == (RATE, RATE)  # of 2 s, that from the start of the event on
+    assert (refused.status_code, "mark some first" in refused.text) == (422, True)
 
 
 def test_pages_of_events_hold_all_of_them_once(hall):

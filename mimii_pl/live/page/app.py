@@ -3,14 +3,21 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    StreamingResponse,
+)
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp
@@ -18,19 +25,19 @@ from starlette.types import ASGIApp
 from mimii_pl import __version__
 from mimii_pl.core.errors import InputError
 from mimii_pl.live.events import EventStore, StoredEvent
-from mimii_pl.live.marks import marks_table
+from mimii_pl.live.marks import marks_table, zipped_marks
 from mimii_pl.live.output.prometheus import MonitorFigures
 from mimii_pl.live.page.access import PageAccess
-from mimii_pl.live.page.facts import health_facts, process_facts, trend_facts
-from mimii_pl.live.page.feed import MOST_CLIENTS_FED, EventStream, FeedClient, PageFeed
+from mimii_pl.live.page.facts import trend_facts
+from mimii_pl.live.page.feed import MOST_CLIENTS_FED, FeedClient, PageFeed
 from mimii_pl.live.page.forms import read_form
-from mimii_pl.live.page.views import PAGE_FOLDER, page_templates
+from mimii_pl.live.page.stream import EventStream
+from mimii_pl.live.page.views import PAGE_FOLDER, event_values, existing_event, health_values, page_templates
 
 Number = Annotated[int, PathParameter(ge=0, lt=1 << 63)]  # of an event
 TREND_SPANS = {"6 h": 6 * 3600, "day": 86400, "week": 7 * 86400, "30 days": 30 * 86400, "year": 365 * 86400}  # s
 EVENTS_SHOWN = 50  # of a page of events
 EVENTS_LATEST = 8  # beside machines
-HEALTH_SHOWN = 200  # lines
 
 
 def make_page(feed: PageFeed, store: EventStore, figures: MonitorFigures, token: str | None = None) -> ASGIApp:
@@ -100,11 +107,11 @@ def make_page(feed: PageFeed, store: EventStore, figures: MonitorFigures, token:
 
     @app.get("/events/{number}", include_in_schema=False)
     def event(number: Number) -> HTMLResponse:
-        return show("event", **_event_values(store, number))
+        return show("event", **event_values(store, number))
 
     @app.get("/health", include_in_schema=False)
     def health() -> HTMLResponse:
-        return show("health", **_health_values(feed, store, figures))
+        return show("health", **health_values(feed, store, figures))
 
     # --- what they show ----------------------------------------------------------------------------------------------
     @app.get("/stream")
@@ -138,7 +145,7 @@ def make_page(feed: PageFeed, store: EventStore, figures: MonitorFigures, token:
     @app.post("/events/{number}/acknowledge")
     def acknowledge(number: Number) -> Response:
         """Note that a person has seen an event."""
-        _existing(store, number)
+        existing_event(store, number)
         store.acknowledge(number)
         return RedirectResponse(f"/events/{number}", 303)
 
@@ -155,6 +162,12 @@ def make_page(feed: PageFeed, store: EventStore, figures: MonitorFigures, token:
         headers = {"Content-Disposition": 'attachment; filename="labels.csv"'}
         return Response(marks_table(store), media_type="text/csv; charset=utf-8", headers=headers)
 
+    @app.get("/marks.zip")
+    def marked() -> StreamingResponse:
+        """Return the sound of the events that are marked normal or fault, and a table that `mimii update` reads."""
+        headers = {"Content-Disposition": 'attachment; filename="marks.zip"'}
+        return StreamingResponse(_parts(zipped_marks(store)), media_type="application/zip", headers=headers)
+
     @app.get("/metrics")
     def metrics() -> Response:
         """Return the figures of the monitor, for Prometheus."""
@@ -168,38 +181,14 @@ def make_page(feed: PageFeed, store: EventStore, figures: MonitorFigures, token:
     return PageAccess(app, token, pages.get_template("login.html.j2"))
 
 
-def _existing(store: EventStore, number: int) -> StoredEvent:
-    try:
-        return store.event(number)
-    except InputError as fault:
-        raise HTTPException(404, str(fault)) from None
-
-
-def _event_values(store: EventStore, number: int) -> dict[str, Any]:
-    event = _existing(store, number)
-    older, newer = store.neighbours(event)
-    return {
-        "event": event,
-        "has_sound": store.sound_path(number) is not None,
-        "has_spectrogram": store.spectrogram_path(number) is not None,
-        "newer": newer,
-        "older": older,
-    }
-
-
-def _health_values(feed: PageFeed, store: EventStore, figures: MonitorFigures) -> dict[str, Any]:
-    return {
-        "told": health_facts(feed.stations, figures),
-        "process": process_facts(store.folder, figures),
-        "running": time.time() - feed.started,
-        "lines": store.health(limit=HEALTH_SHOWN),
-        "browsers": len(feed.clients),
-    }
-
-
 def _mark(store: EventStore, number: int, form: Mapping[str, str]) -> StoredEvent:
-    _existing(store, number)
+    existing_event(store, number)
     return store.mark(number, form.get("mark", ""), form.get("note", "").replace("\r\n", "\n"))
+
+
+def _parts(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        yield from iter(lambda: file.read(1 << 16), b"")
 
 
 def _file(path: Path | None, kind: str, name: str) -> Response:

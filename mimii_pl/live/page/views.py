@@ -1,13 +1,20 @@
-"""The templates of the page: every value is escaped, and a missing one is an error."""
+"""The templates of the page, in which every value is escaped and a missing one is an error, and what they show."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from fastapi import HTTPException
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mimii_pl.live.events import EVENT_MARKS, LONGEST_NOTE
-from mimii_pl.live.page.facts import level_name
+from mimii_pl.core.errors import InputError
+from mimii_pl.live.events import EVENT_MARKS, LONGEST_NOTE, EventStore, StoredEvent
+from mimii_pl.live.output.prometheus import MonitorFigures
+from mimii_pl.live.page.facts import health_facts, level_name, process_facts
+from mimii_pl.live.page.feed import PageFeed
 
+HEALTH_SHOWN = 200  # lines
 PAGE_FOLDER = Path(__file__).parent
 
 
@@ -25,6 +32,39 @@ def page_templates() -> Environment:
     return environment
 
 
+def existing_event(store: EventStore, number: int) -> StoredEvent:
+    """Return an event; there is none: 404."""
+    try:
+        return store.event(number)
+    except InputError as fault:
+        raise HTTPException(404, str(fault)) from None
+
+
+def event_values(store: EventStore, number: int) -> dict[str, Any]:
+    """Return what the page of an event shows."""
+    event = existing_event(store, number)
+    older, newer = store.neighbours(event)
+    return {
+        "event": event,
+        "has_sound": store.sound_path(number) is not None,
+        "has_spectrogram": store.spectrogram_path(number) is not None,
+        "newer": newer,
+        "older": older,
+    }
+
+
+def health_values(feed: PageFeed, store: EventStore, figures: MonitorFigures) -> dict[str, Any]:
+    """Return what the page on the health of a monitor shows."""
+    return {
+        "told": health_facts(feed.stations, figures),
+        "process": process_facts(store.folder, figures),
+        "running": time.time() - feed.started,
+        "lines": store.health(limit=HEALTH_SHOWN),
+        "browsers": len(feed.clients),
+    }
+
+
+# --- filters ---------------------------------------------------------------------------------------------------------
 def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
