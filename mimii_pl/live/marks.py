@@ -5,9 +5,11 @@ import logging
 import math
 import sys
 import zipfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
+from types import MappingProxyType
 from typing import BinaryIO
 
 from mimii_pl.core.errors import InputError
@@ -23,7 +25,7 @@ SPREADSHEET_RUNS = ("=", "+", "-", "@", "\t", "\r", "\n")  # first characters
 log = logging.getLogger(__name__)
 
 
-def export_marks(store: EventStore, folder: Path) -> Path:
+def export_marks(store: EventStore, folder: Path, labels: Mapping[tuple[str, str], str] = MappingProxyType({})) -> Path:
     """Write `labels.csv` and the sound of the events that are marked normal or fault, from their start to their end.
 
     What was heard before and after an event is left out, as the mark may not be true of it. Events that are marked
@@ -32,6 +34,7 @@ def export_marks(store: EventStore, folder: Path) -> Path:
     Args:
         store: of the events.
         folder: made if it is missing; files of the same events are replaced.
+        labels: machine IDs of the model, `fan/id_00`, by the names in the monitor; others keep these names.
 
     Returns:
         The table: `mimii train dataset=table dataset.root=<it>`.
@@ -48,9 +51,9 @@ def export_marks(store: EventStore, folder: Path) -> Path:
         elif not _write_sound(store, event, folder / f"{event.id}.flac"):
             silent += 1
         else:
-            rows.append(
-                (f"{event.id}.flac", condition, _cell(event.machine), _cell(event.machine_id), f"event_{event.id}")
-            )
+            names = event.machine, event.machine_id
+            machine, _, machine_id = labels[names].partition("/") if names in labels else (names[0], "/", names[1])
+            rows.append((f"{event.id}.flac", condition, _cell(machine), _cell(machine_id), f"event_{event.id}"))
     if unsure or silent:
         log.warning("left out of %s: %d events marked unsure, %d without sound", LABELS_FILE, unsure, silent)
     if not rows:
@@ -59,14 +62,17 @@ def export_marks(store: EventStore, folder: Path) -> Path:
     return folder / LABELS_FILE
 
 
-def zipped_marks(store: EventStore) -> BinaryIO:
+def zipped_marks(store: EventStore, labels: Mapping[tuple[str, str], str]) -> BinaryIO:
     """Write what `export_marks` writes as a zip; return it as a file without a name, at its beginning.
+
+    Args:
+        labels: as `export_marks` has them.
 
     Raises:
         InputError: as `export_marks`.
     """
     with TemporaryDirectory(prefix="mimii-") as folder:
-        export_marks(store, Path(folder))
+        export_marks(store, Path(folder), labels)
         file = TemporaryFile()  # noqa: SIM115  (returned)
         with zipfile.ZipFile(file, "w") as archive:  # FLAC is compressed already
             for path in sorted(Path(folder).iterdir()):

@@ -28,7 +28,7 @@ from mimii_pl.live.events import EventStore, StoredEvent
 from mimii_pl.live.marks import marks_table, zipped_marks
 from mimii_pl.live.output.prometheus import MonitorFigures
 from mimii_pl.live.page.access import PageAccess
-from mimii_pl.live.page.facts import trend_facts
+from mimii_pl.live.page.facts import model_labels, trend_facts
 from mimii_pl.live.page.feed import MOST_CLIENTS_FED, FeedClient, PageFeed
 from mimii_pl.live.page.forms import read_form
 from mimii_pl.live.page.stream import EventStream
@@ -166,7 +166,8 @@ def make_page(feed: PageFeed, store: EventStore, figures: MonitorFigures, token:
     def marked() -> StreamingResponse:
         """Return the sound of the events that are marked normal or fault, and a table that `mimii update` reads."""
         headers = {"Content-Disposition": 'attachment; filename="marks.zip"'}
-        return StreamingResponse(_parts(zipped_marks(store)), media_type="application/zip", headers=headers)
+        file = zipped_marks(store, model_labels(feed.stations))
+        return StreamingResponse(_parts(file), media_type="application/zip", headers=headers)
 
     @app.get("/metrics")
     def metrics() -> Response:

@@ -42,6 +42,14 @@ def station_facts(station: Station) -> dict[str, Any]:
     }
 
 
+def model_labels(stations: list[Station]) -> dict[tuple[str, str], str]:
+    """Return the machine IDs that models know, `fan/id_00`, by the names of their stations."""
+    return {
+        (station.setup.machine, station.setup.machine_id): station.model.label(station.setup.id_number)
+        for station in stations
+    }
+
+
 def window_facts(station: Station, window: ScoredWindow) -> dict[str, Any]:
     """Describe a window, and the level of alarm after it."""
     rule, event = station.keeper.rule, station.keeper.event
