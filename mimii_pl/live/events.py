@@ -228,6 +228,17 @@ class EventStore:
         found = self._events("open AND machine = ? AND machine_id = ?", machine, machine_id)
         return found[0] if found else None
 
+    def neighbours(self, event: StoredEvent) -> tuple[int | None, int | None]:
+        """Return the numbers of the events before and after one, of any machine; None: there is none."""
+        values = (event.start, event.id)
+        older = self.database.read(
+            "SELECT id FROM events WHERE (start, id) < (?, ?) ORDER BY start DESC, id DESC LIMIT 1", values
+        )
+        newer = self.database.read(
+            "SELECT id FROM events WHERE (start, id) > (?, ?) ORDER BY start, id LIMIT 1", values
+        )
+        return older[0][0] if older else None, newer[0][0] if newer else None
+
     def events(
         self,
         *,

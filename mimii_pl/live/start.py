@@ -22,6 +22,7 @@ from mimii_pl.live.model import LiveModel
 from mimii_pl.live.monitor import Monitor, stopped_by_signals, watch_models
 from mimii_pl.live.output import Delivery, build_outputs
 from mimii_pl.live.output.prometheus import MonitorFigures
+from mimii_pl.live.page import check_page, serve_page
 from mimii_pl.live.plant import StationOptions, read_plant
 from mimii_pl.live.position import resume_position
 from mimii_pl.live.source import choose_source
@@ -52,6 +53,7 @@ def monitor(
     events: str = "events",
     max_mb: float = 1000.0,
     metrics: int | None = None,
+    page: Mapping[str, Any] | None = None,
     watch: float = 60,
     device: str = "auto",
     trust: Collection[str] = (),
@@ -77,6 +79,7 @@ def monitor(
         events: folder of the events.
         max_mb: MB of their sound.
         metrics: port of this computer for Prometheus; None: none.
+        page: host, port and token of the page, as `check_page` has them; None: there is none.
         watch: s between looks at the alias of a registered model; 0: none.
         device: of torch.
         trust: packages, besides this one, whose classes the run may name.
@@ -93,6 +96,8 @@ def monitor(
     if plant is None and not source:
         raise InputError("source=null: give a source, such as mic:0 (`mimii devices` lists them), or a plant=<file>")
     stations = [one] if plant is None else read_plant(Path(plant), one)
+    page = page or {}
+    check_page(**page)
     opened: dict[tuple[str, float | None], LiveModel] = {}
     open_it = partial(open_served, engine=engine, device=device, trust=trust)
     for options in stations:
@@ -125,7 +130,7 @@ def monitor(
                 return partial(builder.replace, station, model)
 
             threading.Thread(target=watch_models, args=(one_for_all, newest, watch), daemon=True).start()
-        with stopped_by_signals(one_for_all), shown(one_for_all):
+        with serve_page(made, store.folder, figures, **page), stopped_by_signals(one_for_all), shown(one_for_all):
             one_for_all.run()
         print_summary(one_for_all)
     finally:

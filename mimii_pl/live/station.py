@@ -147,13 +147,13 @@ class Station:
         assert thresholds is not None
         return thresholds.of(self.model.label(self.setup.id_number))
 
-    def sound(self, seconds: float) -> tuple[int, np.ndarray]:
-        """Return rate and latest sound, int16 [C, T]."""
+    def sound(self, seconds: float, since: int = 0) -> tuple[int, int, np.ndarray]:
+        """Return rate, number of the first sample, and latest sound, int16 [C, T]; none before sample `since`."""
         with self._changed:
             if self._cutter is None:
-                return 0, np.empty((1, 0), np.int16)
-            ring = self._cutter.ring
-            return self._cutter.rate, ring.read(ring.end - round(seconds * self._cutter.rate), ring.end)[1]
+                return 0, 0, np.empty((1, 0), np.int16)
+            ring, rate = self._cutter.ring, self._cutter.rate
+            return rate, *ring.read(max(since, ring.end - round(seconds * rate)), ring.end)
 
     # --- hearing: the thread of the source ---------------------------------------------------------------------------
     def start(self) -> None:

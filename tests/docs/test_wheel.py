@@ -127,6 +127,8 @@ def test_every_config_template_and_plugin_is_inside(wheel):
     assert {f"mimii_pl/conf/{path.relative_to(CONF)}" for path in CONF.rglob("*.yaml")} <= names
     package = ROOT / "mimii_pl"
     assert {f"mimii_pl/{path.relative_to(package)}" for path in package.rglob("*.j2")} <= names
+    for kind in ("js", "css", "svg", "LICENSE"):
+        assert {f"mimii_pl/{path.relative_to(package)}" for path in package.rglob(f"*.{kind}")} <= names
     assert {"mimii_pl/report/published.csv", "mimii_pl/py.typed", "hydra_plugins/mimii_pl_search.py"} <= names
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"mimii_pl", "hydra_plugins"}
 
@@ -164,6 +166,7 @@ def test_every_command_runs(installed, tmp_path):
         assert any("on http://127.0.0.1:" in line for line in iter(service.stdout.readline, ""))
         service.terminate()
     heard = ["monitor", f"run={FIRST}", f"source=file:{night(folder)}", "machine_id=id_00", "speed=max", "device=cpu"]
+    heard.append("page.port=0")
     (done,) = forked(installed, [heard], options)
     check(heard, *done, "events")
     ((_, output, error),) = forked(installed, [["devices"]], options)

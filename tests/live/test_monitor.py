@@ -274,6 +274,7 @@ def started(folder, *words, stdin=subprocess.DEVNULL):
         "monitor",
         "device=cpu",
         "events=events",
+        "page.port=null",
         "alarm.n=3",
         "alarm.m=4",
         *words,

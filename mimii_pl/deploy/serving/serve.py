@@ -7,11 +7,16 @@ import socket
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import find_run
 from mimii_pl.deploy.serving.limits import RequestLimits
 from mimii_pl.deploy.serving.served import SERVING_ENGINES, Served, open_served
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
 
 log = logging.getLogger(__name__)
 LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -71,7 +76,7 @@ def serve(
         raise InputError(f"watch={watch:g}: should be 0 s (never) or more")
     open_it = partial(open_served, engine=engine, hop=hop, device=device, trust=trust)
     place = model_place(run, tracking_uri)
-    with _listen(host, port) as listener:
+    with open_listener(host, port) as listener:
         name = run if run.startswith(REGISTERED) else place.resolve().name  # clients see it, but no path
         served = open_it(name, place)
         watched = watch if run.startswith(REGISTERED) and not FIXED.fullmatch(run) else 0
@@ -113,17 +118,48 @@ def model_place(run: str, tracking_uri: str | None) -> Path:
     return Path(run) if (Path(run) / "model.json").is_file() else find_run(run)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int, prefix: str = "") -> socket.socket:
+    """Open a socket that listens.
+
+    Args:
+        prefix: of the options' names, for the message.
+
+    Raises:
+        InputError: the address is none of this computer, or the port is in use.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(
-            f"host={host} port={port} cannot be listened on: {reason}. Name another port, or port=0"
+            f"{prefix}host={host} {prefix}port={port} cannot be listened on: {reason}. Name another port, or "
+            f"{prefix}port=0"
         ) from None
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else an answer waits 40 ms for an acknowledgement
     return listener
+
+
+def make_server(app: "ASGIApp", patience: int) -> "uvicorn.Server":
+    """Make the server of an application, which tells its errors alone.
+
+    Args:
+        patience: s that answers in progress have to end, after it was told to.
+    """
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=patience,
+        lifespan="on",
+        ws="none",
+    )
+    return uvicorn.Server(config)
 
 
 def _run(
@@ -134,23 +170,12 @@ def _run(
     newest: Callable[[Path], Served | None],
     every: float,
 ) -> None:
-    import uvicorn
-
     from mimii_pl.deploy.serving.app import make_app
     from mimii_pl.deploy.serving.service import Service, watch
 
     service = Service(served, limits)
     background: Callable[[], Awaitable[None]] | None = partial(watch, service, newest, every) if every else None
-    config = uvicorn.Config(
-        make_app(service, api_key, background),
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=LONGEST_DRAIN,
-        lifespan="on",
-    )
+    server = make_server(make_app(service, api_key, background), LONGEST_DRAIN)
     host, port = listener.getsockname()[:2]
     if host not in LOCAL and api_key is None:
         log.warning("host=%s: whoever reaches this computer may use the service: set api_key, or MIMII_API_KEY", host)
@@ -158,7 +183,7 @@ def _run(
     print(f"serving {served.name} ({served.engine}) on http://{shown}:{port}, until SIGTERM or Ctrl-C", flush=True)
     before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn raises it anew when it has ended
         pass
     finally:

@@ -1,0 +1,49 @@
+"use strict";
+// One event: axes of its spectrogram, and the place that is heard.
+const picture = document.querySelector("[data-picture]"), audio = document.querySelector("audio");
+
+function label(place, text, property, share) {
+  const one = document.createElement("span");
+  one.textContent = text;
+  one.style[property] = 100 * share + "%";
+  place.append(one);
+}
+
+function line(name, seconds) {
+  const one = document.querySelector("[data-" + name + "]"), share = seconds / audio.duration;
+  one.hidden = !(share >= 0 && share <= 1);
+  one.style.left = 100 * share + "%";
+}
+
+if (picture) {
+  const rate = Number(picture.dataset.rate), place = picture.querySelector("[data-hertz]"), top = rate / 2;
+  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+    const hertz = share * top;
+    if (rate) { label(place, hertz >= 1000 || !hertz ? Number((hertz / 1000).toPrecision(2)) + " kHz" : Math.round(hertz) + " Hz", "top", 1 - share); }
+  }
+  if (picture.dataset.low && rate) {
+    const band = picture.querySelector("[data-band]");
+    band.hidden = false;
+    band.style.bottom = 100 * picture.dataset.low / top + "%";
+    band.style.top = 100 * (1 - Math.min(1, picture.dataset.high / top)) + "%";
+  }
+}
+if (picture && audio) {
+  const axes = () => {
+    const place = picture.querySelector("[data-seconds]"), start = Number(picture.dataset.start) || 0;
+    place.replaceChildren();
+    for (const share of [0, 0.25, 0.5, 0.75, 1]) { label(place, (share * audio.duration).toFixed(0) + " s", "left", share); }
+    line("start-line", start);
+    line("end-line", Number(picture.dataset.end));
+  };
+  if (audio.readyState >= 1) { axes(); }
+  audio.addEventListener("loadedmetadata", axes);
+  const follow = () => { line("playhead", audio.currentTime); if (!audio.paused) { requestAnimationFrame(follow); } };
+  audio.addEventListener("play", follow);
+  audio.addEventListener("seeked", follow);
+  picture.querySelector(".frame").addEventListener("click", (event) => {
+    const frame = event.currentTarget.getBoundingClientRect();
+    audio.currentTime = audio.duration * (event.clientX - frame.left) / frame.width;
+    audio.play();
+  });
+}
