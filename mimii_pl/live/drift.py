@@ -5,67 +5,19 @@ Both are fed with numbers, window by window, and keep a state of plain numbers t
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
+from mimii_pl.scoring.usual_sound import InputFigures
+
 HOUR = 3600.0  # s
-FIGURE_FRAME = 0.05  # s
-FLOOR_SHARE = 0.1  # of the frames: the level that so many stay below is the noise floor
-LOWEST_TILT = 60.0  # Hz: below, hum and the stand decide
-EMPTY_POWER = 1e-12  # full scale 1: 120 dB below
 LEAST_FIGURE_SPREAD = {
     "level": 1.0,
     "tilt": 0.5,
     "floor": 1.0,
 }  # dB, dB per octave, dB: training clips may be very even
 FEWEST_OF_AN_HOUR = 10  # of an hour that is judged
-
-
-class InputFigures(NamedTuple):
-    """Three figures of a window of sound that tell a changed input from a changed machine.
-
-    Attributes:
-        level: in dB of full scale.
-        tilt: slope of the spectrum in dB per octave.
-        floor: noise floor: the level that a tenth of the moments stay below, in dB of full scale.
-    """
-
-    level: float
-    tilt: float
-    floor: float
-
-    @classmethod
-    def of(cls, wave: np.ndarray, rate: int) -> Self:
-        """Measure a window of sound.
-
-        Args:
-            wave: [T] in full scale 1, at least 50 ms.
-            rate: in Hz.
-
-        >>> rng = np.random.default_rng(0)
-        >>> [round(figure, 1) for figure in InputFigures.of(0.1 * rng.standard_normal(160_000), 16_000)]
-        [-20.0, 0.0, -20.3]
-        """
-        length = max(1, round(FIGURE_FRAME * rate))
-        frames = wave[: len(wave) // length * length].reshape(-1, length)
-        levels = _decibels(np.square(frames, dtype=np.float64).mean(axis=1))
-        power = np.square(np.abs(np.fft.rfft(frames * np.hanning(length), axis=1))).mean(axis=0)
-        hertz = np.fft.rfftfreq(length, 1 / rate)
-        edges = np.arange(math.log2(LOWEST_TILT), math.log2(rate / 2), 1 / 3)  # third octaves
-        bands = [
-            (edge, power[own].mean())
-            for edge in edges
-            if (own := (hertz >= 2**edge) & (hertz < 2 ** (edge + 1 / 3))).any()
-        ]
-        octaves, powers = np.array(bands).T
-        tilt = np.polyfit(octaves, _decibels(powers), 1)[0]
-        total = _decibels(np.square(wave, dtype=np.float64).mean(keepdims=True))[0]
-        return cls(float(total), float(tilt), float(np.quantile(levels, FLOOR_SHARE)))
-
-
-def _decibels(power: np.ndarray) -> np.ndarray:
-    return 10 * np.log10(np.maximum(power, EMPTY_POWER))
 
 
 class InputDrift:

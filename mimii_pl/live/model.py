@@ -13,7 +13,7 @@ from mimii_pl.deploy.score import Unusable
 from mimii_pl.deploy.serving.onnx_scorer import OnnxScorer
 from mimii_pl.deploy.serving.served import Served
 from mimii_pl.scoring.timeline import score_windows
-from mimii_pl.scoring.usual_sound import UsualSound, stored_sound, usual_sound
+from mimii_pl.scoring.usual_sound import InputFigures, UsualSound, stored_sound, usual_inputs, usual_sound
 
 
 class Scorable(Protocol):
@@ -64,6 +64,10 @@ class LiveModel(NamedTuple):
     def usual(self, id_number: int) -> UsualSound | None:
         """Return the levels of the training clips of a machine ID; None: unknown."""
         return usual_sound(self.sound, self.label(id_number))
+
+    def usual_inputs(self, id_number: int) -> list[InputFigures]:
+        """Return the figures of the training clips of a machine ID; empty if they are not known."""
+        return usual_inputs(self.sound, self.label(id_number))
 
     def label(self, id_number: int) -> str:
         """Return a machine ID by its number; of -1, where none is needed, the first."""

@@ -14,6 +14,7 @@ import numpy as np
 from mimii_pl.core.errors import InputError, one_line
 from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.live.cutter import CutWindow, WindowCutter
+from mimii_pl.live.drift_watch import DriftWatch
 from mimii_pl.live.events import EventStore
 from mimii_pl.live.keeper import AlarmKeeper
 from mimii_pl.live.model import LiveModel
@@ -91,6 +92,7 @@ class Station:
     ) -> None:
         self.setup, self.source, self.model, self.keeper, self.store = setup, source, model, keeper, store
         self._position = position
+        self._drift = self._drift_watch()
         self.recent: deque[ScoredWindow] = deque(maxlen=RECENT)
         self.health: deque[tuple[float, str]] = deque(maxlen=RECENT)
         self.counts: Counter[WindowState] = Counter()
@@ -359,7 +361,10 @@ class Station:
         self._note_state(found)
         before = self.keeper.event
         self.keeper.rate = rate
-        change = self.keeper.hear(scored, {position_name(self.setup.machine, self.setup.machine_id): position})
+        for line in self._drift.hear(scored, waiting.clips, waiting.model.served.scorer.sample_rate, self.level):
+            self._tell(line)
+        states = {position_name(self.setup.machine, self.setup.machine_id): position, **self._drift.state()}
+        change = self.keeper.hear(scored, states)
         self._position = position
         self.counts[found.state] += 1
         self.recent.append(scored)
@@ -404,6 +409,11 @@ class Station:
         """Put another model in the place of the one in use; windows that wait keep theirs."""
         with self._changed:
             self.model, self.keeper, self._judge = model, keeper, None  # one for its levels is made with the next block
+        self._drift = self._drift_watch()
+
+    def _drift_watch(self) -> DriftWatch:
+        usual = self.model.usual_inputs(self.setup.id_number)
+        return DriftWatch(self.store, self.setup.machine, self.setup.machine_id, usual)
 
     def _tell(self, line: str) -> None:
         """Tell what happened to the source: in the log, in the store, and here."""

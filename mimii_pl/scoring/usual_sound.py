@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -22,6 +22,9 @@ LOWEST_BAND = 50.0  # Hz, lower edge of the lowest third octave
 BAND_FRAME = 0.128  # s of a frame, about: a power of 2 in samples
 LOWEST_LEVEL = -120.0  # dB of digital silence
 FIGURES = ("lowest", "mean", "highest")
+FIGURE_FRAME = 0.05  # s
+FLOOR_SHARE = 0.1  # of the frames: the level that so many stay below is the noise floor
+LOWEST_TILT = 60.0  # Hz: below, hum and the stand decide
 
 
 class SoundLevels(NamedTuple):
@@ -34,6 +37,48 @@ class SoundLevels(NamedTuple):
 
     level: float
     bands: np.ndarray
+
+
+class InputFigures(NamedTuple):
+    """Three figures of a window of sound that tell a changed input from a changed machine.
+
+    Attributes:
+        level: in dB of full scale.
+        tilt: slope of the spectrum in dB per octave.
+        floor: noise floor: the level that a tenth of the moments stay below, in dB of full scale.
+    """
+
+    level: float
+    tilt: float
+    floor: float
+
+    @classmethod
+    def of(cls, wave: np.ndarray, rate: int) -> Self:
+        """Measure a window of sound.
+
+        Args:
+            wave: [T] in full scale 1.
+            rate: in Hz.
+
+        >>> rng = np.random.default_rng(0)
+        >>> [round(figure, 1) for figure in InputFigures.of(0.1 * rng.standard_normal(160_000), 16_000)]
+        [-20.0, 0.0, -20.3]
+        """
+        length = min(max(1, round(FIGURE_FRAME * rate)), len(wave))
+        frames = wave[: len(wave) // length * length].reshape(-1, length)
+        levels = _decibels(np.square(frames, dtype=np.float64).mean(axis=1))
+        power = np.square(np.abs(np.fft.rfft(frames * np.hanning(length), axis=1))).mean(axis=0)
+        hertz = np.fft.rfftfreq(length, 1 / rate)
+        edges = np.arange(math.log2(LOWEST_TILT), math.log2(rate / 2), 1 / 3)  # third octaves
+        bands = [
+            (edge, power[own].mean())
+            for edge in edges
+            if (own := (hertz >= 2**edge) & (hertz < 2 ** (edge + 1 / 3))).any()
+        ]
+        octaves, powers = np.array(bands).reshape(-1, 2).T
+        tilt = np.polyfit(octaves, _decibels(powers), 1)[0] if len(bands) > 1 else 0.0
+        total = _decibels(np.square(wave, dtype=np.float64).mean(keepdims=True))[0]
+        return cls(float(total), float(tilt), float(np.quantile(levels, FLOOR_SHARE)))
 
 
 class UsualSound(NamedTuple):
@@ -131,8 +176,11 @@ def _measured(clips: "Waves", ids: np.ndarray, labels: Sequence[str], rate: int)
         found = [sound_levels(clips[row], rate) for row in rows.tolist()]
         table = np.array([[one.level, *one.bands] for one in found])
         figures = (table.min(axis=0), table.mean(axis=0), table.max(axis=0))
-        measured[label] = {"clips": len(rows)} | {
-            name: _figure(*values) for name, values in zip(FIGURES, figures, strict=True)
+        inputs = [InputFigures.of(np.asarray(clips[row]) / np.float32(FULL_SCALE), rate) for row in rows.tolist()]
+        measured[label] = {
+            "clips": len(rows),
+            "inputs": np.round(inputs, 2).tolist(),
+            **{name: _figure(*values) for name, values in zip(FIGURES, figures, strict=True)},
         }
     return measured
 
@@ -145,7 +193,13 @@ def _joined(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     tables = [np.array([[one[name]["level"], *one[name]["bands"]] for name in FIGURES]) for one in (old, new)]
     counts = [int(old["clips"]), int(new["clips"])]
     figures = (np.min(tables, axis=0)[0], np.average(tables, axis=0, weights=counts)[1], np.max(tables, axis=0)[2])
-    return {"clips": sum(counts)} | {name: _figure(*values) for name, values in zip(FIGURES, figures, strict=True)}
+    inputs = [*old.get("inputs", ()), *new["inputs"]]
+    kept = np.unique(np.linspace(0, len(inputs) - 1, MEASURED_CLIPS).round().astype(int))
+    return {
+        "clips": sum(counts),
+        "inputs": [inputs[row] for row in kept],
+        **{name: _figure(*values) for name, values in zip(FIGURES, figures, strict=True)},
+    }
 
 
 def stored_sound(place: Path) -> Mapping[str, Any] | None:
@@ -161,6 +215,7 @@ def stored_sound(place: Path) -> Mapping[str, Any] | None:
         state = json.loads(path.read_text(encoding="utf-8"))
         for label, levels in state["machine_ids"].items():
             usual_sound(state, label)
+            usual_inputs(state, label)
             if int(levels["clips"]) < 1:
                 raise ValueError(f"the levels of {label} are of no clip")
         return state
@@ -182,3 +237,12 @@ def usual_sound(state: Mapping[str, Any] | None, label: str) -> UsualSound | Non
     if bands.shape != (len(FIGURES), len(hertz) - 1) or not np.isfinite([*level, *bands.ravel()]).all():
         raise ValueError(f"the levels of {label} are no finite numbers of {len(hertz) - 1} bands")
     return UsualSound(hertz, (level[0], level[1], level[2]), bands)
+
+
+def usual_inputs(state: Mapping[str, Any] | None, label: str) -> list[InputFigures]:
+    """Return the figures of training clips of a machine ID; empty if they are not known. Errors as `usual_sound`."""
+    known = (state or {}).get("machine_ids", {}).get(label) or {}
+    values = np.array(known.get("inputs", []), float).reshape(-1, len(InputFigures._fields))
+    if not np.isfinite(values).all():
+        raise ValueError(f"the figures of {label} are no finite numbers")
+    return [InputFigures(*row) for row in values.tolist()]

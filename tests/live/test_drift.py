@@ -1,14 +1,60 @@
 """Drift: equal to a second implementation, silent where nothing drifts, and the two kinds told apart."""
 
 import json
+from contextlib import closing
 
 import numpy as np
 import pytest
 from river.drift import PageHinkley as Theirs
 
-from mimii_pl.live.drift import HOUR, InputDrift, InputFigures, NormalDrift, PageHinkley
+from mimii_pl.live.drift import HOUR, InputDrift, NormalDrift, PageHinkley
+from mimii_pl.live.drift_watch import DriftWatch
+from mimii_pl.live.events import EventStore
+from mimii_pl.live.windows import AlarmLevel, ScoredWindow, WindowState
+from mimii_pl.scoring.usual_sound import InputFigures
 
 RATE = 8000
+
+
+def watched(tmp_path, hours, *, gain=1.0, p_value=0.5, restart=False):
+    """What is told of a machine that is heard every minute."""
+    rng = np.random.default_rng(0)
+    machine = rng.normal(0, 1000, (4, RATE)).astype(np.int16)
+    usual = [InputFigures.of(wave / 32768, RATE) for wave in machine]
+    watch, lines = None, []
+    with closing(EventStore(tmp_path)) as store:
+        for minute in range(hours * 60):
+            if watch is None or (restart and minute % 50 == 0):
+                watch = DriftWatch(store, "fan", "id_00", usual)
+            figures = 0, RATE, 60.0 * minute, WindowState.RUNNING, 1.0, p_value, -30.0, np.nan, np.nan
+            clips = (gain * machine[minute % 4 : minute % 4 + 1]).astype(np.int16)
+            lines += watch.hear(ScoredWindow(*figures), clips, RATE, AlarmLevel.NORMAL)
+            for name, state in watch.state().items():
+                store.keep_state(name, state)
+    return lines
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_monitor_tells_of_another_gain_and_of_sound_that_ages_and_of_nothing_else(tmp_path, restart):
+    assert watched(tmp_path / "same", 3, restart=restart) == []
+    gain = watched(tmp_path / "gain", 3, gain=0.4, restart=restart)
+    assert len(gain) == 2  # once each: level, and noise floor
+    assert "the level has been -8.0 dB" in gain[0]
+    assert "noise floor" in gain[1]
+
+
+def test_the_windows_of_a_monitor_are_watched(tmp_path):
+    with closing(EventStore(tmp_path)) as store:
+        watch = DriftWatch(store, "fan", "id_00", [])
+        rng = np.random.default_rng(1)
+        told = []
+        for hour in range(24 * 20):
+            for minute in range(0, 60, 5):
+                p = rng.uniform() if hour < 240 else 0.3 * rng.uniform()
+                figures = 0, RATE, HOUR * hour + 60.0 * minute, WindowState.RUNNING, 1.0, p, -30.0, np.nan, np.nan
+                told += watch.hear(ScoredWindow(*figures), np.empty((0, 0), np.int16), RATE, AlarmLevel.NORMAL)
+    assert len(told) >= 1
+    assert "`mimii update`" in told[0]
 
 
 def again(drift):

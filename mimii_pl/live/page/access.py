@@ -1,4 +1,4 @@
-"""Who may use the page: a token, requests of the page itself alone, and headers that keep other hosts out."""
+"""Access to the page: a token, requests of the page itself alone, and headers that keep other hosts out."""
 
 import asyncio
 import hashlib
