@@ -53,10 +53,10 @@ class DriftWatch:
             self._measured = window.at
             figures = InputFigures.of(clips.mean(axis=0) / FULL_SCALE, rate)
             for name in self.input.hear(window.at, figures):
-                change = self.input.drifted[name] * self.input.spread[name]
+                change = f"{self.input.drifted[name] * self.input.spread[name]:+.1f} {FIGURE_UNITS[name]}"
                 lines.append(
-                    f"the input drifts: for an hour, the {FIGURE_NAMES[name]} has been {change:+.1f} {FIGURE_UNITS[name]} from that "
-                    "of the training clips: was the microphone moved, or its gain changed?"
+                    f"the input drifts: for an hour, the {FIGURE_NAMES[name]} has been {change} from that of the training "
+                    "clips: was the microphone moved, or its gain changed?"
                 )
         if level == AlarmLevel.NORMAL and self.normal.hear(window.at, window.p_value):
             lines.append(
