@@ -1,9 +1,9 @@
-"""Make the pictures of the documents: a run's report, and MLflow's comparison of the runs of a sweep.
+"""Make the pictures of the documents: a run's report, MLflow's comparison of the runs of a sweep, a monitor's page.
 
     python docs/make_screenshots.py
 
-Trains three detectors on synthetic fans (about three minutes on two cores). Needs Chromium or Chrome; CHROMIUM names
-another one.
+Trains three detectors on synthetic fans and listens to one (about five minutes on two cores). Needs Chromium or Chrome;
+CHROMIUM names another one.
 """
 
 import json
@@ -20,12 +20,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import soundfile
 from PIL import Image
 
 from mimii_pl.core.config import compose
 from mimii_pl.run import run
 
 DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent / "tests"))
+from support.browser import browsing  # noqa: E402
+
+LISTENED = 55  # s
 DETECTORS = ("dense_ae", "ss_ae", "spectrum")
 COLOURS = 96  # of the pictures' palettes: keeps each below 150 kB
 QUIET = "--no-first-run --disable-background-networking --disable-component-update --disable-sync"
@@ -47,8 +53,13 @@ def screenshot(url: str, path: Path, size: tuple[int, int], box: tuple[int, int,
         options = [f"--user-data-dir={folder}/profile", f"--window-size={size[0]},{size[1]}", f"--screenshot={picture}"]
         options += ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *QUIET.split()]
         subprocess.run([browser, *options, f"--virtual-time-budget={wait}", url], check=True, capture_output=True)
-        part = Image.open(picture).convert("RGB").crop(box)
-        part.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+        reduce(picture, path, box)
+
+
+def reduce(picture: Path, path: Path, box: tuple[int, int, int, int], colours: int = COLOURS) -> None:
+    """Write a part of a picture (left, top, right, bottom) with few colours."""
+    part = Image.open(picture).convert("RGB").crop(box)
+    part.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
@@ -103,11 +114,36 @@ def mlflow_server(store: str) -> Iterator[str]:
         server.wait()
 
 
+def picture_monitor(run_dir: Path, folder: Path) -> None:
+    """Write a picture of the page of a monitor that has heard a fault."""
+    kinds = {kind: sorted(folder.rglob(f"test/{kind}_id_00_*.wav")) for kind in ("normal", "anomaly")}
+    names = [*kinds["normal"][:6], *kinds["anomaly"][:3], *kinds["normal"][6:]]
+    waves, rate = [soundfile.read(name)[0] for name in names], soundfile.info(names[0]).samplerate
+    soundfile.write(folder / "heard.wav", np.concatenate(waves), rate)
+    command = [sys.executable, "-m", "mimii_pl", "monitor", f"run={run_dir}", f"source=file:{folder}/heard.wav"]
+    command += ["machine_id=id_00", "hop=0.5", "page.port=0", f"events={folder}/events"]
+    command += ["alarm.n=2", "alarm.m=4", "alarm.warn=0.15", "alarm.alarm=0.08"]
+    monitor = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        address = next(match[0] for line in monitor.stdout or () if (match := re.search(r"http://[\d.:]+/", line)))
+        time.sleep(LISTENED)
+        with browsing() as browser:
+            browser.look(1100, 825)
+            browser.go(f"{address}machines/0")
+            browser.wait("spectra.values && windows.length")
+            browser.picture(folder / "picture.png")
+        reduce(folder / "picture.png", DOCS / "monitor.png", (0, 0, 1100, 825), 170)
+    finally:
+        monitor.terminate()
+        monitor.communicate()
+
+
 def main() -> None:
     """Make every picture."""
     with tempfile.TemporaryDirectory() as name:
         folder, store = Path(name), f"sqlite:///{name}/mlflow.db"
         run_dirs = train(folder, store)
+        picture_monitor(run_dirs["spectrum"], folder)
         page = scrolled(run_dirs["dense_ae"] / "report.html", "fan id_00")
         screenshot(page.as_uri(), DOCS / "report.png", (1100, 1250), (0, 0, 1100, 1250))
         facts = [json.loads((run_dir / "run.json").read_text()) for run_dir in run_dirs.values()]

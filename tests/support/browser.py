@@ -18,7 +18,7 @@ import pytest
 
 PATIENCE = 60.0  # s for an answer, on a busy machine
 QUIET = "--no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-gpu "
-QUIET += "--autoplay-policy=no-user-gesture-required"
+QUIET += "--hide-scrollbars --autoplay-policy=no-user-gesture-required"
 
 
 class Browser:
