@@ -55,8 +55,8 @@ class DriftWatch:
             for name in self.input.hear(window.at, figures):
                 change = f"{self.input.drifted[name] * self.input.spread[name]:+.1f} {FIGURE_UNITS[name]}"
                 lines.append(
-                    f"the input drifts: for an hour, the {FIGURE_NAMES[name]} has been {change} from that of the training "
-                    "clips: was the microphone moved, or its gain changed?"
+                    f"the input drifts: for an hour, the {FIGURE_NAMES[name]} has been {change} from that of the "
+                    "training clips: was the microphone moved, or its gain changed?"
                 )
         if level == AlarmLevel.NORMAL and self.normal.hear(window.at, window.p_value):
             lines.append(
