@@ -138,7 +138,7 @@ def test_one_bad_file_of_a_form_does_not_cost_the_others(client):
     assert (first["name"], first["anomalous"]) == ("a/../../../etc/passwd", False)
     assert "not readable as audio" in second["error"]
     assert third["anomalous"] is True
-    answer = here.post("/score?machine_id=id_00", files=files[1:2] * 2)
+    answer = here.post("/score/batch?machine_id=id_00", files=files[1:2] * 2)
     assert answer.status_code == 422
     assert "none of 2 recordings" in answer.json()["detail"]
     text = here.get("/metrics").text

@@ -84,7 +84,14 @@ def make_app(
         assert isinstance(refused, Refused)
         return _refusal(refused)
 
-    @app.post("/score", dependencies=[Depends(with_key)], openapi_extra={"requestBody": _BODY}, responses=_ANSWERS)
+    sound: dict[str, Any] = {
+        "dependencies": [Depends(with_key)],
+        "openapi_extra": {"requestBody": _BODY},
+        "responses": _ANSWERS,
+    }
+
+    @app.post("/score/batch", **sound)
+    @app.post("/score", **sound)
     async def score(
         request: Request,
         machine_id: str | None = None,
