@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MEASURE_AHEAD = 8  # recordings being measured at a time: bounds the memory
-HEAD_CLIPS = 200  # clips that are looked at before a training
+HEAD_CLIPS = 100  # clips that are looked at before a training
 SAMPLED = ("few", "no_normal")  # kinds that a sample cannot tell
 
 
