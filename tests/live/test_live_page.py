@@ -31,7 +31,7 @@ from mimii_pl.live.output.prometheus import MonitorFigures
 from mimii_pl.live.page import check_page, serve_page
 from mimii_pl.live.page.app import make_page
 from mimii_pl.live.page.facts import score_limits, trend_facts
-from mimii_pl.live.page.feed import FeedClient, PageFeed
+from mimii_pl.live.page.feed import MOST_MESSAGES, FeedClient, PageFeed
 from mimii_pl.live.page.spectrum import COLUMNS_PER_SECOND, SPECTRUM_ROWS, RollingSpectrogram
 from mimii_pl.live.plant import StationOptions
 from mimii_pl.live.start import StationBuilder
@@ -446,7 +446,7 @@ def test_a_client_that_is_too_slow_keeps_few_messages_and_is_told_anew():
     for number in range(1000):
         client.put(f"{number}".encode())
     assert client.late
-    assert len(client._messages) <= 200
+    assert len(client._messages) <= MOST_MESSAGES
 
 
 def test_the_page_ends_soon_though_browsers_look_on(hall):
@@ -481,10 +481,14 @@ def test_a_browser_shows_the_machines_and_marks_an_event_that_the_store_has(hall
         hall.hear(0, 9.0, 0.001, 6)
         browser.wait("document.title.startsWith('(alarm)')")
         browser.wait("document.querySelectorAll('.event').length === 3")
+        (newest, *_) = hall.store.events(limit=1)
+        browser.go(f"{address}events/{newest.id}")
+        hall.hear(0, 0.1, 0.9, 6)
+        browser.wait("document.readyState === 'complete' && !('open' in document.body.dataset)")
 
         browser.go(f"{address}machines/0")
         browser.wait("document.querySelectorAll('.uplot').length >= 4")
-        browser.wait("windows.length === 26 && spectra.values && trend.at.length")
+        browser.wait("windows.length === 32 && spectra.values && trend.at.length")
         browser.look(390, 844, phone=True)
         browser.wait(
             "document.documentElement.scrollWidth === 390 && document.querySelector('.uplot').offsetWidth < 390"

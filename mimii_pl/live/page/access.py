@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mimii_pl.deploy.serving.serve import LOCAL
 from mimii_pl.live.page.forms import read_form
 
-COOKIE = "mimii_page"
 COOKIE_SECONDS = 30 * 86400
 FREE_PATH = "/healthz"
 FREE_FOLDER = "/static/"
@@ -94,9 +93,7 @@ class PageAccess:
             return self._login_page(wrong=True)
         answer = RedirectResponse("/", 303)
         if self.token is not None:
-            answer.set_cookie(
-                COOKIE, _derived(self.token), max_age=COOKIE_SECONDS, httponly=True, samesite="strict", path="/"
-            )
+            answer.set_cookie(*_cookie(self.token), max_age=COOKIE_SECONDS, httponly=True, samesite="strict", path="/")
         return answer
 
     def _login_page(self, *, wrong: bool = False) -> Response:
@@ -108,11 +105,12 @@ class PageAccess:
 
     def _has_cookie(self, headers: Headers) -> bool:
         assert self.token is not None
+        name, value = _cookie(self.token)
         try:
             cookies = SimpleCookie(headers.get("cookie", ""))
         except CookieError:
             return False
-        return COOKIE in cookies and _equal(cookies[COOKIE].value, _derived(self.token))
+        return name in cookies and _equal(cookies[name].value, value)
 
 
 def _equal(given: str, expected: str) -> bool:
@@ -124,9 +122,10 @@ def _as_sent(header: str) -> str:
     return header.encode("latin-1").decode(errors="replace")
 
 
-def _derived(token: str) -> str:
-    """Return what a cookie holds, from which nobody learns the token."""
-    return hmac.new(token.encode(errors="replace"), b"mimii_pl page", hashlib.sha256).hexdigest()
+def _cookie(token: str) -> tuple[str, str]:
+    """Return a name and a value from which nobody learns the token; monitors of one computer have their own names."""
+    derived = hmac.new(token.encode(errors="replace"), b"mimii_pl page", hashlib.sha256).hexdigest()
+    return f"mimii_{derived[:8]}", derived
 
 
 def _host_of(headers: Headers) -> str:

@@ -16,7 +16,7 @@ from mimii_pl.live.windows import AlarmChange, ScoredWindow
 
 log = logging.getLogger(__name__)
 MOST_CLIENTS_FED = 100
-MOST_MESSAGES = 200  # that wait for a client; one that is slower gets the latest windows anew
+MOST_MESSAGES = 40  # that wait for a client; one that is slower gets the latest windows anew
 FEW = 150  # windows of each station for a page that shows all of them
 FEED_PERIOD = 0.25  # s between messages
 

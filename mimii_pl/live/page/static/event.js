@@ -47,3 +47,16 @@ if (picture && audio) {
     audio.play();
   });
 }
+
+// An event that goes on: its facts as they change, and the whole page when there is more sound, unless it is in use.
+async function lookAgain() {
+  const answer = document.hidden ? null : await fetch(location.pathname).catch(() => null);
+  if (!answer || !answer.ok) { return; }
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html"), heard = fresh.querySelector("audio");
+  const note = document.getElementById("note"), used = (audio && !audio.paused) || note.value !== note.defaultValue || document.activeElement === note;
+  const changed = (heard && heard.getAttribute("src")) !== (audio && audio.getAttribute("src")) || !("open" in fresh.body.dataset);
+  if (changed && !used) { location.reload(); return; }
+  spellTimes(fresh);
+  document.querySelector(".facts").replaceWith(document.adoptNode(fresh.querySelector(".facts")));
+}
+if ("open" in document.body.dataset) { setInterval(lookAgain, 5000); }
