@@ -94,6 +94,16 @@ class AlarmKeeper:
             output.show(self.machine, self.machine_id, window, self.rule.level)
         return change
 
+    @property
+    def unstored(self) -> int:
+        """Number of windows that wait for the disk."""
+        return len(self._unstored)
+
+    def flush(self) -> None:
+        """Try once more to store the windows that wait."""
+        if self._unstored:
+            self._store()
+
     def _ask_acknowledged(self) -> bool:
         """Pass on the acknowledgement of a person, which stands in the store; return whether it is new."""
         if not self.event:
@@ -116,6 +126,9 @@ class AlarmKeeper:
             if not self._full:
                 log.warning("%s: %s. Windows wait in memory until it takes them", self.store.folder, error)
             self._full = True
+            if self._unstored and (change := self._unstored[-1].change):  # nobody else tells of it
+                place = self.machine, self.machine_id
+                log.warning("%s %s: %s, not stored: %s", *place, change.level.name, change.reason)
             return
         if self._full:
             log.warning("%s takes windows again: %d were stored", self.store.folder, len(self._unstored))

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
+from mimii_pl.core.run_lock import locked
 from mimii_pl.deploy.serving.serve import FIXED, REGISTERED, model_place
 from mimii_pl.deploy.serving.served import SERVING_ENGINES, open_served
 from mimii_pl.live.alarm import AlarmRule, normal_scores
@@ -30,6 +32,7 @@ from mimii_pl.live.states import check_state_rule
 from mimii_pl.live.station import Station, StationSetup
 from mimii_pl.live.terminal import print_summary, shown
 
+SHORTEST_HOP = 0.01  # s
 log = logging.getLogger(__name__)
 
 
@@ -90,8 +93,12 @@ def monitor(
     """
     if engine not in SERVING_ENGINES:
         raise InputError(f"engine={engine}: should be {', '.join(SERVING_ENGINES[:-1])} or {SERVING_ENGINES[-1]}")
-    if watch < 0:
+    if not watch >= 0:
         raise InputError(f"watch={watch:g}: should be 0 s (never) or more")
+    if hop is not None and not hop >= SHORTEST_HOP:
+        raise InputError(f"hop={hop:g}: should be {SHORTEST_HOP:g} s or more, or null (half a clip)")
+    if not events:
+        raise InputError("events= is empty: name a folder")
     one = StationOptions(name, run, source or "", machine_id, hop, rate, channels, state, idle_level, polling)
     if plant is None and not source:
         raise InputError("source=null: give a source, such as mic:0 (`mimii devices` lists them), or a plant=<file>")
@@ -106,8 +113,9 @@ def monitor(
             place = model_place(options.run, tracking_uri)
             opened[key] = LiveModel.of(open_it(options.run, place, hop=options.hop))
     outputs = build_outputs(**output)
-    store = EventStore(Path(events), max_mb)
+    store, held = EventStore(Path(events), max_mb), ExitStack()
     try:
+        held.enter_context(locked(store.folder))
         delivery, figures, work = Delivery(store, outputs), MonitorFigures(), threading.Event()
         builder = StationBuilder(store, delivery, figures, alarm, speed)
         made = [builder.station(options, opened[options.run, options.hop], work) for options in stations]
@@ -133,7 +141,10 @@ def monitor(
         with serve_page(made, store.folder, figures, **page), stopped_by_signals(one_for_all), shown(one_for_all):
             one_for_all.run()
         print_summary(one_for_all)
+        if unstored := sum(station.keeper.unstored for station in made):
+            raise InputError(f"{store.folder} took no more: {unstored} windows, and what came of them, are lost")
     finally:
+        held.close()
         store.close()
 
 
@@ -173,7 +184,7 @@ class StationBuilder:
             speed=self.speed,
             polling=options.polling,
         )
-        position = resume_position(self.store, machine, machine_id, choose(base=0).name)
+        position = resume_position(self.store, machine, machine_id, choose(base=0).identity)
         keeper = self._keeper(setup, model)
         source = choose(base=int(position.get("base", 0)))
         if model.usual(number) is None:

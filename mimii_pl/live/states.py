@@ -1,5 +1,6 @@
 """State of a window before it is scored: what the sound tells of the machine, the microphone and the cable."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ def check_state_rule(rule: str, idle_level: float | None) -> None:
         raise InputError(f"state={rule}: should be {', '.join(STATE_RULES[:-1])} or {STATE_RULES[-1]}")
     if rule == "level" and idle_level is None:
         raise InputError("state=level needs idle_level=<dB of full scale below which it stands still>, such as -60")
+    if idle_level is not None and not math.isfinite(idle_level):
+        raise InputError(f"idle_level={idle_level}: should be a level in dB of full scale, such as -60")
     if rule != "level" and idle_level is not None:
         raise InputError(f"idle_level={idle_level:g}: give it with state=level")
 

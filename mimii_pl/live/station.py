@@ -343,7 +343,7 @@ class Station:
         """Take a window whose turn has come: rule, event, listeners."""
         rate = waiting.rate or self.model.served.scorer.sample_rate
         window, found = waiting.window, waiting.found
-        position = {**self._position, "source": self.source.name, "next": waiting.position}
+        position = {**self._position, "source": self.source.identity, "next": waiting.position}
         if window is None:
             with suppress(Exception):
                 self.store.keep_state(position_name(self.setup.machine, self.setup.machine_id), position)
@@ -402,7 +402,8 @@ class Station:
                 log.warning("%s: the sound of event %d was not stored: %s", self.setup.machine, number, one_line(error))
 
     def close(self) -> None:
-        """Store what is left of an event's sound, when nothing more is heard."""
+        """Store what is left, when nothing more is heard."""
+        self.keeper.flush()
         self._attach(at_once=True)
 
     def use(self, model: LiveModel, keeper: AlarmKeeper) -> None:

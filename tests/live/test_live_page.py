@@ -255,6 +255,8 @@ def test_lines_of_the_chart_are_the_scores_at_which_windows_count(hall):
         ("POST", "/events/99/mark", {"mark": "fault"}, 404),
         ("POST", "/events/99/acknowledge", {}, 404),
         ("POST", "/events/1/mark", {"mark": "<b>"}, 422),
+        ("POST", "/events/1/mark", None, 422),
+        ("POST", "/events/1/mark", {"note": "without a mark"}, 422),
         ("POST", "/events/1/mark", {"mark": "fault", "note": "x" * 2001}, 422),
         ("POST", "/events/1/mark", {"mark": "fault", "note": "x" * 200_000}, 413),
         ("POST", "/events/1/mark", {f"f{number}": "" for number in range(30)}, 422),

@@ -172,6 +172,15 @@ class Played(SoundSource):
         yield from self.play(self, first)
 
 
+def test_a_recording_that_another_one_replaces_is_heard_anew(bench, recorded):
+    first = bench.run(options(f"file:{recorded}")).stations[0]
+    assert first.counts[WindowState.RUNNING] > 0
+    assert bench.run(options(f"file:{recorded}")).stations[0].counts.total() == 0  # to its end already
+    os.utime(recorded, ns=(1, 1))
+    again = bench.run(options(f"file:{recorded}")).stations[0]
+    assert again.counts == first.counts
+
+
 def test_a_gap_is_counted_and_not_scored(bench, day):
     def play(_, first):
         for at in range(0, 10 * RATE, RATE // 4):
@@ -319,7 +328,8 @@ def test_sigterm_ends_it_with_a_table(tmp_path, finished, day):
         lines.append(line)
         if b"heard" in line:
             break
-    time.sleep(1)
+    refused, _ = started(tmp_path, f"run={finished}", f"source=file:{finished}", "machine_id=id_00").communicate()
+    assert b"is being written by process" in refused  # the folder of events
     process.terminate()
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 0

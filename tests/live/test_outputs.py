@@ -268,8 +268,11 @@ def test_a_full_disk_costs_no_event(store, monkeypatch, caplog):
     monkeypatch.setattr(store, "together", lambda **_: (_ for _ in ()).throw(sqlite3.OperationalError("disk is full")))
     hear(keeper, 0.01, 0.01, 0.9, 0.9, first=1)
     assert store.events() == []
+    assert keeper.unstored == 4
+    assert "ALARM, not stored" in caplog.text
     monkeypatch.setattr(store, "together", original)
     hear(keeper, 0.9, first=5)
+    assert keeper.unstored == 0
     (event,) = store.events()
     assert (event.first, event.open, event.end - event.start) == (160_000, False, 20.0)
     assert delivery.outbox.waiting("screen:" + delivery.outputs[0].name.split(":")[1]) == 2

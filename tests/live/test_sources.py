@@ -175,6 +175,39 @@ def test_a_killed_monitor_takes_a_file_up_where_it_was(tmp_path, quick):
     assert np.array_equal(found, RAMP[40_000:])
 
 
+def test_a_name_of_an_old_system_costs_no_other_file(tmp_path, quick):
+    drop, database = tmp_path / "drop", Database(tmp_path / "events.db")
+    drop.mkdir()
+    for name in (b"M\xe4rz.wav", b"b.wav"):
+        Path(os.fsdecode(bytes(drop) + b"/" + name)).write_bytes(as_wav(RAMP[:2000]))
+    for expected in (2, 0):  # the second time they are known
+        source = folder.FolderSource(drop, database, "fan")
+        source.open()
+        if expected:
+            assert sum(block is None for block in taken(source, 0, expected)) == expected
+        else:
+            threading.Timer(1.0, source.stop).start()
+            assert taken(source, 4000, 1) == []
+
+
+def test_a_folder_that_another_one_replaces_is_opened_again(tmp_path, quick):
+    drop, database = tmp_path / "drop", Database(tmp_path / "events.db")
+    drop.mkdir()
+    source = folder.FolderSource(drop, database, "fan")
+    source.open()
+
+    def replace():
+        drop.rename(tmp_path / "old")
+        drop.mkdir()
+
+    threading.Timer(0.3, replace).start()
+    with pytest.raises(SourceLostError, match="another folder"):
+        taken(source, 0, 1)
+    (drop / "new.wav").write_bytes(as_wav(RAMP[:2000]))
+    source.open()
+    assert sum(block is None for block in taken(source, 0, 1)) == 1
+
+
 def divided(blocks):
     """Blocks of each recording."""
     parts = [[]]
@@ -307,9 +340,15 @@ def test_a_virtual_microphone(tmp_path):
         ("nope", "should be mic:<name or number>"),
         ("ftp://host/a", "should be mic:<name or number>"),
         ("-", "rate=<Hz>"),
+        (("-", 1), "rate=1: should be a whole number of Hz from 100"),
+        (("-", float("nan")), "rate=nan: should be a whole number"),
+        (("-", 10**9), "rate=1000000000: should be"),
+        (("-", 16000, 0), "channels=0: should be"),
         ("rtsp://me:***@camera/x", "password is hidden"),
     ],
 )
 def test_a_source_that_is_none(tmp_path, text, fault):
+    text, *raw = [text] if isinstance(text, str) else text
+    options = {"database": Database(tmp_path / "events.db"), "channel": 0, "full_scale": 1.0, "base": 0}
     with pytest.raises(InputError, match=fault):
-        choose_source(text, station="x", database=Database(tmp_path / "events.db"), channel=0, full_scale=1.0, base=0)
+        choose_source(text, station="x", **options, **dict(zip(("rate", "channels"), raw, strict=False)))

@@ -285,6 +285,8 @@ def test_an_updated_run_is_neither_rescored_nor_resumed(runs, tmp_path):
         (["input={alien}"], "alien.wav: no machine ID was given|of which machine ID"),
         (["marks={wrong}"], "line 2: 'maybe': a mark is normal, fault, unsure or empty"),
         (["marks={empty}"], "none of its 1 recordings is marked: write normal or fault into label"),
+        (["marks={both}"], "a.wav is marked normal and fault: which is it?"),
+        (["marks={page}"], "take marks.zip of its page"),
         (["marks={bare}"], "it has no column `label`; it has: path"),
     ],
 )
@@ -303,8 +305,11 @@ def test_bad_input_is_named_in_one_line(runs, tmp_path, overrides, message):
         "alien": tmp_path / "alien" / "alien.wav",
         "wrong": marks(tmp_path / "wrong.csv", [("a.wav", "maybe")]),
         "empty": marks(tmp_path / "empty.csv", [("a.wav", "")]),
+        "both": marks(tmp_path / "both.csv", [("a.wav", "normal"), ("a.wav", "fault")]),
+        "page": tmp_path / "labels.csv",
         "bare": tmp_path / "bare.csv",
     }
+    places["page"].write_text("event,machine,mark\n1,fan,fault\n")
     places["bare"].write_text("path\na.wav\n")
     given = [override.format(**places) for override in overrides]
     with pytest.raises(InputError, match=message.replace("text.wav", "text_id_00.wav")) as error:

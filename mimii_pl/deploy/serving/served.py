@@ -105,6 +105,8 @@ def _of_torch(name: str, place: Path, hop: float | None, device: str, trust: Col
     from mimii_pl.scoring.timeline import windows_at_a_time
 
     scorer = load_run(place, device=device, trust=trust)
+    if scorer.classes is not None:
+        raise InputError(f"{place} is a classifier: anomaly scores need a run of task=anomaly")
     scorer.require_thresholds()
 
     def id_number(machine_id: str | None) -> int:

@@ -18,6 +18,7 @@ from mimii_pl.live.windows import AlarmLevel, ScoredWindow
 HIGHEST = 0.2  # p-value that a limit may have
 HIGHEST_CLEAR = 0.9  # clear limit, which a machine must be able to leave
 ROUNDING = 1e-9  # of p-values and limits, which are fractions of n + 1
+MANY_A_MONTH = 10  # whose fractions nobody asks for
 PROMISES = ("alarm.warn_per_month", "alarm.false_per_month")
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class CountedRule(AlarmRule):
         self.n, self.given, self.clear = n, {AlarmLevel.WARN: warn, AlarmLevel.ALARM: alarm}, clear
         self.latest: deque[tuple[int, float]] = deque(maxlen=m)
         self.limits = dict.fromkeys(RAISED, 0.0)
+        self._months = 1.0  # that were simulated
 
     @property
     def m(self) -> int:
@@ -56,6 +58,7 @@ class CountedRule(AlarmRule):
 
     def choose_limits(self, normal: NormalScores, hop: float) -> str:
         simulation = Simulation(normal, hop, self.per_month[AlarmLevel.ALARM])
+        self._months = simulation.months
         seen = [self._filtered(ranks) for ranks in simulation.streams()]
 
         def per_month(rank: int) -> float:
@@ -66,9 +69,15 @@ class CountedRule(AlarmRule):
         broken = [name for name, (kept, _) in zip(PROMISES, told, strict=True) if not kept]
         if broken:
             log.warning(
-                "%d held-out clips cannot keep %s with %s: their lowest p-value, %.3g, means %.3g a month. More "
+                "%d held-out clips cannot keep %s with %s: their lowest p-value, %.3g, means %s a month. More "
                 "held-out recordings can, or more windows (alarm=n_of_m alarm.n=...), or alarm=cusum",
-                *(self.held_out, " and ".join(broken), self._windows(), 1 / (self.held_out + 1), per_month(1)),
+                *(
+                    self.held_out,
+                    " and ".join(broken),
+                    self._windows(),
+                    1 / (self.held_out + 1),
+                    self._often(per_month(1)),
+                ),
             )
         return f"{self._windows()}: {', '.join(text for _, text in told)}; {self.held_out} held-out clips"
 
@@ -95,8 +104,14 @@ class CountedRule(AlarmRule):
         else:
             rank = int(given * steps + ROUNDING)
             self.limits[level] = given
-        told = f"{name} p <= {self.limits[level]:.3g} (false a month: {per_month(max(rank, 1)):.2g})"
+        told = f"{name} p <= {self.limits[level]:.3g} (false a month: {self._often(per_month(max(rank, 1)))})"
         return rank > 0, told
+
+    def _often(self, per_month: float) -> str:
+        """Spell false alarms a month; of none in the simulated months, what they can tell."""
+        if not per_month:
+            return f"below {1 / self._months:.1g}"
+        return f"{per_month:,.0f}" if per_month >= MANY_A_MONTH else f"{per_month:.2g}"
 
     def _windows(self) -> str:
         delay = f" for {self.delay['on']} more" if self.delay["on"] else ""

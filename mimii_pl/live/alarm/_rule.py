@@ -8,6 +8,8 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.live.alarm._normal import NormalScores
 from mimii_pl.live.windows import AlarmChange, AlarmLevel, ScoredWindow, WindowState
 
+LEAST_PER_MONTH = 1e-3  # false alarms that a promise may allow: what is rarer no simulation of held-out clips shows
+LONGEST_DELAY = 7 * 86_400  # s
 RAISED = (AlarmLevel.WARN, AlarmLevel.ALARM)
 log = logging.getLogger(__name__)
 
@@ -58,11 +60,16 @@ class AlarmRule:
         latch: bool = False,
     ) -> None:
         for name, value in (("false_per_month", false_per_month), ("warn_per_month", warn_per_month)):
-            if not 0 < value < math.inf:
-                raise InputError(f"alarm.{name}={value}: should be above 0, such as 1")
+            if not LEAST_PER_MONTH <= value < math.inf:
+                raise InputError(
+                    f"alarm.{name}={value}: should be {LEAST_PER_MONTH:g} (once in 80 years) or more, such as 1: less "
+                    "cannot be told from recordings"
+                )
         for name, value in (("on_delay", on_delay), ("off_delay", off_delay), ("min_time", min_time)):
-            if not 0 <= value < math.inf:
-                raise InputError(f"alarm.{name}={value}: should be a time in s, 0 or more")
+            if not 0 <= value <= LONGEST_DELAY:
+                raise InputError(f"alarm.{name}={value}: should be a time in s, from 0 to {LONGEST_DELAY:,} (a week)")
+        if type(latch) is not bool:
+            raise InputError(f"alarm.latch={latch}: should be true or false")
         if warn_per_month < false_per_month:
             raise InputError(
                 f"alarm.warn_per_month={warn_per_month:g}: should be at least alarm.false_per_month={false_per_month:g}"

@@ -29,6 +29,6 @@ class NOfM(CountedRule):
         clear: float = 2.0,
         **options: Any,
     ) -> None:
-        if not 1 <= n <= m <= MOST_WINDOWS:
-            raise InputError(f"alarm.n={n} alarm.m={m}: should be 1 <= n <= m <= {MOST_WINDOWS}")
+        if type(n) is not int or type(m) is not int or not 1 <= n <= m <= MOST_WINDOWS:
+            raise InputError(f"alarm.n={n} alarm.m={m}: should be whole numbers, 1 <= n <= m <= {MOST_WINDOWS}")
         super().__init__(n, m, warn=warn, alarm=alarm, clear=clear, **options)

@@ -184,7 +184,9 @@ def make_page(feed: PageFeed, store: EventStore, figures: MonitorFigures, token:
 
 def _mark(store: EventStore, number: int, form: Mapping[str, str]) -> StoredEvent:
     existing_event(store, number)
-    return store.mark(number, form.get("mark", ""), form.get("note", "").replace("\r\n", "\n"))
+    if "mark" not in form:
+        raise HTTPException(422, "send a form with mark (normal, fault, unsure; empty takes it back) and note")
+    return store.mark(number, form["mark"], form.get("note", "").replace("\r\n", "\n"))
 
 
 def _parts(file: BinaryIO) -> Iterator[bytes]:

@@ -11,6 +11,8 @@ from mimii_pl.live.source._source import SoundSource
 
 STREAM_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 KINDS_OF_SOURCE = "mic:<name or number>, rtsp://..., http://..., folder:<folder>, file:<recording> or - (raw samples)"
+RAW_RATES = 100, 1_000_000  # Hz, lowest and highest of samples without a header
+MOST_RAW_CHANNELS = 64
 PLAY_SPEEDS = {"real": 1.0, "max": math.inf}
 
 
@@ -48,8 +50,12 @@ def choose_source(
     if text == "-":
         from mimii_pl.live.source.stdin import StdinSource
 
-        if rate is None or rate < 1 or channels < 1:
+        if rate is None:
             raise InputError("source=- has no header: give rate=<Hz>, and channels=<number> if it is not 1")
+        if type(rate) is not int or not RAW_RATES[0] <= rate <= RAW_RATES[1]:
+            raise InputError(f"rate={rate}: should be a whole number of Hz from {RAW_RATES[0]} to {RAW_RATES[1]:,}")
+        if type(channels) is not int or not 1 <= channels <= MOST_RAW_CHANNELS:
+            raise InputError(f"channels={channels}: should be a whole number from 1 to {MOST_RAW_CHANNELS}")
         return StdinSource(rate, channels)
     if text.lower().startswith(STREAM_SCHEMES):
         from mimii_pl.live.source.stream import StreamSource

@@ -37,6 +37,11 @@ class SoundSource:
     def __init__(self, name: str) -> None:
         self.name, self.stopped = name, False
 
+    @property
+    def identity(self) -> str:
+        """Name by which its position is stored: another source, or another recording of its name, begins anew."""
+        return self.name
+
     def open(self) -> None:
         """Open it.
 

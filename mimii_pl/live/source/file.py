@@ -32,6 +32,14 @@ class FileSource(SoundSource):
         super().__init__(f"file:{path}")
         self.path, self.base, self.speed, self.full_scale = path, base, speed, full_scale
 
+    @property
+    def identity(self) -> str:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return self.name
+        return f"{self.name} of {status.st_size} bytes and time {status.st_mtime_ns}"
+
     def open(self) -> None:
         try:
             with recording(self.path) as found:

@@ -1,6 +1,7 @@
 """`folder:/drop`: recordings that others put into a folder, each when it is whole."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ CREATE TABLE IF NOT EXISTS heard (
 ) WITHOUT ROWID
 """
 log = logging.getLogger(__name__)
+logging.getLogger("watchfiles").setLevel(logging.WARNING)  # else it tells of every change
 
 
 class _Version(NamedTuple):
@@ -34,6 +36,15 @@ class _Version(NamedTuple):
 
     size: int
     mtime: int  # ns
+
+
+def _stored_path(path: Path) -> str:
+    """Return a path as the database holds it: names of older systems may be no UTF-8.
+
+    >>> _stored_path(Path(os.fsdecode(b"M\\xe4rz.wav")))
+    'M\\\\xe4rz.wav'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class FolderSource(SoundSource):
@@ -61,6 +72,7 @@ class FolderSource(SoundSource):
         self.polling, self.full_scale = polling, full_scale
         self._seen: dict[Path, tuple[_Version, float]] = {}
         self._stop, self._opened = threading.Event(), False
+        self._place: tuple[int, int] | None = None
         with database.changes() as connection:
             connection.execute(HEARD_TABLE)
 
@@ -69,7 +81,15 @@ class FolderSource(SoundSource):
             if self._opened:
                 raise SourceLostError(f"{self.folder} is gone")
             raise InputError(f"source={printable(self.name)}: there is no such folder")
-        self._opened = True
+        self._opened, self._place = True, self._identity()
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Return what tells the folder from another one of its name; None if it is gone."""
+        try:
+            status = self.folder.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def stop(self) -> None:
         super().stop()
@@ -92,6 +112,8 @@ class FolderSource(SoundSource):
             looked = -LOOK_ANYWAY
             while not self.stopped:
                 changed = next(changes, None) if looked > 0 else None
+                if self._identity() != self._place:
+                    raise SourceLostError(f"{self.folder} is gone, or another folder now")
                 if not (changed or self._seen or time.monotonic() > looked + LOOK_ANYWAY):
                     continue
                 looked = time.monotonic()
@@ -119,7 +141,7 @@ class FolderSource(SoundSource):
             except OSError:  # it is gone
                 continue
             version = _Version(status.st_size, status.st_mtime_ns)
-            begun, end = known.get((str(path), *version), (NEVER_REACHED, NEVER_REACHED))
+            begun, end = known.get((_stored_path(path), *version), (NEVER_REACHED, NEVER_REACHED))
             if end <= first:
                 continue
             before = self._seen.get(path)
@@ -133,7 +155,7 @@ class FolderSource(SoundSource):
         """Yield the sound of a file from sample `first` on, where a monitor that was killed had begun it."""
         ((begun,),) = self.database.read(
             "SELECT min(first) FROM heard WHERE station = ? AND path = ? AND size = ? AND mtime = ?",
-            (self.station, str(path), *version),
+            (self.station, _stored_path(path), *version),
         )
         begin = first if begun is None else begun
         self._note(path, version, begin, NEVER_REACHED)
@@ -154,5 +176,5 @@ class FolderSource(SoundSource):
 
     def _note(self, path: Path, version: _Version, first: int, end: int, fault: str = "") -> None:
         with self.database.changes() as connection:
-            row = (self.station, str(path), *version, first, end, fault)
+            row = (self.station, _stored_path(path), *version, first, end, fault)
             connection.execute("REPLACE INTO heard VALUES (?, ?, ?, ?, ?, ?, ?)", row)

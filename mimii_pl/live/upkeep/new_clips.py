@@ -109,8 +109,9 @@ def marked_files(table: str) -> list[MarkedFile]:
     columns = listed_fields(header)
     if missing := [name for name in ("path", "condition") if name not in columns]:
         names = {"path": "path", "condition": "label"}
+        hint = ". For the sound of a monitor's events, take marks.zip of its page" if "event" in header else ""
         raise InputError(
-            f"marks={table}: it has no column `{names[missing[0]]}`; it has: {', '.join(header) or 'none'}"
+            f"marks={table}: it has no column `{names[missing[0]]}`; it has: {', '.join(header) or 'none'}{hint}"
         )
     place = {field: header.index(column) for field, column in columns.items()}
     marks, without = [], 0
@@ -127,6 +128,10 @@ def marked_files(table: str) -> list[MarkedFile]:
         marks.append(
             MarkedFile(listed_file(str(path.parent), values["path"]), id_, condition, True, values.get("recording", ""))
         )
+    first: dict[str, MarkedFile] = {}
+    for mark in marks:
+        if first.setdefault(mark.path, mark).condition != mark.condition:
+            raise InputError(f"marks={table}: {printable(mark.path)} is marked normal and fault: which is it?")
     if not marks:
         column = columns["condition"]
         raise InputError(
