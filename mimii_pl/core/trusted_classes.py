@@ -32,6 +32,7 @@ PLACES = {  # where a configuration names a class -> base of what may be named t
     "trainer.logger.*": "pytorch_lightning.loggers.Logger",
     "trainer.plugins.*": "pytorch_lightning.plugins.LayerSync",
     "trainer.strategy": "pytorch_lightning.strategies.Strategy",
+    "alarm": "mimii_pl.live.alarm.AlarmRule",
     "sweep.sampler": "optuna.samplers.BaseSampler",
     "sweep.pruner": "optuna.pruners.BasePruner",
 }

@@ -52,7 +52,6 @@ class LogMel(Spectral):
         self._require_bands(np.inf)
         edges = self.f_min, self.f_max
         bank = mel_bank(self.sample_rate, self.n_fft, n_mels, *edges, scale=mel_scale, unit_area=norm == "slaney")
-        self.groups = band_groups(bank)
         self.register_buffer("bank", torch.from_numpy(bank.T).float().contiguous(), persistent=False)
 
     @property
@@ -85,8 +84,7 @@ class LogMel(Spectral):
 
     def represent(self, spectrum: Tensor) -> Tensor:
         frames = magnitude(spectrum, self.power).transpose(1, 2)  # [B, N, n_fft/2+1], the memory order of the FFT
-        mel = torch.cat([frames[..., bins] @ self.bank[bins, bands] for bands, bins in self.groups], dim=2)
-        mel = mel.transpose(1, 2)  # [B, n_mels, N]
+        mel = torch.matmul(frames, self.bank).transpose(1, 2)  # [B, n_mels, N]
         return mel.clamp(min=self.eps).log10().mul_(20 / self.power)[:, None]
 
 

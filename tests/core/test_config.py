@@ -15,10 +15,11 @@ from mimii_pl.core.errors import InputError
 
 CONF, ROOT = CONF, CONF.parent
 MIRRORED = ("dataset", "protocol", "features", "augmentation", "model", "backend", "threshold", "task")
+OF_COMMANDS = ("hydra", "command", "alarm", "monitor")  # no groups of a run
 CHOICES = [
     (group.name, file.stem)
     for group in sorted(CONF.iterdir())
-    if group.is_dir() and group.name not in ("hydra", "command", "alarm", "monitor")
+    if group.is_dir() and group.name not in OF_COMMANDS
     for file in sorted(group.glob("[!_]*.yaml"))
 ]
 
@@ -146,7 +147,7 @@ def test_help_names_every_group_and_shows_examples(tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "train.py", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    for group in [path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "command")]:
+    for group in [path.name for path in CONF.iterdir() if path.is_dir() and path.name not in OF_COMMANDS]:
         assert group in done.stdout
     assert done.stdout.count("python train.py") >= 3
     assert not Path(tmp_path, "outputs").exists()
