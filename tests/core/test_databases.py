@@ -32,9 +32,12 @@ def test_a_kill_at_any_moment_leaves_a_whole_database_or_none(whole, tmp_path, o
     start = time.monotonic()
     _ended(context.Process(target=opened, args=(f"sqlite:///{tmp_path}/timed.db",)), 60)
     seconds = time.monotonic() - start
-    leftovers = 0
-    for number in range(KILLS):
-        _ended(context.Process(target=opened, args=(f"sqlite:///{path}",)), seconds * (number + 1) / KILLS)
+    leftovers = number = 0
+    while number < KILLS or (leftovers <= KILLS // 4 and number < 4 * KILLS):  # a busy machine is missed more often
+        number += 1
+        _ended(
+            context.Process(target=opened, args=(f"sqlite:///{path}",)), seconds * ((number - 1) % KILLS + 1) / KILLS
+        )
         leftovers += len(list(path.parent.glob("*.partial")))
         if path.exists():
             with closing(sqlite3.connect(path)) as database:
@@ -42,7 +45,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_database_or_none(whole, tmp_path, o
             opened(f"sqlite:///{path}")
             path.unlink()
     opened(f"sqlite:///{path}")
-    assert leftovers >= KILLS // 10  # else the kills came before or after the making
+    assert leftovers > KILLS // 4  # else the kills came before or after the making
     assert needed in tables(path)
     assert {item.name for item in path.parent.iterdir()} <= {"some.db", "some.db.lock"}
 

@@ -206,7 +206,6 @@ def test_a_source_that_is_lost_comes_back_and_the_time_between_counts(bench, day
     station = bench.run(options("-", rate=RATE), source=source).stations[0]
     assert (source.opened, station.reconnects, station.gaps) == (3, 2, 2)
     assert 0.5 < station.lost / RATE < 3
-    assert station.counts[WindowState.NO_SIGNAL] >= 0
     told = [line for _, line in station.health]
     assert sum("pulled out; opened again" in line for line in told) == 2
     assert any("heard again" in line for line in told)

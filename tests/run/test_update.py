@@ -125,8 +125,7 @@ def test_what_the_tables_say_is_what_both_runs_say(runs, tmp_path):
     assert len(normal["all"]) == 4 + 12
     own = mimii_pl.load(target, device="cpu").score(sorted(new.glob("*.wav")))
     crossed = [float(row["score_after"]) for row in rows if row["group"] == "new"]
-    assert (np.array(crossed) >= own).all()  # judged by a bank without them, where their own distance is 0
-    assert max(crossed) > 100 * max(own)  # a clip that another resembles to the last digit is at 0 as well
+    assert (np.array(crossed) > own).all()  # judged by a bank without them, where their own distance is 0
     assert found_splits(target) == found_splits(source) | {"train": 36 + 12}
 
 
