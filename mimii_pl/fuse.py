@@ -32,7 +32,15 @@ from mimii_pl.core.stored_config import keep_offline, read_config, relocated
 from mimii_pl.core.trusted_classes import FUSED
 from mimii_pl.dataset._channels import ALL_CHANNELS
 from mimii_pl.report.published import published
-from mimii_pl.run import build_task, elsewhere, new_recorder, show_results, write_run_page, written_by_us
+from mimii_pl.run import (
+    build_task,
+    elsewhere,
+    finished_objective,
+    new_recorder,
+    show_results,
+    write_run_page,
+    written_by_us,
+)
 from mimii_pl.scoring.cost import write_cost
 from mimii_pl.scoring.decisions import apply_thresholds, choose_thresholds
 from mimii_pl.scoring.fused_scorer import FusedScorer
@@ -83,9 +91,8 @@ def fuse(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> fl
     published(fused.get("published"))
     with written_by_us(run_dir, elsewhere(sweep_dir)):
         fused = freeze_config(fused, run_dir)
-        if (facts := read_facts(run_dir)).get("status") == "finished":
-            log.info("%s is already finished", run_dir)
-            return facts.get("objective", math.nan)
+        if (objective := finished_objective(run_dir)) is not None:
+            return objective
         prepare_process(fused)
         recorder = new_recorder(build(fused.trainer.logger or None), fused, run_dir, sweep_dir)
         _copy_members(sources, run_dir)

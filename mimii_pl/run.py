@@ -72,14 +72,10 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     published(cfg.get("published"))  # an unknown key is an error before training, not after it
     with threads_restored(), written_by_us(run_dir, elsewhere(sweep_dir)):
         cfg = freeze_config(cfg, run_dir)  # checked, resolved, written
-        if (facts := read_facts(run_dir)).get("status") == "finished":
-            log.info("%s is already finished", run_dir)
-            if "mlflow_key" in facts and not Spool(run_dir).ended("FINISHED"):
-                hint = shlex.quote(f"run={run_dir}")
-                log.warning("MLflow does not have all of it: `mimii record %s` sends the rest", hint)
-            return facts.get("objective", math.nan)
+        if (objective := finished_objective(run_dir)) is not None:
+            return objective
         prepare_process(cfg)  # messages, threads, memory, random numbers
-        if "rescored_from" in facts:
+        if "rescored_from" in read_facts(run_dir):
             return evaluate_again(
                 cfg, run_dir, new_recorder(build(cfg.trainer.logger or None), cfg, run_dir, sweep_dir)
             )
@@ -132,6 +128,17 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
 
 
 # --- the steps of `run`, in order ------------------------------------------------------------------------------------
+def finished_objective(run_dir: Path) -> float | None:
+    """Return the objective of a run that is finished already, and tell so; None for any other."""
+    if (facts := read_facts(run_dir)).get("status") != "finished":
+        return None
+    log.info("%s is already finished", run_dir)
+    if "mlflow_key" in facts and not Spool(run_dir).ended("FINISHED"):
+        hint = shlex.quote(f"run={run_dir}")
+        log.warning("MLflow does not have all of it: `mimii record %s` sends the rest", hint)
+    return facts.get("objective", math.nan)
+
+
 def new_recorder(logger: Any, cfg: DictConfig, run_dir: Path, sweep_dir: Path | None) -> Recorder:
     """Return the recorder of a run that begins; the classes of its configuration are trusted by now."""
     trust = packages(cfg)

@@ -29,7 +29,15 @@ from mimii_pl.live.upkeep.changes import changes, decided, judged_clips, show_ch
 from mimii_pl.live.upkeep.known import file_of, known_clips
 from mimii_pl.live.upkeep.new_clips import NewClips, given_files, marked_files, read_new
 from mimii_pl.rerun import copy_training, require_anomaly_run
-from mimii_pl.run import build_task, elsewhere, new_recorder, show_results, write_run_page, written_by_us
+from mimii_pl.run import (
+    build_task,
+    elsewhere,
+    finished_objective,
+    new_recorder,
+    show_results,
+    write_run_page,
+    written_by_us,
+)
 from mimii_pl.scoring.cost import write_cost
 from mimii_pl.scoring.decisions import apply_thresholds
 from mimii_pl.scoring.held_out_table import HELD_OUT_FILE, HeldOutScore, read_held_out
@@ -81,9 +89,8 @@ def update(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> 
     again = _updated_config(cfg, stored, source, clips, run_dir)
     with written_by_us(run_dir, elsewhere(sweep_dir)):
         again = freeze_config(again, run_dir)
-        if (facts := read_facts(run_dir)).get("status") == "finished":
-            log.info("%s is already finished", run_dir)
-            return facts.get("objective", math.nan)
+        if (objective := finished_objective(run_dir)) is not None:
+            return objective
         prepare_process(again)
         recorder = new_recorder(build(again.trainer.logger or None), again, run_dir, sweep_dir)
         parent = {"parent": f"{SCHEME}{origin.name}/{origin.number}"} if origin else {}
