@@ -16,7 +16,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.run_lock import locked
 from mimii_pl.deploy.serving.serve import FIXED, REGISTERED, model_place
-from mimii_pl.deploy.serving.served import SERVING_ENGINES, open_served
+from mimii_pl.deploy.serving.served import check_engine, open_served
 from mimii_pl.live.alarm import AlarmRule, normal_scores
 from mimii_pl.live.events import EventStore
 from mimii_pl.live.keeper import AlarmKeeper
@@ -91,10 +91,7 @@ def monitor(
     Raises:
         InputError: an option is wrong, a model cannot be loaded, or a source can never be opened.
     """
-    if engine not in SERVING_ENGINES:
-        raise InputError(f"engine={engine}: should be {', '.join(SERVING_ENGINES[:-1])} or {SERVING_ENGINES[-1]}")
-    if not watch >= 0:
-        raise InputError(f"watch={watch:g}: should be 0 s (never) or more")
+    check_engine(engine, watch)
     if hop is not None and not hop >= SHORTEST_HOP:
         raise InputError(f"hop={hop:g}: should be {SHORTEST_HOP:g} s or more, or null (half a clip)")
     if not events:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import find_run
 from mimii_pl.deploy.serving.limits import RequestLimits
-from mimii_pl.deploy.serving.served import SERVING_ENGINES, Served, open_served
+from mimii_pl.deploy.serving.served import Served, check_engine, open_served
 
 if TYPE_CHECKING:
     import uvicorn
@@ -67,13 +67,10 @@ def serve(
         InputError: an option is wrong, the model cannot be loaded, or the port is in use.
     """
     require_serve()
-    if engine not in SERVING_ENGINES:
-        raise InputError(f"engine={engine}: should be {', '.join(SERVING_ENGINES[:-1])} or {SERVING_ENGINES[-1]}")
+    check_engine(engine, watch)
     limits = _limits(max_mb, max_seconds, max_files, concurrency, per_minute)
     if not 0 <= port < 1 << 16:
         raise InputError(f"port={port}: should be 0 (any free one) to 65535")
-    if watch < 0:
-        raise InputError(f"watch={watch:g}: should be 0 s (never) or more")
     open_it = partial(open_served, engine=engine, hop=hop, device=device, trust=trust)
     place = model_place(run, tracking_uri)
     with open_listener(host, port) as listener:

@@ -65,6 +65,14 @@ class Served(NamedTuple):
         }
 
 
+def check_engine(engine: str, watch: float) -> None:
+    """Raise InputError if there is no such engine, or its model cannot be looked at so often."""
+    if engine not in SERVING_ENGINES:
+        raise InputError(f"engine={engine}: should be {', '.join(SERVING_ENGINES[:-1])} or {SERVING_ENGINES[-1]}")
+    if not watch >= 0:
+        raise InputError(f"watch={watch:g}: should be 0 s (never) or more")
+
+
 def open_served(
     name: str, place: Path, *, engine: str = "auto", hop: float | None = None, device: str, trust: Collection[str] = ()
 ) -> Served:
