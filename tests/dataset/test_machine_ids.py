@@ -123,7 +123,7 @@ def trees(tmp_path_factory):
         files = [f"{folder}/{file}" for folder in folders for file in NAMES]
         root = imitation.unpacked({file: imitation.wav(file) for file in files}, here / "own")
         options = ("model=level", "dataset=folder", "protocol.test=0", "protocol.validation=0.4", "logger=none")
-        run(world.configured(root, *options), here / "run")
+        run(world.configured(root, "report=brief", *options), here / "run")
         made[name] = root, here / "run"
     return made
 
@@ -184,7 +184,7 @@ def test_a_list_is_read_by_the_columns_of_the_runs_own_table(tmp_path):
     table.write_bytes(f"Aufnahme;Presse\n{rows}".encode("cp1252"))
     columns = ("dataset.columns.path=Aufnahme", "dataset.columns.id=Presse")
     options = ("model=level", "dataset=table", "protocol=holdout", "protocol.validation=0.4", "logger=none", *columns)
-    run(world.configured(table, *options), tmp_path / "run")
+    run(world.configured(table, "report=brief", *options), tmp_path / "run")
     output = score_files(run=str(tmp_path / "run"), input=str(table), output=str(tmp_path / "out.csv"), device="cpu")
     with open(output, newline="") as file:
         found = [row["machine_id"] for row in csv.DictReader(file)]

@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     """A world, and a run on it that was killed after two of four epochs beside one that was not."""
     folder = tmp_path_factory.mktemp("continue")
     root = world.write(folder / "world", train=8, test=3, seconds=1.0)
-    run(world.configured(root, *OVERRIDES), folder / "whole")
+    run(world.configured(root, *OVERRIDES, "report=brief"), folder / "whole")
     killed = warm_context().Process(target=_train_and_die, args=(root, folder / "killed"))
     killed.start()
     killed.join()

@@ -26,7 +26,7 @@ def in_two(root, *overrides, fails=False):
     command = [
         sys.executable,
         ROOT / "train.py",
-        "report=brief",
+        "report=none",
         "efficiency.seconds=0",
         "logger=none",
         "trainer=ddp",

@@ -46,7 +46,7 @@ def finished(root, tmp_path_factory):
         "spectrum_lof": ["model=spectrum", "backend=lof", "efficiency.seconds=0.5"],
     }.items():
         runs[name] = tmp_path_factory.mktemp(name)
-        run(world.configured(root, "trainer=smoke", *overrides), runs[name])
+        run(world.configured(root, "trainer=smoke", "report=brief", *overrides), runs[name])
     return runs
 
 

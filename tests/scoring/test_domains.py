@@ -27,7 +27,7 @@ def run_dir(tmp_path_factory):
             files[name] = world.encoded(wave * (0.5 if "target" in name else 1))
     imitation.unpacked(files, folder / "data" / "dev_data")
     options = ("dataset=dcase2022", "machine=bearing", "model=spectrum", "threshold=gamma")
-    run(world.configured(folder / "data", *options), folder / "run")
+    run(world.configured(folder / "data", "report=brief", *options), folder / "run")
     return folder / "run"
 
 

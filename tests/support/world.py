@@ -60,8 +60,8 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
 
 
 def configured(root: Path, *overrides: str) -> DictConfig:
-    """The configuration of a run on a world: CPU, nothing logged, shown or measured, cache beside it."""
-    cfg = composed("logger=none", "trainer=cpu", "report=brief", "efficiency.seconds=0", *overrides)
+    """The configuration of a run on a world: CPU, nothing logged, drawn or measured, cache beside it."""
+    cfg = composed("logger=none", "trainer=cpu", "report=none", "efficiency.seconds=0", *overrides)
     for key, value in {"root": root, "cache_dir": root.parent / "cache"}.items():
         if not any(override.lstrip("+").startswith(f"dataset.{key}=") for override in overrides):
             cfg.dataset[key] = str(value)

@@ -33,7 +33,7 @@ def finished(root, tmp_path_factory):
     for target in ("condition", "machine_id"):
         runs[target] = tmp_path_factory.mktemp(target)
         options = ["model=simple_classifier", f"target={target}", "dataset.batch_size=8", "efficiency.seconds=0.2"]
-        run(world.configured(root, *CLASSIFY, *options), runs[target])
+        run(world.configured(root, *CLASSIFY, "report=brief", *options), runs[target])
     return runs
 
 

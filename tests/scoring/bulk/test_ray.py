@@ -2,13 +2,12 @@
 
 import csv
 import os
-import shutil
 import sys
-import tempfile
 
 import numpy as np
 import pytest
 from support import world
+from support.cluster import ray_cluster
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.run import run
@@ -31,22 +30,8 @@ def run_dir(root, tmp_path_factory):
 
 @pytest.fixture
 def cluster():
-    """Two cores of this machine as a Ray cluster, in a folder with a name short enough for its sockets."""
-    ray = pytest.importorskip("ray")
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    ray.init(
-        "local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        object_store_memory=128 * 2**20,
-        _temp_dir=folder,
-    )
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield ray
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    with ray_cluster() as ray:
+        yield ray
 
 
 def rows_of(path):

@@ -4,12 +4,12 @@ import csv
 import os
 import re
 import shutil
-import tempfile
 
 import numpy as np
 import pytest
 import soundfile
 from support import world
+from support.cluster import ray_cluster
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.run import run
@@ -223,15 +223,8 @@ def test_names_of_further_files(tmp_path):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets of Ray
 def test_ray_gives_the_same_windows(run_dir, sounds, tmp_path):
-    ray = pytest.importorskip("ray")
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-    ray.init("local", num_cpus=2, object_store_memory=128 * 2**20, _temp_dir=folder, **quiet)
-    try:
+    with ray_cluster():
         score(run_dir, sounds, tmp_path / "ray" / "scores.csv", engine="ray", workers=1)
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
     score(run_dir, sounds, tmp_path / "plain" / "scores.csv")
     one, other = (rows_of(tmp_path / engine / "windows.csv") for engine in ("ray", "plain"))
     assert [row["file"] for row in one] == [row["file"] for row in other]
