@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mimii_pl.core import (
     config,
+    garbage,
     lean_lightning,  # noqa: F401  (so that Lightning, where a command needs it, is imported quickly)
 )
 from mimii_pl.core.addresses import without_password
@@ -55,9 +56,14 @@ HINTS = {  # how to continue after Ctrl-C
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name; without arguments, or with --help alone, list the commands."""
+    with garbage.importing():
+        _main(sys.argv[1:] if argv is None else argv)
+
+
+def _main(argv: Sequence[str]) -> None:
     _wait_passively()
     _hide_passwords()
-    command, arguments = split_command([without_password(item) for item in (sys.argv[1:] if argv is None else argv)])
+    command, arguments = split_command([without_password(item) for item in argv])
     if command is None:
         with _closed_pipe():
             _list_commands()
@@ -234,6 +240,7 @@ def _call(cfg: DictConfig) -> float | None:
     if "run_dir" in cfg:
         return _run(name, cfg, hydra)
     function = get_method(name)
+    garbage.imported()
     with _one_line_errors(cfg):
         if "cfg" in inspect.signature(function).parameters:
             function(cfg)
@@ -256,6 +263,7 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         with _hint_to_continue(run_dir, sweep_dir, searches=bool(cfg.get("sweep"))):
             if not process.needs_process(cfg, hydra):
                 return call_named_run(*args)
+            garbage.imported()
             value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args)
         print(f"{run_dir.name} {'was pruned' if math.isnan(value) else f'has finished: {value:.4g}'}", flush=True)
         return value
@@ -310,7 +318,9 @@ def call_named_run(name: str, *args: Any) -> float:
     """Do `call_run` with the function of that dotted name, which only the process of the run imports."""
     from hydra.utils import get_method
 
-    return call_run(get_method(name), *args)
+    function = get_method(name)
+    garbage.imported()
+    return call_run(function, *args)
 
 
 def call_run(

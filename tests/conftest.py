@@ -14,7 +14,8 @@ from support import world
 if os.environ.get("PYTEST_XDIST_WORKER"):  # each worker has a core, and so have the processes its tests start
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["RAY_worker_niceness"] = "0"  # as nice as 15, they would wait for the tests beside them
+    # as nice as 15, its workers would wait for the tests beside them
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (spelled so by Ray)
 
 # What a process that records behind a password leaves in its environment: put back, not complained about.
 OF_A_RECORDED_RUN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT")

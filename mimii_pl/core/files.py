@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any
 
 from mimii_pl.core.errors import InputError, damaged, not_written
 from mimii_pl.core.foreign import write_rows
+
+if TYPE_CHECKING:
+    import numpy as np  # reads its number of threads when it is imported: after `main` has set it
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
@@ -38,8 +39,10 @@ def write_bytes(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write_arrays(path: Path, arrays: "dict[str, np.ndarray]") -> None:
     """Write named arrays as npz, atomically."""
+    import numpy as np
+
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes every keyword for `allow_pickle`
 
@@ -153,18 +156,21 @@ def flush(path: Path) -> None:
         os.close(file)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> "dict[str, np.ndarray]":
     """Read named arrays; arrays that would have to be unpickled, or take more memory than the file, are refused.
 
     Raises:
         InputError: the file is missing or damaged.
 
     >>> import tempfile
+    >>> import numpy as np
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_arrays(Path(folder, "a.npz"), {"mean": np.zeros(2)})
     ...     read_arrays(Path(folder, "a.npz"))
     {'mean': array([0., 0.])}
     """
+    import numpy as np
+
     with damaged(path), path.open("rb") as file:
         require_stored(file)
         with np.load(file, allow_pickle=False) as arrays:

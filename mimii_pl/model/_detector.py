@@ -42,6 +42,9 @@ class Detector(pl.LightningModule):
     clips_per_step: int | None = None  # set where a batch is divided into several steps; None: each batch is one step
     trains_in_bfloat16 = False  # True if its training is faster so, on CPUs that have it too
     training_free = False  # True if there are no weights, and so no checkpoint to choose
+    one_thread_per_batch = (
+        False  # True if several batches at a time, each by one thread, take less time than one by all
+    )
     exportable = True  # False if its score is no fixed sequence of operations on tensors
     uses_machine_id = False  # True if `score` depends on the machine ID
     views: Mapping[str, slice] = MappingProxyType({})  # named parts of the embedding, which back ends may use alone
@@ -172,9 +175,11 @@ def _once_per_batch(method: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
 
     def computed(batch: Batch) -> Any:
         nonlocal last
-        if last[0] is not batch:
-            last = batch, method(batch)
-        return last[1]
+        of, value = last  # both at once, as other threads may replace them
+        if of is not batch:
+            value = method(batch)
+            last = batch, value
+        return value
 
     return computed
 

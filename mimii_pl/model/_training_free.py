@@ -81,6 +81,7 @@ class Deviation(TrainingFree):
     It is counted in standard deviations of each value. A subclass implements `embed` and calls `build_deviation`.
     """
 
+    one_thread_per_batch = True
     mean: Tensor
     std: Tensor
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
-from mimii_pl.core.prefetch import prefetch
+from mimii_pl.core.prefetch import in_threads, prefetch
 from mimii_pl.dataset._classes import check_names
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.quality.each import check_each
@@ -94,9 +95,11 @@ def warn_of_findings(data: "MachineSounds", command: str, limits: Limits | None 
     limits = limits or Limits()
     rows = np.concatenate([data.rows("train"), data.rows("validation")])
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(HEAD_CLIPS, len(rows))).round().astype(int))]
+    measured = in_threads(
+        lambda row: of_cached(np.asarray(data.waves[row]), data.sample_rate, limits), chosen, torch.get_num_threads()
+    )
     recordings = [
-        CheckedRecording(data.clips[row], "train", of_cached(np.asarray(data.waves[row]), data.sample_rate, limits))
-        for row in chosen
+        CheckedRecording(data.clips[row], "train", found) for row, found in zip(chosen, measured, strict=True)
     ]
     findings = [
         *check_each(recordings, 0, limits),

@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 import soundfile
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.prefetch import in_threads
 from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.dataset._channels import channel_path
 from mimii_pl.report.figures import Image, data_uri
@@ -51,19 +53,41 @@ class Shown(NamedTuple):
     nearest: NearestShown | None
 
 
-def show_clips(
+class HeardClips(NamedTuple):
+    """All that pictures of clips of one machine ID are drawn from, by file, or by path of normal clips.
+
+    Attributes:
+        drawing: what the clips share.
+        names: of files.
+        played: levels and sound.
+        locations: of the anomaly; None: not localized.
+        members: bars of each.
+        neighbours: nearest normal clips.
+        speeds: in revolutions per minute; None: unknown.
+    """
+
+    drawing: "_Drawing"
+    names: dict[str, str]
+    played: dict[str | Path, "_Played"]
+    locations: dict[str, Location | None]
+    members: dict[str, list[Bar]]
+    neighbours: dict[str, Neighbour]
+    speeds: dict[str, float | None]
+
+
+def hear_clips(
     scorer: BaseScorer,
     clips: Sequence[ClipScore],
     chosen: Sequence[ClipScore],
     seconds: float,
     normal_clips: NormalClips | None = None,
-) -> dict[str, Shown]:
-    """Make pictures and sounds of chosen clips of one machine ID, by file; clips whose file is missing are skipped.
+) -> HeardClips | None:
+    """Read, localize and encode chosen clips of one machine ID; None: no file of them is there.
 
     Args:
         scorer: of the run.
         clips: all test clips of this machine ID, highest score first.
-        chosen: clips to show.
+        chosen: clips to show; those whose file is missing are skipped.
         seconds: length to play, at most.
         normal_clips: those that the run learned from, to show the nearest one beside each clip; None: show none.
     """
@@ -74,7 +98,7 @@ def show_clips(
     last = clips[: -REFERENCE_CLIPS - 1 : -1]
     usual = [found.wave for clip in last if (found := _read(scorer, clip.file, number))]
     if not waves or not usual:
-        return {}
+        return None
     nearest_to = normal_clips.nearest if normal_clips else lambda _: None
     neighbours = {file: near for file, found in read.items() if (near := nearest_to(str(found.path)))}
     normal = {
@@ -87,18 +111,32 @@ def show_clips(
         scores = scorer.member_waves(np.stack(list(waves.values())), np.full(len(waves), number))
         rows = member_bars(names, scores, scorer.member_weights)
     drawing = _Drawing(scorer.sample_rate, gain_of([*waves.values(), *normal.values()]), seconds)
-    speeds = {clip.file: clip.rpm for clip in chosen}
     with ThreadPoolExecutor(1) as pool:  # encodes while anomalies are localized
         played: dict[str | Path, _Played] = {file: drawing.heard(wave, pool) for file, wave in waves.items()}
         played |= {path: drawing.heard(wave, pool) for path, wave in normal.items()}
-        locations = [localize(scorer, wave, number, np.stack(usual)) for wave in waves.values()]
+        located = partial(localize, scorer, number=number, usual=np.stack(usual))
+        locations = dict(zip(waves, in_threads(located, waves.values(), scorer.batches_at_once), strict=True))
+    return HeardClips(
+        drawing,
+        {file: found.path.name for file, found in read.items()},
+        played,
+        locations,
+        dict(zip(waves, rows, strict=True)),
+        neighbours,
+        {clip.file: clip.rpm for clip in chosen},
+    )
+
+
+def show_clips(heard: HeardClips) -> dict[str, Shown]:
+    """Draw clips, by file; only one thread may draw at a time."""
     shown = {}
-    for file, location, bars in zip(waves, locations, rows, strict=True):
-        near, own = neighbours.get(file), played[file]
-        other = played.get(near.path) if near else None
+    for file, name in heard.names.items():
+        near, own = heard.neighbours.get(file), heard.played[file]
+        other = heard.played.get(near.path) if near else None
         top = max(float(each.levels.decibels.max()) for each in (own, other) if each is not None)
-        nearest = drawing.nearest(near, other, top) if near and other is not None else None
-        shown[file] = drawing.shown(read[file].path.name, own, location, top, speeds[file], bars, nearest)
+        nearest = heard.drawing.nearest(near, other, top) if near and other is not None else None
+        bars, location = heard.members[file], heard.locations[file]
+        shown[file] = heard.drawing.shown(name, own, location, top, heard.speeds[file], bars, nearest)
     return shown
 
 

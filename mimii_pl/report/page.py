@@ -1,7 +1,7 @@
 """The page of a run: `report.html`, a self-contained file made from the files of the run directory."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,10 @@ import numpy as np
 from mimii_pl.core.bars import with_bar
 from mimii_pl.core.errors import damaged
 from mimii_pl.core.files import stored_rows, write_text
+from mimii_pl.core.grouping import group_by
+from mimii_pl.core.prefetch import prefetch
 from mimii_pl.core.run_dir import read_facts
+from mimii_pl.report.clips import HeardClips, hear_clips, show_clips
 from mimii_pl.report.cost import COST_NOTE, cost_rows
 from mimii_pl.report.embedding import maps, place_clips
 from mimii_pl.report.false_alarms import false_alarm_grid
@@ -36,6 +39,7 @@ from mimii_pl.scoring.scores import ClipScore, read_scores
 from mimii_pl.scoring.sensitivity import in_words, read_sensitivity, sensitivity_of
 from mimii_pl.threshold._threshold import Thresholds
 
+ListedClips = tuple[str, str, list[ClipScore]]  # title, what they are, the clips
 CLIPS_LISTED = 5  # clips per list by name, where none are shown with sound
 
 
@@ -64,14 +68,21 @@ def write_report(
     normal_clips = None
     if isinstance(scorer, Scorer) and clips and (run_dir / "embeddings.npz").is_file():
         normal_clips = NormalClips(run_dir / "embeddings.npz", scorer)
+    ranked = group_by(sorted(scored, key=lambda clip: (*clip[:2], -clip.score)), lambda clip: clip[:2])
+    lists = {key: _lists(own, clips or CLIPS_LISTED) for key, own in ranked.items()}
+
+    def hear(key: tuple[str, str]) -> HeardClips | None:
+        chosen = list(dict.fromkeys(clip for *_, listed in lists[key] for clip in listed))
+        return hear_clips(scorer, ranked[key], chosen, seconds, normal_clips) if scorer and clips and chosen else None
+
     machines = {}
-    with ThreadPoolExecutor(1) as aside:
+    # one thread draws, as matplotlib wants it; others place clips on the map and hear those of the next machine ID
+    with ThreadPoolExecutor(1) as aside, closing(prefetch(hear, ranked, depth=2, threads=1)) as hearing:
         placing = aside.submit(place_clips, run_dir / "embeddings.npz")
-        for key in with_bar(sorted({clip[:2] for clip in scored}), "drawing the report"):
-            own = sorted((clip for clip in scored if clip[:2] == key), key=lambda clip: -clip.score)
-            machines[key] = machine = _machine(*key, results, own, thresholds, clips or CLIPS_LISTED)
+        for key, heard in zip(with_bar(list(ranked), "drawing the report"), hearing, strict=True):
+            machines[key] = machine = _machine(*key, results, ranked[key], thresholds, lists[key])
             machine["map"] = None
-            machine["shown"] = _shown(scorer, own, machine["lists"], seconds, normal_clips) if scorer and clips else {}
+            machine["shown"] = show_clips(heard) if heard else {}
         if placed := placing.result():
             for key, image in maps(placed, scored).items():
                 machines[key]["map"] = image
@@ -109,7 +120,12 @@ def _table(name: str, results: list[Result], caption: str, sheet: Sheet = RANKIN
 
 
 def _machine(
-    machine: str, name: str, results: list[Result], clips: list[ClipScore], thresholds: Thresholds | None, count: int
+    machine: str,
+    name: str,
+    results: list[Result],
+    clips: list[ClipScore],
+    thresholds: Thresholds | None,
+    lists: list[ListedClips],
 ) -> dict:
     """Collect the values of the template for one machine ID; `clips` have the highest score first."""
     known = [clip for clip in clips if clip.label >= 0]
@@ -128,7 +144,7 @@ def _machine(
         "name": f"{machine} {name}",
         "facts": ", ".join(f"{column} {cell}" for column, cell in cells if cell),
         "odds": "" if np.isnan(value) else f"{100 * value:.1f} %",
-        "lists": _lists(clips, count),
+        "lists": lists,
         "short": short_names([clip.file for clip in clips]),
         "threshold": threshold,
         "p_values": _p_values(clips, thresholds, f"{machine}/{name}"),
@@ -146,7 +162,7 @@ def _p_values(clips: list[ClipScore], thresholds: Thresholds | None, label: str)
     return {clip.file: value for clip, value in zip(clips, found, strict=True)}
 
 
-def _lists(clips: list[ClipScore], count: int) -> list[tuple[str, str, list[ClipScore]]]:
+def _lists(clips: list[ClipScore], count: int) -> list[ListedClips]:
     """List clips to look at: the highest scores, then false alarms and misses (without decisions, the likeliest)."""
     normal, anomalous = ([clip for clip in clips if clip.label == label] for label in (0, 1))
     if any(clip.decision < 0 for clip in clips):
@@ -161,15 +177,6 @@ def _lists(clips: list[ClipScore], count: int) -> list[tuple[str, str, list[Clip
         (names[0], "normal clips, highest scores first", alarms[:count]),
         (names[1], "anomalous clips, lowest scores first", misses[: -count - 1 : -1]),
     ]
-
-
-def _shown(
-    scorer: BaseScorer, clips: list[ClipScore], lists: Sequence[tuple], seconds: float, normal_clips: NormalClips | None
-) -> dict:
-    from mimii_pl.report.clips import show_clips
-
-    chosen = list(dict.fromkeys(clip for *_, listed in lists for clip in listed))
-    return show_clips(scorer, clips, chosen, seconds, normal_clips) if chosen else {}
 
 
 def _identified(path: Path) -> dict | None:

@@ -236,6 +236,11 @@ class BaseScorer:
         return self._stacked(heard), ids, np.repeat(np.arange(len(heard)), channels)
 
     @property
+    def batches_at_once(self) -> int:
+        """Batches that are computed at a time; of several, each by one thread."""
+        return 1
+
+    @property
     def member_names(self) -> list[str]:
         """Names of the members whose mean the score is; empty if the run judges in one way only."""
         return []

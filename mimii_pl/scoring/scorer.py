@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from mimii_pl.backend._backend import BackEnd, cross_scores, pool
 from mimii_pl.core.bars import with_bar
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.prefetch import in_threads
 from mimii_pl.dataset import _audio
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.features import Spectral
@@ -18,6 +20,7 @@ from mimii_pl.model._detector import Detector
 from mimii_pl.scoring.base_scorer import BaseScorer, Clips
 
 Output = Literal["embedding", "score", "probability"]
+CLIPS_PER_THREAD = 8  # at a time: enough for each thread to have some, and few enough for its cache
 
 
 class OnePass(NamedTuple):
@@ -50,6 +53,10 @@ class Scorer(BaseScorer):
         super().__init__(needs_id=detector.uses_machine_id, **audio)
         self.detector, self.features = detector.to(self.device).eval().float(), features.to(self.device)
         self.backend: BackEnd | None = None
+
+    @property
+    def batches_at_once(self) -> int:
+        return torch.get_num_threads() if self.detector.one_thread_per_batch and self.device.type == "cpu" else 1
 
     # --- clips as the cache holds them -------------------------------------------------------------------------------
     def score_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
@@ -185,15 +192,21 @@ class Scorer(BaseScorer):
         description: str | None,
     ) -> dict[str, np.ndarray]:
         """Apply several functions to every batch; name -> values of all clips, [N, ...]."""
-        batches = range(0, len(waves), self.batch_size)
-        starts = with_bar(batches, description) if description else batches
+
+        size = min(self.batch_size, CLIPS_PER_THREAD) if self.detector.one_thread_per_batch else self.batch_size
+
+        @torch.inference_mode()
+        def values_of(start: int) -> dict[str, np.ndarray]:
+            rows = slice(start, start + size)
+            batch = self.batch(waves[rows], ids[rows])
+            return {name: function(batch, rows).cpu().numpy() for name, function in functions.items()}
+
+        starts = range(0, len(waves), size)
+        threads = self.batches_at_once if len(starts) > 1 else 1
         values: dict[str, np.ndarray] = {}  # allocated once: arrays kept from every batch would fragment the heap
-        with torch.inference_mode():
-            for start in starts:
-                rows = slice(start, start + self.batch_size)
-                batch = self.batch(waves[rows], ids[rows])
-                for name, function in functions.items():
-                    part = function(batch, rows).cpu().numpy()
+        with closing(in_threads(values_of, starts, threads)) as computed:
+            for start, parts in zip(with_bar(starts, description) if description else starts, computed, strict=True):
+                for name, part in parts.items():
                     if name not in values:
                         values[name] = np.empty((len(waves), *part.shape[1:]), part.dtype)
                     values[name][start : start + len(part)] = part

@@ -8,6 +8,8 @@ import pytest
 LEFT_OUT = ("torch._dynamo", "torchmetrics", "torchmetrics.functional", "transformers", "scipy.signal", "mlflow")
 LEAN = f"""
 import sys
+import mimii_pl.__main__
+assert not {{"numpy", "torch"}} & set(sys.modules)  # they read how many threads to use when they are imported
 import mimii_pl.core.lean_lightning
 import mimii_pl.run
 assert not set({LEFT_OUT}) & set(sys.modules)

@@ -7,10 +7,12 @@ import pytest
 import soundfile
 import torch
 from omegaconf import OmegaConf
-from support import old_run
+from support import old_run, world
 
 import mimii_pl
+from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError
+from mimii_pl.scoring.scorer import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +111,25 @@ def test_nothing_gives_no_score(scorer, audio):
 def test_a_device_that_is_not_there_is_named(run_dir, device):
     with pytest.raises(InputError, match=f"device={device}: not usable here"):
         mimii_pl.load(run_dir, device=device)
+
+
+@pytest.mark.parametrize("name", ["committee", "spectrum"])
+def test_batches_in_threads_score_as_one_after_the_other(name, tmp_path):
+    cfg = world.configured(world.write(tmp_path / "world", train=8, test=4, seconds=1.0), f"model={name}")
+    data = world.data_of(cfg)
+    data.fit_features()
+    detector = build(cfg.model, data.in_shape, len(data.labels)).eval()
+    form = {"labels": data.labels, "sample_rate": data.sample_rate, "samples": data.samples}
+    scorer, outputs = Scorer(detector, data.features, batch_size=3, **form), ("embedding", "score")
+    clips = data.waves[:], data.machine_id
+    before, passed = torch.get_num_threads(), {}
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            assert scorer.batches_at_once == threads
+            passed[threads] = scorer.pass_waves(*clips, outputs)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for output in outputs:
+        np.testing.assert_array_equal(getattr(passed[3], output), getattr(passed[1], output))

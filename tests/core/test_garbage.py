@@ -1,0 +1,57 @@
+"""Garbage is not looked for while libraries are imported, and is from then on."""
+
+import gc
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from mimii_pl.core import garbage
+
+LEFT = """
+import gc, sys
+sys.path[:0] = sys.argv[1:]
+from mimii_pl.core import garbage
+
+class Link:
+    gone = 0
+
+    def __del__(self):
+        Link.gone += 1
+
+def leave(count):
+    for _ in range(count):
+        link = Link()
+        link.own = link
+
+with garbage.importing():
+    leave(3)
+    assert gc.collect(0) >= 0 and not gc.isenabled()
+    garbage.imported()
+    before = Link.gone
+    leave(100_000)  # more than a collection waits for
+    assert gc.isenabled() and Link.gone - before > 50_000
+    frozen = gc.get_freeze_count()
+    garbage.imported()
+    assert gc.get_freeze_count() == frozen > 0
+print("well")
+"""
+
+
+@pytest.mark.slow
+def test_what_is_allocated_after_the_imports_is_collected():
+    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("well\n", "")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_block_that_fails_leaves_the_collector_as_it_was(enabled):
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with suppress(ZeroDivisionError), garbage.importing():
+            assert not gc.isenabled()
+            raise ZeroDivisionError
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
