@@ -24,7 +24,8 @@ BRIEF = ["report=brief", "efficiency.seconds=0"]
 JOBS = {  # name -> options, goal in s
     "dense_ae, 5 epochs": ([*TRAIN, "model=dense_ae", "training.epochs=5", *BRIEF], 12),
     "spectrum + knn": ([*TRAIN, "model=spectrum", "backend=knn", *BRIEF], 5),
-    "committee, with its page": ([*TRAIN, "model=committee"], 8),
+    "committee": ([*TRAIN, "model=committee", *BRIEF], 8),
+    "committee, with sound on its page": ([*TRAIN, "model=committee"], 8),
     "complex_ssl, 1 epoch": ([*TRAIN, "model=complex_ssl", "training.epochs=1", *BRIEF], 25),
     "mimii --help": ([sys.executable, "-m", "mimii_pl", "--help"], 1),
     "a wrong option": ([sys.executable, "-m", "mimii_pl", "train", "model.lrr=1"], 1),
