@@ -7,9 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count, takewhile
 from typing import Any, TypeVar
 
-import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
-
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -33,26 +30,6 @@ def prefetch(work: Callable[[_T], _R], items: Iterable[_T], *, depth: int, threa
         finally:
             for future in waiting:  # the consumer stopped early, or an item failed
                 future.cancel()
-
-
-def in_threads(work: Callable[[_T], _R], items: Iterable[_T], threads: int) -> Generator[_R]:
-    """Yield `work(item)` for every item, in order, computed by threads that have one processor each.
-
-    Each has one thread of torch and of numpy's libraries, so that results do not depend on their number.
-
-    Args:
-        threads: 1: none is started, and the libraries keep theirs.
-    """
-    if threads < 2:
-        yield from map(work, items)
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # the threads of a pool take over what holds when they start
-    try:
-        with threadpool_limits(1, "blas"):
-            yield from prefetch(work, items, depth=threads + 1, threads=threads)
-    finally:
-        torch.set_num_threads(before)
 
 
 def read_ahead(items: Iterator[_T], *, depth: int) -> Iterator[_T]:

@@ -12,7 +12,8 @@ import torch
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
-from mimii_pl.core.prefetch import in_threads, prefetch
+from mimii_pl.core.prefetch import prefetch
+from mimii_pl.core.threads import in_threads
 from mimii_pl.dataset._classes import check_names
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.quality.each import check_each

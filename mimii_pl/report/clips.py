@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.prefetch import in_threads
+from mimii_pl.core.threads import in_threads
 from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.dataset._channels import channel_path
 from mimii_pl.report.figures import Image, data_uri

@@ -12,7 +12,7 @@ from torch import Tensor
 from mimii_pl.backend._backend import BackEnd, cross_scores, pool
 from mimii_pl.core.bars import with_bar
 from mimii_pl.core.errors import InputError
-from mimii_pl.core.prefetch import in_threads
+from mimii_pl.core.threads import in_threads
 from mimii_pl.dataset import _audio
 from mimii_pl.dataset._clip import Batch
 from mimii_pl.features import Spectral

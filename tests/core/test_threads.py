@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 import torch
 
-from mimii_pl.core.prefetch import in_threads
+from mimii_pl.core.threads import in_threads
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -299,7 +299,7 @@ def finished(folder: Path) -> dict[str, int]:
     return {
         path.parent.name: (path.parent / "results.csv").stat().st_mtime_ns
         for path in runs
-        if read_facts(path.parent)["status"] == "finished"
+        if read_facts(path.parent).get("status") == "finished"
     }
 
 
