@@ -18,6 +18,14 @@ from mimii_pl.core.trusted_classes import PLACES, dotted, named_nodes, place_of,
 
 SCANNER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SIZE_LIMIT = 2**17  # bytes of config.yaml; a real one has about 5,000
+DEPTH_LIMIT = 100  # of mappings and lists in one another: the parser's time grows with its square; a real one has six
+OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 RESERVED = ("hydra", "defaults", "command")  # an experiment made of a run would set what Hydra does, and is called
 MOVED = {  # old path of a class, as stored configurations name it -> new path
     "mimii_pl.tracking._callbacks.History": "mimii_pl.core.callbacks.History",
@@ -59,8 +67,13 @@ def read_config(run_dir: Path) -> DictConfig:
 @lru_cache(maxsize=8)
 def _parsed(text: str) -> dict[str, Any]:
     """Parse a configuration, which takes 20 ms; a command reads that of its run several times."""
-    if any(isinstance(token, yaml.AliasToken | yaml.TagToken) for token in yaml.scan(text, SCANNER)):
-        raise ValueError("it has aliases or tags")
+    depth = 0
+    for token in yaml.scan(text, SCANNER):
+        if isinstance(token, yaml.AliasToken | yaml.TagToken):
+            raise ValueError("it has aliases or tags")
+        depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
+        if depth > DEPTH_LIMIT:
+            raise ValueError(f"it is nested deeper than {DEPTH_LIMIT}")
     plain: Any = OmegaConf.to_container(OmegaConf.create(text))
     if not isinstance(plain, dict):
         raise ValueError("it is not a mapping")

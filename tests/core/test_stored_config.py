@@ -139,8 +139,9 @@ def test_only_plain_values_are_read(place, value, stored):
         "a: 1\na: 2",
         "choices: null",
         "[" * 100_000,
+        "{a: " * 200 + "1" + "}" * 200,
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_a_text_that_is_no_configuration_is_named(text, stored):
     (stored / "config.yaml").write_text(text)
