@@ -33,7 +33,7 @@ lint: $(STAMP)  ## House style, types, and which room imports which
 fast: $(STAMP)  ## The tests that neither train nor start processes
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-check: $(STAMP)  ## Lint and the fast tests beside one another (a minute)
+check: $(STAMP)  ## Lint and the fast tests beside one another (three minutes)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint fast
 
 format: $(STAMP)  ## Rewrite the code in the house style

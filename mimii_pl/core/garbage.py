@@ -6,26 +6,37 @@ Measured on two cores: the imports of a training take 3.4 s instead of 4.8 s, an
 
 import atexit
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_paused = False
 
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Collect no garbage in the block until `imported` is called, nor at the end of the process."""
-    enabled = gc.isenabled()
+    """Collect no garbage in the block until `imported` is called, nor at the end of the process.
+
+    Nothing changes in a process that has imported torch before: what it holds besides is not ours to keep.
+    """
+    global _paused
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    _paused = True
     gc.disable()
     atexit.register(gc.freeze)
     try:
         yield
     finally:
-        if enabled:
-            gc.enable()
+        _paused = False
+        gc.enable()
 
 
 def imported() -> None:
     """Collect garbage from now on, among what is allocated from now on."""
-    if not gc.isenabled():
-        if not gc.get_freeze_count():  # later on, a run that has ended would be kept as well
-            gc.freeze()
+    global _paused
+    if _paused:
+        _paused = False
+        gc.freeze()
         gc.enable()

@@ -56,7 +56,16 @@ class Scorer(BaseScorer):
 
     @property
     def batches_at_once(self) -> int:
-        return torch.get_num_threads() if self.detector.one_thread_per_batch and self.device.type == "cpu" else 1
+        return torch.get_num_threads() if self._one_thread_per_batch else 1
+
+    @property
+    def _one_thread_per_batch(self) -> bool:
+        return self.detector.one_thread_per_batch and self.device.type == "cpu"
+
+    @property
+    def _size(self) -> int:
+        """Clips of a batch."""
+        return min(self.batch_size, CLIPS_PER_THREAD) if self._one_thread_per_batch else self.batch_size
 
     # --- clips as the cache holds them -------------------------------------------------------------------------------
     def score_waves(self, waves: Clips, ids: np.ndarray, description: str | None = None) -> np.ndarray:
@@ -152,9 +161,10 @@ class Scorer(BaseScorer):
     def score_embeddings(self, embeddings: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Return the anomaly scores [N] of a back end for embeddings that are pooled as it requires."""
         assert self.backend is not None
-        starts = range(0, len(ids), self.batch_size)
-        parts = [slice(start, start + self.batch_size) for start in starts]
-        return np.concatenate([np.empty(0), *(self.backend.score(embeddings[part], ids[part]) for part in parts)])
+        score, size = self.backend.score, self._size
+        parts = [slice(start, start + size) for start in range(0, len(ids), size)]
+        scores = in_threads(lambda part: score(embeddings[part], ids[part]), parts, self.batches_at_once)
+        return np.concatenate([np.empty(0), *scores])
 
     def use(self, backend: BackEnd | None) -> None:
         """Score with a back end, fitted already or later; None: with the detector."""
@@ -193,7 +203,7 @@ class Scorer(BaseScorer):
     ) -> dict[str, np.ndarray]:
         """Apply several functions to every batch; name -> values of all clips, [N, ...]."""
 
-        size = min(self.batch_size, CLIPS_PER_THREAD) if self.detector.one_thread_per_batch else self.batch_size
+        size = self._size
 
         @torch.inference_mode()
         def values_of(start: int) -> dict[str, np.ndarray]:
@@ -202,9 +212,8 @@ class Scorer(BaseScorer):
             return {name: function(batch, rows).cpu().numpy() for name, function in functions.items()}
 
         starts = range(0, len(waves), size)
-        threads = self.batches_at_once if len(starts) > 1 else 1
         values: dict[str, np.ndarray] = {}  # allocated once: arrays kept from every batch would fragment the heap
-        with closing(in_threads(values_of, starts, threads)) as computed:
+        with closing(in_threads(values_of, starts, self.batches_at_once)) as computed:
             for start, parts in zip(with_bar(starts, description) if description else starts, computed, strict=True):
                 for name, part in parts.items():
                     if name not in values:
