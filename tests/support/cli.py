@@ -1,5 +1,6 @@
 """The command line without the seconds that its imports take: each command in a process forked from a warm one."""
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -46,6 +47,7 @@ def without_mlflow() -> dict[str, str]:
 
 def _main(argv: Sequence[str], cwd: Path, environment: dict[str, str], outputs: Sequence[Path]) -> None:
     """Body of the forked process: what a fresh interpreter would find, then the command."""
+    gc.freeze()  # of the libraries, nothing is garbage
     for number, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
     os.chdir(cwd)
