@@ -231,7 +231,6 @@ def _run_hydra(command: str) -> None:
 def _call(cfg: DictConfig) -> float | None:
     """Call the function that a composed configuration names: with its values as keywords, or with `cfg` itself."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.utils import get_method
 
     hydra: Any = HydraConfig.get()
     with open_dict(cfg):
@@ -239,8 +238,7 @@ def _call(cfg: DictConfig) -> float | None:
     cfg = config.with_choices(cfg, hydra.runtime.choices)
     if "run_dir" in cfg:
         return _run(name, cfg, hydra)
-    function = get_method(name)
-    garbage.imported()
+    function = _function(name)
     with _one_line_errors(cfg):
         if "cfg" in inspect.signature(function).parameters:
             function(cfg)
@@ -316,11 +314,16 @@ def _hint_to_continue(run_dir: Path, sweep_dir: Path | None, *, searches: bool) 
 
 def call_named_run(name: str, *args: Any) -> float:
     """Do `call_run` with the function of that dotted name, which only the process of the run imports."""
+    return call_run(_function(name), *args)
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """Import the function of a dotted name, with the libraries that it needs."""
     from hydra.utils import get_method
 
-    function = get_method(name)
+    function: Callable[..., Any] = get_method(name)
     garbage.imported()
-    return call_run(function, *args)
+    return function
 
 
 def call_run(

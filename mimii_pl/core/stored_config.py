@@ -71,7 +71,10 @@ def _parsed(text: str) -> dict[str, Any]:
     for token in yaml.scan(text, SCANNER):
         if isinstance(token, yaml.AliasToken | yaml.TagToken):
             raise ValueError("it has aliases or tags")
-        depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
+        if isinstance(token, OPENING):
+            depth += 1
+        elif isinstance(token, CLOSING):
+            depth -= 1
         if depth > DEPTH_LIMIT:
             raise ValueError(f"it is nested deeper than {DEPTH_LIMIT}")
     plain: Any = OmegaConf.to_container(OmegaConf.create(text))

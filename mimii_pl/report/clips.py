@@ -53,26 +53,35 @@ class Shown(NamedTuple):
     nearest: NearestShown | None
 
 
-class HeardClips(NamedTuple):
-    """All that pictures of clips of one machine ID are drawn from, by file, or by path of normal clips.
+class HeardClip(NamedTuple):
+    """All that the picture of a clip is drawn from.
 
     Attributes:
-        drawing: what the clips share.
-        names: of files.
+        file: as in `scores.csv`.
+        name: of the file, and the channel.
         played: levels and sound.
-        locations: of the anomaly; None: not localized.
-        members: bars of each.
-        neighbours: nearest normal clips.
-        speeds: in revolutions per minute; None: unknown.
+        location: of the anomaly; None: not localized.
+        members: a bar of each.
+        neighbour: its nearest normal clip; None without embeddings.
+        neighbour_played: levels and sound of it; None: its file is missing.
+        rpm: speed of the shaft in revolutions per minute; None: unknown.
     """
 
+    file: str
+    name: str
+    played: "_Played"
+    location: Location | None
+    members: list[Bar]
+    neighbour: Neighbour | None
+    neighbour_played: "_Played | None"
+    rpm: float | None
+
+
+class HeardClips(NamedTuple):
+    """Clips of one machine ID, and what they share."""
+
     drawing: "_Drawing"
-    names: dict[str, str]
-    played: dict[str | Path, "_Played"]
-    locations: dict[str, Location | None]
-    members: dict[str, list[Bar]]
-    neighbours: dict[str, Neighbour]
-    speeds: dict[str, float | None]
+    clips: list[HeardClip]
 
 
 def hear_clips(
@@ -115,28 +124,24 @@ def hear_clips(
         played: dict[str | Path, _Played] = {file: drawing.heard(wave, pool) for file, wave in waves.items()}
         played |= {path: drawing.heard(wave, pool) for path, wave in normal.items()}
         located = partial(localize, scorer, number=number, usual=np.stack(usual))
-        locations = dict(zip(waves, in_threads(located, waves.values(), scorer.batches_at_once), strict=True))
-    return HeardClips(
-        drawing,
-        {file: found.path.name for file, found in read.items()},
-        played,
-        locations,
-        dict(zip(waves, rows, strict=True)),
-        neighbours,
-        {clip.file: clip.rpm for clip in chosen},
-    )
+        locations = list(in_threads(located, waves.values(), scorer.batches_at_once))
+    speeds = {clip.file: clip.rpm for clip in chosen}
+    heard_clips = []
+    for (file, found), location, bars in zip(read.items(), locations, rows, strict=True):
+        near = neighbours.get(file)
+        beside = played.get(near.path) if near else None
+        heard_clips.append(HeardClip(file, found.path.name, played[file], location, bars, near, beside, speeds[file]))
+    return HeardClips(drawing, heard_clips)
 
 
 def show_clips(heard: HeardClips) -> dict[str, Shown]:
     """Draw clips, by file; only one thread may draw at a time."""
     shown = {}
-    for file, name in heard.names.items():
-        near, own = heard.neighbours.get(file), heard.played[file]
-        other = heard.played.get(near.path) if near else None
-        top = max(float(each.levels.decibels.max()) for each in (own, other) if each is not None)
+    for clip in heard.clips:
+        near, other = clip.neighbour, clip.neighbour_played
+        top = max(float(each.levels.decibels.max()) for each in (clip.played, other) if each is not None)
         nearest = heard.drawing.nearest(near, other, top) if near and other is not None else None
-        bars, location = heard.members[file], heard.locations[file]
-        shown[file] = heard.drawing.shown(name, own, location, top, heard.speeds[file], bars, nearest)
+        shown[clip.file] = heard.drawing.shown(clip, top, nearest)
     return shown
 
 
@@ -182,23 +187,15 @@ class _Drawing(NamedTuple):
         audible = wave[: round(self.seconds * self.rate)] / FULL_SCALE * self.gain
         return _Played(mel_levels(wave, self.rate), pool.submit(sound, audible, self.rate))
 
-    def shown(
-        self,
-        name: str,
-        clip: _Played,
-        location: Location | None,
-        top: float,
-        rpm: float | None,
-        members: list[Bar],
-        nearest: NearestShown | None,
-    ) -> Shown:
-        length = clip.levels.samples / self.rate
+    def shown(self, clip: HeardClip, top: float, nearest: NearestShown | None) -> Shown:
+        levels, location, rpm = clip.played.levels, clip.location, clip.rpm
+        length = levels.samples / self.rate
         words = location_words(location, length, rpm) if location else "not localized: that would have taken too long"
         if location and location.amount.max() <= 0:  # it would be blank
             location = None
-        alt = f"Spectrogram of {name}, {length:.1f} s: {words}."
-        picture = spectrogram(clip.levels, location, alt, top=top, rpm=rpm)
-        return Shown(picture, clip.sound.result(), _joined(words, speed_words(rpm)), members, nearest)
+        alt = f"Spectrogram of {clip.name}, {length:.1f} s: {words}."
+        picture = spectrogram(levels, location, alt, top=top, rpm=rpm)
+        return Shown(picture, clip.played.sound.result(), _joined(words, speed_words(rpm)), clip.members, nearest)
 
     def nearest(self, found: Neighbour, clip: _Played, top: float) -> NearestShown:
         name = found.path.name

@@ -202,7 +202,6 @@ class Scorer(BaseScorer):
         description: str | None,
     ) -> dict[str, np.ndarray]:
         """Apply several functions to every batch; name -> values of all clips, [N, ...]."""
-
         size = self._size
 
         @torch.inference_mode()

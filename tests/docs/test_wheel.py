@@ -24,7 +24,7 @@ SMALL = (
     "machine=fan",
     "model=spectrum",
     "trainer=smoke",
-    "report=none",
+    "report=brief",
     "efficiency.seconds=0",
     "dataset.train_clips=4",
     "dataset.test_clips=2",
@@ -40,6 +40,11 @@ FRESH = [  # each in an interpreter of its own, as a user starts it
     ("mimii", ["train", *SMALL, f"hydra.run.dir={FIRST}"], "spectrum on fan"),
     (
         "python -m mimii_pl",
+        ["train", "-m", *SMALL, "seed=0,1", "hydra/launcher=joblib", f"hydra.sweep.dir={SWEEP}"],
+        "leaderboard",
+    ),
+    (
+        "mimii",
         [
             "train",
             *SMALL,
@@ -56,7 +61,8 @@ FRESH = [  # each in an interpreter of its own, as a user starts it
 FORKED = [  # each in a process forked from one that has imported the installed package
     (["train", *SMALL, "model=dense_ae", "training.epochs=1", "hydra.run.dir=outputs/longer"], "dense_ae on fan"),
     (["resume", "run=outputs/longer", "trainer.max_epochs=3"], "dense_ae on fan"),
-    (["train", "-m", *SMALL, "seed=0,1", f"hydra.sweep.dir={SWEEP}"], "leaderboard"),
+    (["train", "-m", *SMALL, "backend=knn,lof", "hydra.sweep.dir=outputs/grid"], "leaderboard"),
+    (["train", *SMALL, "model=dense_ae", "sweep=random", "sweep.trials=2", SEARCHED], "best: trial"),
     (["train", *SMALL, "model=dense_ae", "sweep=optuna", "sweep.trials=2", SEARCHED], "best: trial"),
     (["score", f"run={FIRST}", f"input={CLIPS}", "device=cpu"], "scores.csv"),
     (["rescore", f"run={FIRST}", "backend=lof", *BRIEF], "fan"),

@@ -26,7 +26,7 @@ def in_two(root, *overrides, fails=False):
     command = [
         sys.executable,
         ROOT / "train.py",
-        "report=none",
+        "report=brief",
         "efficiency.seconds=0",
         "logger=none",
         "trainer=ddp",

@@ -41,7 +41,7 @@ def sweep(worlds, tmp_path, *overrides, fresh=True):
         "-m",
         "model=simple_ae",
         "trainer=smoke",
-        "report=none",
+        "report=brief",
         "efficiency.seconds=0",
         "logger=none",
         f"dataset.root={worlds}/world${{seed}}",

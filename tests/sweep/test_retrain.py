@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::ResourceWarning"),
 ]
-OPTIONS = ("dataset.cache_dir=cache", "efficiency.seconds=0", "report=none", "trainer=smoke")
+OPTIONS = ("dataset.cache_dir=cache", "efficiency.seconds=0", "report=brief", "trainer=smoke")
 
 
 def train(folder, *arguments):
@@ -136,7 +136,7 @@ def test_a_version_stays_as_it_was_registered(here, tmp_path):
     files = registry.fetch_model("models:/fan/1", uri(here))
     before = (files / "thresholds.json").read_text()
     shutil.copytree(run_dir, tmp_path / "run")
-    decide(compose([f"run='{tmp_path}/run'", "threshold.quantile=0.5", "report=none"], "command/decide"))
+    decide(compose([f"run='{tmp_path}/run'", "threshold.quantile=0.5", "report=brief"], "command/decide"))
     shutil.rmtree(files)
     assert (registry.fetch_model("models:/fan/1", uri(here)) / "thresholds.json").read_text() == before
     (done,) = register(run=str(tmp_path / "run"), name="decided anew")

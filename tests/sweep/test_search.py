@@ -33,7 +33,7 @@ from mimii_pl.sweep.search import OptunaSearch
 ROOT = CONF.parent
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::ResourceWarning")
 SPACES = sorted(file.stem for file in (CONF / "sweep" / "space").glob("[!_]*.yaml") if file.stem != "none")
-SMALL = ["model=simple_ae", "training.epochs=2", "trainer=cpu", "report=none", "efficiency.seconds=0"]
+SMALL = ["model=simple_ae", "training.epochs=2", "trainer=cpu", "report=brief", "efficiency.seconds=0"]
 
 
 @pytest.fixture(scope="module")

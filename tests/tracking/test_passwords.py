@@ -24,7 +24,7 @@ from mimii_pl.tracking.requests import CREDENTIALS, give_credentials
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 USER, PASSWORD = "me", "s3cr@t:p/w%"
-SMALL = "model=simple_ae", "trainer=smoke", "report=none", "efficiency.seconds=0"
+SMALL = "model=simple_ae", "trainer=smoke", "report=brief", "efficiency.seconds=0"
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ def test_a_server_records_the_same(root, server, tmp_path):
 def test_a_server_keeps_models_too(root, server, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    run(configured(root, server.url, "backend=lof", "report=none", "efficiency.seconds=0"), tmp_path / "run")
+    run(configured(root, server.url, "backend=lof", "report=brief", "efficiency.seconds=0"), tmp_path / "run")
     assert [(done.name, done.number, done.moved) for done in register(run=str(tmp_path / "run"))] == [
         ("fan", "1", True)
     ]
