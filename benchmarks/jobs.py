@@ -3,8 +3,9 @@
     python benchmarks/jobs.py            # the median of three rounds, in turn
     python benchmarks/jobs.py rounds=1
 
-The jobs work on 240 training and 120 test clips of 10 s, decoded already; processor seconds are those of the process
-and its children. On shared cores, wall times say little: compare processor seconds, and ratios of one run.
+The jobs work on 240 training and 120 test clips of 10 s, decoded already; those of `mimii score` read 2,000 recordings,
+decoding included. Processor seconds are those of the process and its children. On shared cores, wall times say little:
+compare processor seconds, and ratios of one run.
 """
 
 import os
@@ -30,6 +31,8 @@ JOBS = {  # name -> options, goal in s
     "mimii --help": ([sys.executable, "-m", "mimii_pl", "--help"], 1),
     "a wrong option": ([sys.executable, "-m", "mimii_pl", "train", "model.lrr=1"], 1),
 }
+SCORED = {"dense_ae": 500, "committee": 150}  # detector -> goal, recordings of 10 s per s
+RECORDINGS = 2000  # that `mimii score` reads, from its start to its CSV
 BESIDE = "dense_ae, 5 epochs"  # also measured beside one other busy process
 SPIN = [sys.executable, "-c", "while True: pass"]
 
@@ -57,6 +60,27 @@ def limits(root: Path) -> list[list]:
     ]
 
 
+def scoring(folder: Path, place: list[str], rounds: int) -> list[list]:
+    """Score 2,000 recordings with each detector, in turn."""
+    files = sorted(folder.glob("data/fan/*/*.wav"))
+    listed = folder / "recordings.txt"
+    listed.write_text("".join(f"{files[index % len(files)]}\n" for index in range(RECORDINGS)))
+    for model in SCORED:
+        run_dir = f"hydra.run.dir={folder}/scoring-{model}"
+        ended([*TRAIN, f"model={model}", "training.epochs=1", run_dir, *BRIEF, *place], folder)
+    times: dict[str, list[tuple[float, float]]] = {model: [] for model in SCORED}
+    for number in range(rounds):
+        for model, each in times.items():
+            options = [f"run={folder}/scoring-{model}", f"input={listed}", f"output={folder}/{model}-{number}.csv"]
+            each.append(ended([sys.executable, "-m", "mimii_pl", "score", *options], folder))
+    rows = []
+    for model, goal in SCORED.items():
+        wall, processor = np.median(np.array(times[model]), axis=0)
+        rate = RECORDINGS / wall
+        rows.append([f"mimii score, {model}", float(wall), float(processor), float(rate), float(goal), rate / goal])
+    return rows
+
+
 def main(rounds: int) -> None:
     load = os.getloadavg()[0]
     with workplace() as name:
@@ -73,6 +97,7 @@ def main(rounds: int) -> None:
             with subprocess.Popen(SPIN) as busy:
                 times.setdefault(f"{BESIDE}, beside a busy process", []).append(ended(commands[BESIDE], folder))
                 busy.kill()
+        scored = scoring(folder, place, rounds)
     medians = {job: np.median(np.array(each), axis=0) for job, each in times.items()}
     rows = []
     for job, (wall, processor) in medians.items():
@@ -80,6 +105,8 @@ def main(rounds: int) -> None:
         rows.append([job, float(wall), float(processor), float(goal), float(wall / goal)])
     title = f"{os.cpu_count()} cores, load {load:.1f} before and {os.getloadavg()[0]:.1f} after, medians of {rounds}"
     show(title, ["job", "s", "processor s", "goal, s", "s / goal"], rows)
+    columns = ["job", "s", "processor s", "recordings / s", "goal", "rate / goal"]
+    show(f"{RECORDINGS:,} recordings of 10 s, decoding included", columns, scored)
 
 
 if __name__ == "__main__":
