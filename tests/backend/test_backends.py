@@ -238,7 +238,8 @@ def test_kmeans_by_its_formula():
 def test_nearest_neighbour_on_published_features_of_mimii(shared, machine, published):
     from mimii_pl.scoring.metrics import auc
 
-    data = np.load(shared / "reference" / "mimii_egemaps" / f"{machine}.npz", allow_pickle=False)
+    with np.load(shared / "reference" / "mimii_egemaps" / f"{machine}.npz", allow_pickle=False) as file:
+        data = dict(file)
     found = []
     for id_ in np.unique(data["id"]):
         own = data["id"] == id_

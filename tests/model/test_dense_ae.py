@@ -13,7 +13,8 @@ from mimii_pl.model.dense_ae import DenseAE
 
 def with_published_weights(path) -> DenseAE:
     """Load the layers of the file in order: dense kernels [in, out], each but the last followed by a batch norm."""
-    weights = np.load(path, allow_pickle=False)
+    with np.load(path, allow_pickle=False) as file:
+        weights = dict(file)
     model = DenseAE((1, 128, 313), 1, frame_range=[50, 250])
     number = {"dense": 0, "batch_normalization": 0}
 
