@@ -379,3 +379,31 @@ def test_a_run_whose_folder_looks_like_an_interpolation_scores_and_is_not_change
         with pytest.raises(InputError, match=r"a\$\{x\}b: with \$\{ in its name, a run can score recordings only"):
             begin()
     assert (place / "config.yaml").read_text() == stored
+
+
+SCALARS = """
+a: 1e-3
+b: 1_000
+c: 0o17
+d: on
+e: 12:30
+f: 2020-01-01
+g: .inf
+h: null
+i: '1'
+1: ~
+2.5: {x: [é, "\\u00e9"]}
+"""
+
+
+def test_yaml_is_read_as_omegaconf_reads_it(stored):
+    for text in (SCALARS, (stored / "config.yaml").read_text()):
+        assert stored_config._parsed(text) == OmegaConf.to_container(OmegaConf.create(text))
+
+
+@pytest.mark.parametrize("line", ["? [a]\n: 1", "? !!binary YQ==\n: 1", "null: 1", "null: {}", "? {}\n: {}"])
+def test_a_key_that_is_none_is_named(line, stored):
+    with (stored / "config.yaml").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        trust_classes(read_config(stored))
