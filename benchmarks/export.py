@@ -17,7 +17,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.deploy.export import export
 from mimii_pl.run import run
 
-OPTIONS = {"pretrained": ["model.weights=random"]}
+OPTIONS = {"pretrained": ["model.weights=random"], "anogan": ["model.steps=1"]}  # anogan searches for minutes
 DATA = ["dataset=synthetic", "dataset.train_clips=20", "dataset.test_clips=6", "dataset.clip_seconds=4"]
 CLASSIFIERS = ("classifier", "mobilenet_v2", "audio_transformer", "resnet1d", "random_forest", "svm")
 
