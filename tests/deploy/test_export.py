@@ -25,11 +25,19 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.deploy.export import export
 from mimii_pl.deploy.graph import ScoringGraph
 from mimii_pl.deploy.onnx_file import open_session, write_onnx
-from mimii_pl.deploy.parity import between_scores, compare_scores, gate_trials, require_parity
+from mimii_pl.deploy.parity import (
+    NoisyAnomalies,
+    between_scores,
+    compare_scores,
+    gate_trials,
+    require_parity,
+    session_scores,
+)
 from mimii_pl.deploy.score import ROW, ExportedScorer
 from mimii_pl.deploy.serving.served import open_served
 from mimii_pl.run import run
 from mimii_pl.scoring.load_run import load_detector
+from mimii_pl.scoring.pseudo_anomaly import PseudoAnomalies
 from mimii_pl.threshold import Thresholds
 
 NEEDED = ("numpy", "soundfile", "onnxruntime")  # by score.py
@@ -79,6 +87,27 @@ def test_the_gate_stops_what_scores_otherwise(model):
         require_parity(parity, "stft")
     other = Thresholds(scorer.thresholds.normal, scorer.labels, {"all": np.inf})
     assert compare_scores(trials, open_session(path), other).changed == 0
+
+
+def test_a_score_far_from_the_normal_ones_may_be_rounded(model):
+    scorer, data, path = model
+    trial = gate_trials(scorer, data)[0]
+    normal = {"all": trial.scores.min() + 1e-7 * np.arange(8.0)}  # alike to the last digits
+    thresholds, session = Thresholds(normal, scorer.labels, {"all": 0.0}), open_session(path)
+    trial = trial._replace(ids=np.full(len(trial.ids), -1))
+    for share, passes in ((2e-7, True), (2e-6, False)):
+        changed = trial._replace(scores=session_scores(session, trial, 1) * (1 + share))
+        assert compare_scores([changed], session, thresholds).passed == passes
+
+
+def test_clips_with_a_fault_have_a_noise_floor(model):
+    scorer, data, _ = model
+    clips = data.of("validation")[0]
+    grades, rows = np.arange(6) % 6, np.arange(6) % len(clips)
+    plain, noisy = (kind(clips, 0, grades, scorer.sample_rate, rows) for kind in (PseudoAnomalies, NoisyAnomalies))
+    added = noisy[0:6].astype(int) - plain[0:6]
+    assert 2 < added.std() < 4
+    np.testing.assert_array_equal(noisy[2:5], noisy[0:6][2:5])
 
 
 def test_a_threshold_that_is_a_score_is_moved_off_it():
