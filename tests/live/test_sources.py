@@ -256,6 +256,20 @@ def test_a_stream_that_hangs_is_ended_by_the_watchdog_and_opened_again():
         assert np.array_equal(samples[0], RAMP)
 
 
+@pytest.mark.slow
+def test_a_process_that_starts_slowly_is_no_stream_that_hangs(tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nsleep 4\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with over_http(as_wav(RAMP)) as url:
+        source = StreamSource(url, patience=3.0)
+        ((_, samples),) = heard_from_start(source)
+        source.close()
+    assert np.array_equal(samples[0], RAMP)
+
+
 def test_an_address_where_nobody_is():
     pytest.importorskip("av")
     source = StreamSource("http://127.0.0.1:9/x", patience=5.0)

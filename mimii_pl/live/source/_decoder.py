@@ -1,8 +1,9 @@
 """FFmpeg in a process of its own: reads a source's name from the standard input and writes its sound.
 
-On the standard output come a line of JSON with rate, channels, and whether the source ends, and then for each frame
-the samples that were lost before it, its bytes, and these: int16, interleaved. An error is one line, and the exit
-status 1. A stream that hangs hangs here alone; whoever waits for it ends the process.
+On the standard output come an empty line once the libraries are imported, a line of JSON with rate, channels, and
+whether the source ends, and then for each frame the samples that were lost before it, its bytes, and these: int16,
+interleaved. An error is one line, and the exit status 1. A stream that hangs hangs here alone; whoever waits for it
+ends the process.
 """
 
 import json
@@ -55,9 +56,13 @@ def decode(name: str) -> Iterator[tuple[int, np.ndarray] | dict[str, Any]]:
 
 def decode_named() -> None:
     """Decode the source whose name is on the standard input."""
-    name = sys.stdin.readline().rstrip("\n")
     out = sys.stdout.buffer
     try:
+        import av  # noqa: F401  # takes seconds on a small computer, and no patience with the source
+
+        out.write(b"\n")
+        out.flush()
+        name = sys.stdin.readline().rstrip("\n")
         for found in decode(name):
             if isinstance(found, dict):
                 out.write(json.dumps(found).encode() + b"\n")

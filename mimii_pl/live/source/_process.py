@@ -16,6 +16,7 @@ from mimii_pl.live.source._decoder import HEAD
 from mimii_pl.live.source._source import SourceLostError
 
 FRAME_PATIENCE = 15.0  # s without a frame after which the process is ended
+START_PATIENCE = 60.0  # s that the process may take to start, before it is asked for frames
 LOOK_EVERY = 0.25  # s between looks of the watchdog
 LONGEST_FRAME = 1 << 24  # bytes
 
@@ -42,15 +43,18 @@ class FfmpegProcess:
         except ImportError as error:
             raise InputError(f"{without_password(url)} needs PyAV ({error}): pip install 'mimii_pl[live]'") from None
         self.patience, self._hung = patience, False
-        self._heard = time.monotonic()
+        self._heard = time.monotonic() + START_PATIENCE
         command = [sys.executable, "-m", "mimii_pl.live.source._decoder"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{url}\n".encode())  # no argument, which other users could see
-        self._process.stdin.flush()
-        line = self._process.stdout.readline(1000)
+        line = self._process.stdout.readline(1000)  # it has started
+        if line:
+            self._heard = time.monotonic()
+            self._process.stdin.write(f"{url}\n".encode())  # no argument, which other users could see
+            self._process.stdin.flush()
+            line = self._process.stdout.readline(1000)
         if not line:
             lost = self._lost()
             self.close()
