@@ -5,7 +5,7 @@ Before anything is built from one, `core.trusted_classes` resolves the classes.
 
 import copy
 import os
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def read_config(run_dir: Path) -> DictConfig:
         return relocated(plain, run_dir.resolve())
 
 
-@lru_cache(maxsize=1)
+@cache
 def _loader() -> type:
     """Return OmegaConf's loader of YAML, on libyaml's parser where there is one: ten times as fast."""
     theirs: Any = get_yaml_loader()

@@ -21,6 +21,7 @@ FEWEST_COMPARED = 200  # clips
 MOST_AS_THEY_ARE = 60  # held-out clips without a fault, and as many test clips
 FEWEST_PER_FAULT = 12
 BATCH_SIZES = (1, 3)
+TIES = ". These scores equal the threshold but for rounding: the run hardly tells clips apart, train it longer"
 
 
 class ComparedClips(NamedTuple):
@@ -215,7 +216,8 @@ def _spread(thresholds: Thresholds, name: str) -> float:
 def require_parity(parity: Parity, front_end: str) -> None:
     """Raise InputError if a model may not be used in place of the run."""
     if not parity.passed:
+        reason = TIES if parity.difference <= TOLERANCE else ""
         raise InputError(
             f"the exported model does not score as the run does, and nothing was left: {parity} "
-            f"(front_end={front_end}; the limit is {TOLERANCE:g} and no decision)"
+            f"(front_end={front_end}; the limit is {TOLERANCE:g} and no decision){reason}"
         )

@@ -85,6 +85,8 @@ def test_the_gate_stops_what_scores_otherwise(model):
     parity = compare_scores(trials, open_session(path), scorer.thresholds)
     with pytest.raises(InputError, match=r"nothing was left: of 2\d\d clips, scores differ by up to 0.01.*a clip of"):
         require_parity(parity, "stft")
+    with pytest.raises(InputError, match=r"no decision\)\. These scores equal the threshold but for rounding"):
+        require_parity(parity._replace(difference=1e-6, changed=2), "stft")
     other = Thresholds(scorer.thresholds.normal, scorer.labels, {"all": np.inf})
     assert compare_scores(trials, open_session(path), other).changed == 0
 
