@@ -1,5 +1,7 @@
 """Every file of conf/model is exported for any number of clips and scores the same, or says why it is not."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,16 @@ OPTIONS = {
     "raw_spec": ["dataset.seconds=1"],
     "wave_ae": ["model.channels=[4,8,8,8,8]"],
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_table_of_functions():
+    """Exports share onnxscript's table of functions, which takes a second to make."""
+    from torch.onnx._internal.exporter._registration import onnxscript_apis
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnxscript_apis, "get_torchlib_ops", cache(onnxscript_apis.get_torchlib_ops))
+        yield
 
 
 @pytest.fixture(scope="module")
