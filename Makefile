@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
 
 .PHONY: help install demo test attack lint fast check format docs ui bench smoke zoo paper clean
 
@@ -13,8 +12,8 @@ help:  ## What there is
 install: $(STAMP)  ## Make .venv with the tested versions of everything
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -c constraints.txt -e '.[dev]'
-	$(PIP) --no-deps aisfx==0.1.2  # weights for tests; its bounds exclude our numpy
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps aisfx==0.1.2  # weights for tests; its bounds exclude our numpy
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## Train on synthetic fans, show the table per machine ID, compare with a committee (two minutes)

@@ -10,7 +10,7 @@ from librosa.core.spectrum import stft
 def librosa_mel(
     wave: np.ndarray, rate: int, *, n_fft: int, hop: int, power: float = 2.0, pad_mode: str = "reflect", **bank: Any
 ) -> np.ndarray:
-    """What `librosa.feature.melspectrogram` computes, [F, N], without importing all of `librosa.feature`.
+    """Compute `librosa.feature.melspectrogram`, [F, N], without importing all of `librosa.feature`.
 
     That compiles functions which nobody needs here, for a dozen seconds in a new installation.
 
