@@ -37,10 +37,10 @@ BESIDE = "dense_ae, 5 epochs"  # also measured beside one other busy process
 SPIN = [sys.executable, "-c", "while True: pass"]
 
 
-def ended(command: list[str], folder: Path) -> tuple[float, float]:
-    """Wall and processor seconds of a command that runs in a folder."""
+def ended(command: list[str], folder: Path, *, check: bool = False) -> tuple[float, float]:
+    """Wall and processor seconds of a command that runs in a folder; `check`: it has to succeed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    wall = seconds(lambda: subprocess.run(command, cwd=folder, capture_output=True, check=False))
+    wall = seconds(lambda: subprocess.run(command, cwd=folder, capture_output=True, check=check))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -67,12 +67,12 @@ def scoring(folder: Path, place: list[str], rounds: int) -> list[list]:
     listed.write_text("".join(f"{files[index % len(files)]}\n" for index in range(RECORDINGS)))
     for model in SCORED:
         run_dir = f"hydra.run.dir={folder}/scoring-{model}"
-        ended([*TRAIN, f"model={model}", "training.epochs=1", run_dir, *BRIEF, *place], folder)
+        ended([*TRAIN, f"model={model}", "training.epochs=1", run_dir, *BRIEF, *place], folder, check=True)
     times: dict[str, list[tuple[float, float]]] = {model: [] for model in SCORED}
     for number in range(rounds):
         for model, each in times.items():
             options = [f"run={folder}/scoring-{model}", f"input={listed}", f"output={folder}/{model}-{number}.csv"]
-            each.append(ended([sys.executable, "-m", "mimii_pl", "score", *options], folder))
+            each.append(ended([sys.executable, "-m", "mimii_pl", "score", *options], folder, check=True))
     rows = []
     for model, goal in SCORED.items():
         wall, processor = np.median(np.array(times[model]), axis=0)

@@ -40,3 +40,8 @@ def imported() -> None:
         _paused = False
         gc.freeze()
         gc.enable()
+
+
+def inherited() -> None:
+    """Leave out what a process that has just been forked inherits: the libraries of its server."""
+    gc.freeze()

@@ -4,7 +4,6 @@ Nor can the out-of-memory killer, and the memory of a run is freed when it ends.
 that has already imported the libraries, writes its output to a file, and ends with its parent.
 """
 
-import gc
 import logging.config
 import multiprocessing
 import os
@@ -21,6 +20,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mimii_pl.core import garbage
 from mimii_pl.core.addresses import ADDRESSES
 
 SCREEN = "screen.txt"  # in the run directory: the output of the process
@@ -78,7 +78,7 @@ def _call_and_send(
     sender: Connection, function: Callable[..., Any], run_dir: Path, logs: dict, known: str, *args: Any
 ) -> None:
     """Call the function in the new process; send (value, None, "") or (None, exception, traceback)."""
-    gc.freeze()  # the libraries of the server that forked: no garbage
+    garbage.inherited()
     os.environ[ADDRESSES] = known
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     _redirect_output(run_dir / SCREEN)

@@ -1,6 +1,5 @@
 """The command line without the seconds that its imports take: each command in a process forked from a warm one."""
 
-import gc
 import multiprocessing
 import os
 import sys
@@ -10,6 +9,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from mimii_pl.core import garbage
 from mimii_pl.core.process import PRELOADED
 
 WARM = [*PRELOADED, "mlflow", "optuna", "mimii_pl.__main__", "mimii_pl.sweep.search", "mimii_pl.tracking.load"]
@@ -47,7 +47,7 @@ def without_mlflow() -> dict[str, str]:
 
 def _main(argv: Sequence[str], cwd: Path, environment: dict[str, str], outputs: Sequence[Path]) -> None:
     """Body of the forked process: what a fresh interpreter would find, then the command."""
-    gc.freeze()  # of the libraries, nothing is garbage
+    garbage.inherited()
     for number, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
     os.chdir(cwd)
