@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimii_pl.backend._backend import BackEnd
+from mimii_pl.backend._covariance import ledoit_wolf
 from mimii_pl.backend._distance import squared_distance
 from mimii_pl.core.errors import InputError
 
@@ -104,8 +105,6 @@ class KNN(BackEnd):
 
     def _whitening(self, x: np.ndarray) -> np.ndarray:
         """Compute the matrix that gives each band of x [n, D] unit covariance, [D, D]."""
-        from sklearn.covariance import ledoit_wolf
-
         whiten = np.zeros((x.shape[1], x.shape[1]), np.float32)
         for columns in np.array_split(np.arange(x.shape[1]), min(self.bands, x.shape[1])):
             values, vectors = np.linalg.eigh(ledoit_wolf(x[:, columns].astype(np.float64))[0])

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from mimii_pl.backend._backend import BackEnd
+from mimii_pl.backend._covariance import covariance_of, ledoit_wolf, shrink
 
 SURELY_POSITIVE = 1e-6  # shrinkage from which a covariance is inverted, 50 times faster than a pseudo-inverse
 
@@ -27,13 +28,11 @@ class Mahalanobis(BackEnd):
         self.shrinkage = shrinkage
 
     def fit_one(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        from sklearn.covariance import empirical_covariance, ledoit_wolf, shrunk_covariance
-
         x = x.astype(np.float64)
         if self.shrinkage is None:
             covariance, shrinkage = ledoit_wolf(x)
         else:
-            covariance, shrinkage = shrunk_covariance(empirical_covariance(x), self.shrinkage), self.shrinkage
+            covariance, shrinkage = shrink(covariance_of(x), self.shrinkage), self.shrinkage
         positive = shrinkage > SURELY_POSITIVE and np.trace(covariance) > 0
         precision = np.linalg.inv(covariance) if positive else np.linalg.pinv(covariance, hermitian=True)
         return {"mean": x.mean(axis=0), "precision": precision}

@@ -80,14 +80,14 @@ def _compiler_left_out() -> Iterator[None]:
 
 @contextmanager
 def _torchmetrics_left_out() -> Iterator[None]:
-    """Import `Metric` and `MetricCollection` alone; the package itself is executed when it is next imported."""
-    name = "torchmetrics"
+    """Import `Metric` and `MetricCollection` alone, without matplotlib; whoever imports the package gets it whole."""
+    name, plots = "torchmetrics", "torchmetrics.utilities.plot"
     if name in sys.modules or (spec := find_spec(name)) is None:
         yield
         return
     package: Any = module_from_spec(spec)
     package._logger, package.__version__ = logging.getLogger(name), version(name)
-    sys.modules[name] = package
+    sys.modules[name], sys.modules[plots] = package, _plots(plots)
     try:
         importlib.import_module(f"{name}.utilities")  # the others need it
         package.Metric = importlib.import_module(f"{name}.metric").Metric
@@ -95,11 +95,22 @@ def _torchmetrics_left_out() -> Iterator[None]:
     except (ImportError, AttributeError):  # another version of torchmetrics: it is imported whole
         for module in [module for module in sys.modules if module.partition(".")[0] == name]:
             del sys.modules[module]
+    sys.modules.pop(plots, None)
     try:
         yield
     finally:
         if sys.modules.get(name) is package:
             del sys.modules[name]
+
+
+def _plots(name: str) -> ModuleType:
+    """Provide what metrics use of the module that imports matplotlib; it is imported when a metric is drawn."""
+    part: Any = ModuleType(name)
+    part._AX_TYPE = part._PLOT_OUT_TYPE = object
+    part.plot_single_or_multi_val = lambda *args, **options: importlib.import_module(name).plot_single_or_multi_val(
+        *args, **options
+    )
+    return part
 
 
 if not {"lightning_fabric", "pytorch_lightning"} & set(sys.modules):

@@ -19,12 +19,8 @@ LEVEL = "level_auc"  # AUC of the clip's level alone: a reference that the score
 # --- one group of clips ----------------------------------------------------------------------------------------------
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve: the chance that an anomalous clip scores above a normal one, ties counting half."""
-    labels, ranks = _ranked(labels, scores)
-    if _one_class(labels):
-        return UNDEFINED
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels, ranks))
+    found, false = _counts(labels, scores)
+    return float(_area(false, found) / (false[-1] * found[-1])) if len(found) else UNDEFINED
 
 
 def pauc(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.1) -> float:
@@ -33,44 +29,42 @@ def pauc(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.1) -> float:
     With A the area up to p = `max_fpr`, interpolated there: (1 + (A - p^2/2) / (p - p^2/2)) / 2. Every official
     DCASE script computes this; the formula printed in the papers, A / p, has another chance level.
     """
-    labels, ranks = _ranked(labels, scores)
-    if _one_class(labels):
+    fpr, tpr = roc(labels, scores)
+    if not len(fpr):
         return UNDEFINED
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels, ranks, max_fpr=max_fpr))
+    within = np.searchsorted(fpr, max_fpr, side="right")
+    area = _area(np.append(fpr[:within], max_fpr), np.append(tpr[:within], np.interp(max_fpr, fpr, tpr)))
+    least = max_fpr**2 / 2
+    return float((1 + (area - least) / (max_fpr - least)) / 2)
 
 
 def pr_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Average precision: precision at every distinct score, weighted by the recall gained there; chance is the share of
     anomalous clips."""
-    labels, ranks = _ranked(labels, scores)
-    if _one_class(labels):
-        return UNDEFINED
-    from sklearn.metrics import average_precision_score
-
-    return float(average_precision_score(labels, ranks))
+    recall, precision = pr_curve(labels, scores)
+    return float(-np.diff(recall) @ precision[:-1]) if len(recall) else UNDEFINED
 
 
 def pr_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
     """Precision-recall curve, recall falling from 1 to 0: recalls and precisions; two empty arrays if undefined."""
-    labels, ranks = _ranked(labels, scores)
-    if _one_class(labels):
+    found, false = _counts(labels, scores)
+    if not len(found):
         return np.empty(0), np.empty(0)
-    from sklearn.metrics import precision_recall_curve
-
-    precision, recall, _ = precision_recall_curve(labels, ranks)
-    return recall, precision
+    precision = np.append(1.0, found[1:] / (found + false)[1:])
+    return found[::-1] / found[-1], precision[::-1]
 
 
 def roc(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
-    """ROC curve from (0, 0) to (1, 1): false-positive rates and true-positive rates; two empty arrays if undefined."""
-    labels, ranks = _ranked(labels, scores)
-    if _one_class(labels):
-        return np.empty(0), np.empty(0)
-    from sklearn.metrics import roc_curve
+    """ROC curve from (0, 0) to (1, 1), its corners alone: false-positive rates and true-positive rates.
 
-    return roc_curve(labels, ranks)[:2]
+    Two empty arrays if undefined.
+    """
+    found, false = _counts(labels, scores)
+    if not len(found):
+        return np.empty(0), np.empty(0)
+    turns = np.diff(found, 2).astype(bool) | np.diff(false, 2).astype(bool)
+    corners = np.concatenate([[True], turns, [True]])
+    return false[corners] / false[-1], found[corners] / found[-1]
 
 
 # --- decisions -------------------------------------------------------------------------------------------------------
@@ -299,14 +293,21 @@ def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
     return labels.astype(int), scores
 
 
-def _ranked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
-    """Return labels and dense ranks [N], which have the ROC curve of the scores but no infinities."""
+def _counts(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Count clips from the highest distinct score down: 0, then anomalous and normal clips at or above each.
+
+    Two empty arrays if only one class is present.
+    """
     labels, scores = checked(labels, scores)
-    return labels, np.unique(scores, return_inverse=True)[1]
+    if len(np.unique(labels)) < 2:
+        return np.empty(0), np.empty(0)
+    steps, ranks = np.unique(-scores, return_inverse=True)
+    found, false = (np.bincount(ranks[labels == label], minlength=len(steps)) for label in (1, 0))
+    return np.append(0, np.cumsum(found)), np.append(0, np.cumsum(false))
 
 
-def _one_class(labels: NDArray) -> bool:
-    return len(np.unique(labels)) < 2
+def _area(x: NDArray, y: NDArray) -> float:
+    return np.diff(x) @ (y[1:] + y[:-1]) / 2
 
 
 def _defined(values: ArrayLike) -> NDArray:

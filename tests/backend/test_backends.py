@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
+from sklearn.covariance import ledoit_wolf as shrunk_by_sklearn
 from sklearn.neighbors import NearestNeighbors
 from support import world
 
 from mimii_pl.backend._backend import pool
+from mimii_pl.backend._covariance import ledoit_wolf
 from mimii_pl.backend.committee import Committee
 from mimii_pl.backend.knn import KNN
 from mimii_pl.backend.pyod import PyOD
@@ -204,6 +206,15 @@ def test_mahalanobis_by_its_formula(shrinkage):
     away = QUERY - BANK.mean(axis=0)
     expected = (away @ np.linalg.inv(covariance) * away).sum(axis=1)
     np.testing.assert_allclose(fitted("mahalanobis", f"shrinkage={shrinkage}").score(QUERY, ONE), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("clips", "values"), [(2, 4), (20, 1), (20, 90), (60, 8)])
+def test_the_shrinkage_is_that_of_scikit_learn(clips, values):
+    rng = np.random.default_rng(clips + values)
+    x = rng.normal(size=(clips, values)) @ rng.normal(size=(values, values)) + 5
+    for own, theirs in zip(ledoit_wolf(x), shrunk_by_sklearn(x), strict=True):
+        np.testing.assert_allclose(own, theirs, rtol=1e-9, atol=1e-12)
+    assert ledoit_wolf(np.ones((5, 3)))[1] == 0
 
 
 def test_one_gaussian_by_its_formula():

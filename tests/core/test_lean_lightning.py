@@ -5,7 +5,16 @@ import sys
 
 import pytest
 
-LEFT_OUT = ("torch._dynamo", "torchmetrics", "torchmetrics.functional", "transformers", "scipy.signal", "mlflow")
+LEFT_OUT = (
+    "torch._dynamo",
+    "torchmetrics",
+    "torchmetrics.functional",
+    "transformers",
+    "scipy.signal",
+    "mlflow",
+    "matplotlib",
+    "sklearn",
+)
 LEAN = f"""
 import sys
 import mimii_pl.__main__
@@ -20,6 +29,8 @@ from pytorch_lightning.core.module import Metric
 from pytorch_lightning.utilities.compile import OptimizedModule
 import torchmetrics.classification
 assert torchmetrics.Metric is Metric and issubclass(torchmetrics.classification.BinaryAUROC, Metric)
+figure, _ = torchmetrics.classification.BinaryAUROC().plot(torch.tensor(0.5))
+assert type(figure).__module__ == "matplotlib.figure"
 layer = torch.nn.Linear(2, 2)
 assert not isinstance(layer, OptimizedModule) and isinstance(torch.compile(layer), OptimizedModule)
 """

@@ -89,6 +89,13 @@ def test_second_implementation_agrees(labels, scores):
     assert area == pytest.approx(plain_auc(labels, scores), abs=1e-12)
     recall, precision = metrics.pr_curve(labels, scores)
     assert -(np.diff(recall) * precision[:-1]).sum() == pytest.approx(metrics.pr_auc(labels, scores), abs=1e-12)
+    ranks = np.unique(scores, return_inverse=True)[1]  # scikit-learn refuses infinite scores
+    corners = set(zip(*sk.roc_curve(labels, ranks, drop_intermediate=False)[:2], strict=True))
+    assert set(zip(fpr, tpr, strict=True)) <= corners
+    assert len(fpr) <= len(sk.roc_curve(labels, ranks)[0])  # which keeps one more
+    for own, theirs in zip((precision, recall), sk.precision_recall_curve(labels, ranks), strict=False):
+        np.testing.assert_allclose(own, theirs, atol=1e-12)
+    assert metrics.pauc(labels, scores) == pytest.approx(sk.roc_auc_score(labels, ranks, max_fpr=0.1), abs=1e-12)
     decisions = (scores > np.sort(scores)[len(scores) // 2 - 1]).astype(int)
     assert metrics.precision_recall_f1(labels, decisions) == pytest.approx(plain_f1(labels, decisions), abs=1e-12)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.isotonic import IsotonicRegression
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.scoring.metrics import auc
@@ -12,6 +13,7 @@ from mimii_pl.scoring.sensitivity import (
     curves,
     in_words,
     measure_sensitivity,
+    never_rising,
     read_sensitivity,
     sensitivity_of,
     severity_limits,
@@ -111,6 +113,13 @@ def entries(*aucs, fault="whistle"):
 )
 def test_the_limit_is_where_the_curve_falls_to_the_auc(aucs, limit):
     assert severity_limits(entries(*aucs))["whistle"] == (None if limit is None else pytest.approx(limit))
+
+
+def test_no_other_falling_curve_is_closer():
+    shapes = [*np.random.default_rng(3).random((50, 6)), np.ones(4), np.arange(5.0), np.array([0.5])]
+    for aucs in shapes:
+        expected = IsotonicRegression(increasing=False).fit_transform(np.arange(len(aucs)), aucs)
+        np.testing.assert_allclose(never_rising(aucs), expected, atol=1e-12)
 
 
 def test_percentages_are_interpolated_by_their_logarithm():
