@@ -28,7 +28,7 @@ EPOCHS = dict.fromkeys(SLOW, 15) | SOON  # of slow ones, about twice as many as 
 LEARNS_BETTER = {  # or sooner
     "complex_ssl": ["features.n_fft=512"],
     "dis_spec": ["model.seconds=2.2"],
-    "mobilenet_v2": ["model.dropout=0"],
+    "mobilenet_v2": ["model.dropout=0", "model.lr=3e-3"],
     "outlier_exposure": ["backend=knn"],  # of two machine IDs, logits tell one direction alone
     "pretrained": ["model.weights=random"],
     "stgram": ["features.n_mels=64"],
