@@ -12,7 +12,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,6 +47,12 @@ from mimii_pl.core.trusted_classes import trusted_by
 
 log = logging.getLogger(__name__)
 SWEEPS = ("sweep=", "best=", "experiment=auto", "hydra.mode=MULTIRUN")  # overrides that make a sweep without -m
+DRAWN_WITH = (  # takes as long to import as torch
+    "mimii_pl.report.figures",
+    "matplotlib.backends.backend_svg",
+    "mimii_pl.report.embedding",
+    "sklearn.manifold",
+)
 HINTS = {  # how to continue after Ctrl-C
     "download": "the same command continues the download",
     "search": "the same command continues the search",
@@ -251,6 +257,7 @@ def _call(cfg: DictConfig) -> float | None:
 def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
     """Do one run, alone or in a sweep; if it fails, record that in its directory and in MLflow."""
     from mimii_pl.core import process
+    from mimii_pl.core.helper import started_ahead
 
     run_dir = Path(hydra.runtime.output_dir)
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
@@ -260,7 +267,8 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         args = name, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
         with _hint_to_continue(run_dir, sweep_dir, searches=bool(cfg.get("sweep"))):
             if not process.needs_process(cfg, hydra):
-                return call_named_run(*args)
+                with started_ahead(DRAWN_WITH) if cfg.report.page else nullcontext():
+                    return call_named_run(*args)
             garbage.imported()
             value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args)
         print(f"{run_dir.name} {'was pruned' if math.isnan(value) else f'has finished: {value:.4g}'}", flush=True)

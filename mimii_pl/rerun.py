@@ -17,6 +17,7 @@ from mimii_pl.core.config import build
 from mimii_pl.core.errors import InputError, damaged
 from mimii_pl.core.files import replacing_folder, write_text
 from mimii_pl.core.freeze import freeze_config, open_stored
+from mimii_pl.core.helper import Helper
 from mimii_pl.core.run_dir import check_digests, find_run, is_copy, read_facts, refuse_fused, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import prepare_process
@@ -76,12 +77,12 @@ def rescore(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) ->
         )
     cfg = _rescoring_config(cfg, source, run_dir)
     published(cfg.get("published"))
-    with written_by_us(run_dir, elsewhere(sweep_dir)):
+    with written_by_us(run_dir, elsewhere(sweep_dir)), Helper() as helper:
         cfg = freeze_config(cfg, run_dir)
         prepare_process(cfg)
         recorder = new_recorder(build(cfg.trainer.logger or None), cfg, run_dir, sweep_dir)
         copy_training(source, run_dir, rescored_from=str(source))
-        return evaluate_again(cfg, run_dir, recorder)
+        return evaluate_again(cfg, run_dir, recorder, helper)
 
 
 def decide(cfg: DictConfig) -> None:

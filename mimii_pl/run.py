@@ -28,6 +28,7 @@ from mimii_pl.core.errors import InputError, damaged, one_line
 from mimii_pl.core.files import require_writable, write_arrays, write_csv
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.freeze import freeze_config
+from mimii_pl.core.helper import Helper
 from mimii_pl.core.run_dir import read_facts, require_writable_run, write_digests, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import AUTO, SMALL_STEP, limit_threads, prepare_process, threads_restored
@@ -37,7 +38,8 @@ from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.dataset._learned_from import clip_changes, write_clips
 from mimii_pl.model import Detector
 from mimii_pl.model._detector import too_short_named
-from mimii_pl.quality.check_data import warn_of_findings
+from mimii_pl.quality.check_data import describe_findings
+from mimii_pl.report.page import PageContent
 from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
 from mimii_pl.scoring.base_scorer import BaseScorer
@@ -70,14 +72,14 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
     """
     run_dir = run_dir.resolve()
     published(cfg.get("published"))  # an unknown key is an error before training, not after it
-    with threads_restored(), written_by_us(run_dir, elsewhere(sweep_dir)):
+    with threads_restored(), written_by_us(run_dir, elsewhere(sweep_dir)), Helper() as helper:
         cfg = freeze_config(cfg, run_dir)  # checked, resolved, written
         if (objective := finished_objective(run_dir)) is not None:
             return objective
         prepare_process(cfg)  # messages, threads, memory, random numbers
         if "rescored_from" in read_facts(run_dir):
             return evaluate_again(
-                cfg, run_dir, new_recorder(build(cfg.trainer.logger or None), cfg, run_dir, sweep_dir)
+                cfg, run_dir, new_recorder(build(cfg.trainer.logger or None), cfg, run_dir, sweep_dir), helper
             )
         task = build_task(cfg)  # Anomaly | Classification, with back end and threshold
         trainer = build(cfg.trainer)
@@ -85,7 +87,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         data = open_data(cfg, run_dir)  # recordings -> clips -> int16 cache -> batches, with their features
         recorder.require_store()
         _require_same_clips(data, run_dir)
-        rank_zero_only(warn_of_findings)(data, check_command(cfg))  # clipped, silent, strange recordings
+        look_at_clips(helper, data, cfg, run_dir)  # clipped, silent, strange recordings; levels
         detector = build_detector(cfg, data)  # [B, C, F, N] -> score [B], embedding [B, D]
         task.validate(detector, data)
         require_room(detector, run_dir, elsewhere(sweep_dir))
@@ -99,10 +101,12 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
             write_facts(run_dir, status="pruned", reason=str(reason))
             recorder.end("KILLED")
             return math.nan
-        return evaluate(cfg, task, data, recorder, run_dir) if trainer.is_global_zero else math.nan
+        return evaluate(cfg, task, data, recorder, run_dir, helper) if trainer.is_global_zero else math.nan
 
 
-def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorder, run_dir: Path) -> float:
+def evaluate(
+    cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorder, run_dir: Path, helper: Helper
+) -> float:
     """Do everything that follows training: back end, thresholds, objective, test clips, costs, report."""
     write_facts(run_dir, held_out=clips_fingerprint(data.digests[row] for row in data.rows("validation")))
     for name in ("backend.npz", "thresholds.json"):  # of an evaluation that was killed
@@ -120,6 +124,7 @@ def evaluate(cfg: DictConfig, task: Task, data: MachineSounds, recorder: Recorde
     else:
         log.info("no page (report=none); `mimii decide %s` makes it", shlex.quote(f"run={run_dir}"))
     criteria = {task.criterion: criterion, "objective": objective}
+    helper.wait()
     write_digests(run_dir)
     write_facts(run_dir, status="finished", root=str(data.root.resolve()), **criteria)
     recorder.finish(results, criteria)
@@ -179,6 +184,19 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
             count["validation"],
         )
     return data
+
+
+def look_at_clips(helper: Helper, data: MachineSounds, cfg: DictConfig, run_dir: Path) -> None:
+    """Have the levels of the training clips written and what is strange about them told, while the run goes on."""
+    helper.given = data
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # set by Lightning
+        helper.submit_given(write_usual_sound, run_dir)
+        helper.submit_given(describe_findings, check_command(cfg)).then(_warn)
+
+
+def _warn(lines: list[str]) -> None:
+    for line in lines:
+        log.warning("%s", line)
 
 
 def check_command(cfg: DictConfig) -> str:
@@ -347,7 +365,6 @@ def _write_data_state(data: MachineSounds, run_dir: Path) -> None:
     if fitted is not None:
         write_arrays(run_dir / "features.npz", {name: part.cpu().numpy() for name, part in fitted._asdict().items()})
     write_clips(data, run_dir)
-    write_usual_sound(data, run_dir)
     form = {"samples": data.samples, "sample_rate": data.sample_rate}
     write_facts(run_dir, status="running", run_dir=str(run_dir), labels=data.labels, **form)
     if data.target:
@@ -390,8 +407,7 @@ def _titles(cfg: DictConfig, task: Task) -> tuple[str, str]:
 
 
 def write_run_page(cfg: DictConfig, task: Task, scorer: BaseScorer, run_dir: Path) -> None:
-    title, caption = _titles(cfg, task)
-    write_page(task, run_dir, scorer, title=title, caption=caption, clips=cfg.report.clips, seconds=cfg.report.seconds)
+    write_page(task, run_dir, scorer, PageContent(*_titles(cfg, task), cfg.report.clips, cfg.report.seconds))
 
 
 def show_results(cfg: DictConfig, task: Task, results: list[Result], criterion: float, run_dir: Path) -> None:
@@ -436,13 +452,13 @@ def _require_same_clips(data: MachineSounds, run_dir: Path) -> None:
         )
 
 
-def evaluate_again(cfg: DictConfig, run_dir: Path, recorder: Recorder) -> float:
+def evaluate_again(cfg: DictConfig, run_dir: Path, recorder: Recorder, helper: Helper) -> float:
     """Evaluate a run that took its training from another one."""
     task = build_task(cfg)
     data = open_data(cfg, run_dir)
     if changes := clip_changes(data, Path(read_facts(run_dir)["rescored_from"])):
         log.warning("the detector was trained on other clips than its back end is fitted on now: %s", changes)
     write_clips(data, run_dir)
-    write_usual_sound(data, run_dir)
+    look_at_clips(helper, data, cfg, run_dir)
     recorder.start()
-    return evaluate(cfg, task, data, recorder, run_dir)
+    return evaluate(cfg, task, data, recorder, run_dir, helper)

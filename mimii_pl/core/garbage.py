@@ -43,5 +43,6 @@ def imported() -> None:
 
 
 def inherited() -> None:
-    """Leave out what a process that has just been forked inherits: the libraries of its server."""
+    """Collect garbage in a process that has just been forked, and leave out what it inherits: imported libraries."""
     gc.freeze()
+    gc.enable()

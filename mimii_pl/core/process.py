@@ -80,7 +80,7 @@ def _call_and_send(
     """Call the function in the new process; send (value, None, "") or (None, exception, traceback)."""
     garbage.inherited()
     os.environ[ADDRESSES] = known
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     _redirect_output(run_dir / SCREEN)
     logging.config.dictConfig(logs)
     _set_command_line(run_dir)
@@ -93,7 +93,8 @@ def _call_and_send(
     sender.send(answer)
 
 
-def _exit_with_parent() -> None:
+def exit_with_parent() -> None:
+    """Wait for the end of the process that started this one, and end with it."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

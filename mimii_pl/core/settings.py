@@ -1,11 +1,9 @@
 """Settings of the process that a run works in: messages, threads, memory, random numbers."""
 
 import logging
-import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from importlib import import_module
+from contextlib import contextmanager
 from typing import Literal
 
 import pytorch_lightning as pl
@@ -18,7 +16,6 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.memory import keep_freed_memory, reset_peak
 
 SMALL_STEP = 1e9  # multiply-accumulates of a training step, below which a second thread costs more than it computes
-IMPORTED_AHEAD = ("sklearn.metrics", "sklearn.covariance")
 AUTO: Literal["auto"] = "auto"
 IGNORED_WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 on torch 2.11
@@ -29,11 +26,7 @@ IGNORED_WARNINGS = (
 
 
 def prepare_process(cfg: DictConfig) -> None:
-    """Apply the settings of a run: quiet Lightning, thread limit, memory, random seed.
-
-    What is needed after training is imported meanwhile: a second, while sound is read.
-    """
-    threading.Thread(target=_import_ahead, name="imports").start()
+    """Apply the settings of a run: quiet Lightning, thread limit, memory, random seed."""
     quiet_lightning()
     limit_threads(cfg.get("threads"))
     keep_freed_memory()
@@ -56,12 +49,6 @@ def resolve_precision(cfg: DictConfig) -> None:
         able = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
     gains = getattr(get_class(cfg.model._target_), "trains_in_bfloat16", False)
     trainer.precision = "bf16-mixed" if able and gains else "32-true"
-
-
-def _import_ahead() -> None:
-    with suppress(ImportError):  # whoever needs it says so
-        for module in IMPORTED_AHEAD:
-            import_module(module)
 
 
 def limit_threads(threads: int | Literal["auto"] | None) -> None:

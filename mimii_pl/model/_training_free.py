@@ -92,8 +92,10 @@ class Deviation(TrainingFree):
         self.sums = torch.zeros(3, width, dtype=torch.float64)  # count, sum, sum of squares
 
     def observe(self, batch: Batch) -> None:
-        values = self.embed(batch).flatten(0, -2).double().cpu()
-        self.sums += torch.stack([torch.ones_like(values), values, values.square()]).sum(dim=1)
+        values = self.embed(batch).flatten(0, -2).double()
+        self.sums[0] += len(values)
+        self.sums[1] += values.sum(dim=0).cpu()
+        self.sums[2] += values.square().sum(dim=0).cpu()
 
     def finish_fit(self) -> None:
         count, total, squares = self.sums

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.prefetch import prefetch
-from mimii_pl.core.threads import in_threads
 from mimii_pl.dataset._classes import check_names
 from mimii_pl.dataset._clip import Clip
 from mimii_pl.quality.each import check_each
@@ -84,8 +82,8 @@ def _splits(data: "MachineSounds", clips: Sequence[Clip], measures: Sequence[Mea
         return {}
 
 
-def warn_of_findings(data: "MachineSounds", command: str, limits: Limits | None = None) -> None:
-    """Warn of what a training is about to learn from: a line for each kind of finding, from a sample of the cache.
+def describe_findings(data: "MachineSounds", command: str) -> list[str]:
+    """Say what a training is about to learn from: a line for each kind of finding, from a sample of the cache.
 
     Only training and held-out clips are looked at, `HEAD_CLIPS` at most, and no label of a test clip is read.
 
@@ -93,14 +91,12 @@ def warn_of_findings(data: "MachineSounds", command: str, limits: Limits | None 
         data: set up.
         command: that shows more.
     """
-    limits = limits or Limits()
+    limits = Limits()
     rows = np.concatenate([data.rows("train"), data.rows("validation")])
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(HEAD_CLIPS, len(rows))).round().astype(int))]
-    measured = in_threads(
-        lambda row: of_cached(np.asarray(data.waves[row]), data.sample_rate, limits), chosen, torch.get_num_threads()
-    )
     recordings = [
-        CheckedRecording(data.clips[row], "train", found) for row, found in zip(chosen, measured, strict=True)
+        CheckedRecording(data.clips[row], "train", of_cached(np.asarray(data.waves[row]), data.sample_rate, limits))
+        for row in chosen
     ]
     findings = [
         *check_each(recordings, 0, limits),
@@ -110,10 +106,12 @@ def warn_of_findings(data: "MachineSounds", command: str, limits: Limits | None 
     findings = [
         one for one in findings if one.severity != "note" and (len(chosen) == len(rows) or one.kind not in SAMPLED)
     ]
+    lines = []
     for kind, count in Counter(one.kind for one in worst_first(findings)).items():
         first = next(one for one in findings if one.kind == kind)
         what = "machine IDs" if first.row is None else f"of {len(chosen)} recordings looked at"
         where = first.label if first.row is None else printable(recordings[first.row].clip.name)
-        log.warning("%s: %d %s, such as %s: %s", FINDINGS[kind].title, count, what, where, first.text)
-    if findings:
-        log.warning("more about these recordings, with sound and pictures: `%s`", command)
+        lines.append(f"{FINDINGS[kind].title}: {count} {what}, such as {where}: {first.text}")
+    if lines:
+        lines.append(f"more about these recordings, with sound and pictures: `{command}`")
+    return lines

@@ -5,7 +5,7 @@ from pathlib import Path
 from mimii_pl.core.files import write_text
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report import class_tables, cost, figures, tables
-from mimii_pl.report.page import training_curves
+from mimii_pl.report.page import training_lines
 from mimii_pl.report.template import template
 from mimii_pl.scoring.class_metrics import Reliability, reliability
 from mimii_pl.scoring.predictions import ALL_CLASSES, Predictions, read_predictions
@@ -33,7 +33,7 @@ def write_class_report(run_dir: Path, *, title: str = "", caption: str = "") -> 
         confusion=class_tables.confusion_rows(predictions),
         wrong=_wrong(known),
         reliability=_reliability_diagram(calibration) if len(known.files) else None,
-        training=training_curves(run_dir / "history.csv"),
+        training=[figures.training_curve(*curve) for curve in training_lines(run_dir / "history.csv")],
         efficiency=cost.cost_rows(read_facts(run_dir)),
         efficiency_note=cost.COST_NOTE,
         config=config.read_text("utf-8") if config.is_file() else "",

@@ -11,7 +11,6 @@ from mimii_pl.core.files import read_arrays
 from mimii_pl.dataset._channels import split_channel
 from mimii_pl.report.figures import CLASSES, Image, embedding_map
 from mimii_pl.scoring.scores import ClipScore
-from mimii_pl.task._passes import MAP_CLIPS
 
 MIN_MAP_CLIPS = 8  # fewer clips make no map
 
@@ -28,23 +27,26 @@ class PlacedClips(NamedTuple):
     columns: dict[str, np.ndarray]
 
 
-def place_clips(path: Path) -> PlacedClips | None:
+def place_clips(path: Path, limit: int) -> PlacedClips | None:
     """Place the clips of `embeddings.npz` on a map; None without the file, or with too few clips.
 
-    The map has all test clips as far as there is room, and training clips evenly spaced.
+    The map has all test clips as far as there is room for `limit` clips, and training clips evenly spaced.
     """
     if not path.is_file():
         return None
     kept = read_arrays(path)
-    rows = _map_rows(kept["split"])
+    rows = _map_rows(kept["split"], limit)
     if len(rows) < MIN_MAP_CLIPS:
         return None
     columns = {name: kept[name][rows] for name in ("split", "machine", "machine_id", "path")}
     return PlacedClips(_places(kept["embedding"][rows]), columns)
 
 
-def maps(placed: PlacedClips, clips: Sequence[ClipScore]) -> dict[tuple[str, str], Image]:
-    """Draw a figure per (machine, ID), with the labels of scored clips."""
+def embedding_maps(path: Path, clips: Sequence[ClipScore], limit: int) -> dict[tuple[str, str], Image]:
+    """Draw a figure per (machine, ID) with the labels of scored clips, as `place_clips`; empty if that places none."""
+    placed = place_clips(path, limit)
+    if placed is None:
+        return {}
     label = {str(Path(clip.file)): clip.label for clip in clips}
     files, test = placed.columns["path"], placed.columns["split"] == "test"
     known = np.array([label.get(str(split_channel(Path(file))[0]), -1) for file in files])
@@ -57,10 +59,10 @@ def maps(placed: PlacedClips, clips: Sequence[ClipScore]) -> dict[tuple[str, str
     return images
 
 
-def _map_rows(split: np.ndarray) -> np.ndarray:
+def _map_rows(split: np.ndarray, limit: int) -> np.ndarray:
     test, rest = np.flatnonzero(split == "test"), np.flatnonzero(split != "test")
-    test = test[:: max(1, math.ceil(len(test) / MAP_CLIPS))]
-    room = max(MAP_CLIPS - len(test), MAP_CLIPS // 4)
+    test = test[:: max(1, math.ceil(len(test) / limit))]
+    room = max(limit - len(test), limit // 4)
     return np.concatenate([rest[:: max(1, math.ceil(len(rest) / room))], test])
 
 

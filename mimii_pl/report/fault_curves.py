@@ -2,60 +2,38 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from matplotlib.figure import Figure
 
 from mimii_pl.core.grouping import group_by
-from mimii_pl.report.figures import Image, as_image
+from mimii_pl.report.figures import LOOKS, Image, Panel, draw_panels
 from mimii_pl.report.tables import number
 from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS
 from mimii_pl.scoring.sensitivity import NOTICED, Noticed, curves, quantity
 
-LINES = 6  # detectors that can be told apart
-LOOKS: tuple[dict[str, Any], ...] = (
-    {"color": "#08519c", "linestyle": "-", "marker": "o"},
-    {"color": "#8c3a00", "linestyle": "--", "marker": "s"},
-    {"color": "#3f7f3f", "linestyle": "-.", "marker": "^"},
-    {"color": "#6a3d9a", "linestyle": ":", "marker": "D"},
-    {"color": "#000000", "linestyle": "-", "marker": "x"},
-    {"color": "#777777", "linestyle": "--", "marker": "+"},
-)
-
 
 def fault_curves(detectors: Mapping[str, Sequence[Noticed]]) -> Image | None:
-    """Draw a line per detector and a plot per fault, the strongest severity on the left; None without any.
+    """Draw a line per detector and a plot per fault, as `fault_panels`; None without any."""
+    panels, alt = fault_panels(detectors)
+    return draw_panels(panels, alt) if panels else None
+
+
+def fault_panels(detectors: Mapping[str, Sequence[Noticed]]) -> tuple[list[Panel], str]:
+    """Collect what `draw_panels` draws: a panel per fault, the strongest severity on the left, and alternative text.
 
     Args:
-        detectors: name -> what it notices. The first `LINES` are drawn.
+        detectors: name -> what it notices. As many are drawn as there are `LOOKS`.
     """
-    drawn = {name: curves(noticed) for name, noticed in list(detectors.items())[:LINES] if noticed}
-    faults = [fault for fault in PSEUDO_FAULTS if any(fault.name in lines for lines in drawn.values())]
-    if not faults:
-        return None
-    rows = math.ceil(len(faults) / 4)
-    height = 2.1 * rows + 0.5  # in; places are given, since finding them takes as long as all other figures
-    figure = Figure(figsize=(9.6, height))
-    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.3 / height, top=1 - 0.65 / height, wspace=0.2, hspace=0.45)
-    for place, fault in enumerate(faults, start=1):
-        axes = figure.add_subplot(rows, 4, place, ylim=(0.4, 1.02))
-        axes.set_title(fault.name, fontsize=10)
-        axes.axhline(NOTICED, color="#999999", linewidth=0.8)
-        axes.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
-        for (name, lines), look in zip(drawn.items(), LOOKS, strict=False):
-            known = dict(
-                zip(*lines.get(fault.name, ([], [])), strict=True)
-            )  # severities of other versions are left out
-            aucs = [known.get(severity, math.nan) for severity in fault.severities]
-            axes.plot(aucs, linewidth=1.4, markersize=4, label=name if place == 1 else "_", **look)
-        ticks = range(0, len(fault.severities), 2)
-        axes.set_xticks(ticks, [quantity(fault.severities[tick], fault.unit) for tick in ticks], fontsize=8)
-        axes.tick_params(axis="y", labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
+    drawn = {name: curves(noticed) for name, noticed in list(detectors.items())[: len(LOOKS)] if noticed}
+    panels = []
+    for fault in PSEUDO_FAULTS:
+        if any(fault.name in lines for lines in drawn.values()):
+            lines = {}
+            for name, own in drawn.items():
+                known = dict(zip(*own.get(fault.name, ([], [])), strict=True))  # those of other versions are left out
+                lines[name] = [known.get(severity, math.nan) for severity in fault.severities]
+            marks = [quantity(severity, fault.unit) for severity in fault.severities]
+            panels.append(Panel(fault.name, marks, lines, (NOTICED, 0.5)))
     words = " ".join(f"{name}: {_words(lines)}." for name, lines in drawn.items())
-    figure.legend(loc="upper left", ncols=3, frameon=False, fontsize=9)
-    alt = f"AUC of faults by severity, strongest first. {words}"
-    return as_image(figure, alt, "svg", "image/svg+xml", metadata={"Date": None})
+    return panels, f"AUC of faults by severity, strongest first. {words}"
 
 
 def _words(lines: Mapping[str, tuple[list[float], list[float]]]) -> str:

@@ -1,16 +1,19 @@
 """Figures of the report: small, readable in black and white, each with alternative text."""
 
 import io
+import math
 from base64 import b64encode
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
-from PIL import Image as PixelImage
 
 from mimii_pl.report.tables import number
 from mimii_pl.scoring import metrics
 from mimii_pl.scoring.scores import ClipScore
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Classes and curves differ by hatch, dash or marker as well as by colour, for reading in black and white.
 CLASSES = {
@@ -23,11 +26,37 @@ WIDTH, HEIGHT = 4.8, 3.5  # of a figure, in
 BLUE, BROWN, GREY = "#08519c", "#8c3a00", "#555555"
 
 
+LOOKS: tuple[dict[str, Any], ...] = (  # of lines that can be told apart
+    {"color": BLUE, "linestyle": "-", "marker": "o"},
+    {"color": BROWN, "linestyle": "--", "marker": "s"},
+    {"color": "#3f7f3f", "linestyle": "-.", "marker": "^"},
+    {"color": "#6a3d9a", "linestyle": ":", "marker": "D"},
+    {"color": "#000000", "linestyle": "-", "marker": "x"},
+    {"color": "#777777", "linestyle": "--", "marker": "+"},
+)
+
+
 class Image(NamedTuple):
     """A figure as a data URI, with its alternative text."""
 
     src: str
     alt: str
+
+
+class Panel(NamedTuple):
+    """A small plot among others.
+
+    Attributes:
+        title: above it.
+        marks: [K] of the places on its horizontal axis, every other one of which is labelled.
+        lines: name -> values [K], NaN where unknown.
+        levels: two horizontal lines, drawn solid and dotted.
+    """
+
+    title: str
+    marks: list[str]
+    lines: dict[str, list[float]]
+    levels: tuple[float, float]
 
 
 def distribution(clips: list[ClipScore], threshold: float | None = None) -> Image:
@@ -128,15 +157,40 @@ def embedding_map(places: np.ndarray, groups: dict[str, np.ndarray], name: str) 
     return drawing(figure, f"Map of embeddings (t-SNE) of {name}: {counts} clips.", columns=3)
 
 
+def draw_panels(panels: Sequence[Panel], alt: str) -> Image:
+    """Draw values between .4 and 1 in small plots, four in a row, whose lines share a legend."""
+    from matplotlib.figure import Figure
+
+    rows = math.ceil(len(panels) / 4)
+    height = 2.1 * rows + 0.5  # in; places are given, since finding them takes as long as all other figures
+    figure = Figure(figsize=(9.6, height))
+    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.3 / height, top=1 - 0.65 / height, wspace=0.2, hspace=0.45)
+    for place, panel in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, 4, place, ylim=(0.4, 1.02))
+        axes.set_title(panel.title, fontsize=10)
+        for level, dash in zip(panel.levels, ("-", ":"), strict=True):
+            axes.axhline(level, color="#999999", linewidth=0.8, linestyle=dash)
+        for (name, values), look in zip(panel.lines.items(), LOOKS, strict=False):
+            axes.plot(values, linewidth=1.4, markersize=4, label=name if place == 1 else "_", **look)
+        ticks = range(0, len(panel.marks), 2)
+        axes.set_xticks(ticks, [panel.marks[tick] for tick in ticks], fontsize=8)
+        axes.tick_params(axis="y", labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="upper left", ncols=3, frameon=False, fontsize=9)
+    return as_image(figure, alt, "svg", "image/svg+xml", metadata={"Date": None})
+
+
 def blank(x: str, y: str) -> tuple:
     """Return an empty figure and its axes, labelled."""
+    from matplotlib.figure import Figure  # late: it takes as long to import as to draw several figures
+
     figure = Figure(figsize=(WIDTH, HEIGHT))  # in; places are given, since finding them takes as long as drawing
     axes = figure.add_subplot(xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def drawing(figure: Figure, alt: str, columns: int) -> Image:
+def drawing(figure: "Figure", alt: str, columns: int) -> Image:
     """Return a figure as SVG, with a legend of so many columns above it."""
     entries = len(figure.axes[0].get_legend_handles_labels()[0])
     left = 0.7 if figure.axes[0].get_ylabel() else 0.1  # in
@@ -146,7 +200,7 @@ def drawing(figure: Figure, alt: str, columns: int) -> Image:
     return as_image(figure, alt, "svg", "image/svg+xml", metadata={"Date": None})
 
 
-def as_image(figure: Figure, alt: str, kind: str, mime: str, **options: Any) -> Image:
+def as_image(figure: "Figure", alt: str, kind: str, mime: str, **options: Any) -> Image:
     """Save a figure in a format, as a data URI."""
     content = io.BytesIO()
     figure.savefig(content, format=kind, **options)
@@ -155,6 +209,8 @@ def as_image(figure: Figure, alt: str, kind: str, mime: str, **options: Any) -> 
 
 def pixel_image(pixels: np.ndarray, alt: str) -> Image:
     """Return pixels [height, width, 3] of 8 bits as WebP."""
+    from PIL import Image as PixelImage
+
     content = io.BytesIO()
     PixelImage.fromarray(pixels).save(content, "WEBP", quality=80)
     return Image(data_uri(content.getvalue(), "image/webp"), alt)

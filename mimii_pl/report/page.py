@@ -1,8 +1,9 @@
 """The page of a run: `report.html`, a self-contained file made from the files of the run directory."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,14 +11,22 @@ from mimii_pl.core.bars import with_bar
 from mimii_pl.core.errors import damaged
 from mimii_pl.core.files import stored_rows, write_text
 from mimii_pl.core.grouping import group_by
+from mimii_pl.core.helper import Pending, helper
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.clips import HeardClips, hear_clips, show_clips
 from mimii_pl.report.cost import COST_NOTE, cost_rows
-from mimii_pl.report.embedding import maps, place_clips
+from mimii_pl.report.embedding import embedding_maps
 from mimii_pl.report.false_alarms import false_alarm_grid
-from mimii_pl.report.fault_curves import fault_curves, machine_id_lines
-from mimii_pl.report.figures import Image, distribution, precision_recall_figure, roc_figure, training_curve
+from mimii_pl.report.fault_curves import fault_panels, machine_id_lines
+from mimii_pl.report.figures import (
+    Image,
+    distribution,
+    draw_panels,
+    precision_recall_figure,
+    roc_figure,
+    training_curve,
+)
 from mimii_pl.report.neighbours import NormalClips
 from mimii_pl.report.published_comparison import run_comparison
 from mimii_pl.report.tables import (
@@ -36,35 +45,47 @@ from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.results import Result, read_results
 from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.scores import ClipScore, read_scores
-from mimii_pl.scoring.sensitivity import in_words, read_sensitivity, sensitivity_of
+from mimii_pl.scoring.sensitivity import Noticed, in_words, read_sensitivity, sensitivity_of
+from mimii_pl.task._passes import MAP_CLIPS
 from mimii_pl.threshold._threshold import Thresholds
 
 ListedClips = tuple[str, str, list[ClipScore]]  # title, what they are, the clips
+OF_MACHINE_ID = ("scores", "roc", "pr")  # figures of a machine ID
 CLIPS_LISTED = 5  # clips per list by name, where none are shown with sound
 
 
-def write_report(
-    run_dir: Path,
-    *,
-    title: str = "",
-    caption: str = "",
-    scorer: BaseScorer | None = None,
-    clips: int = 0,
-    seconds: float = 10.0,
-) -> Path:
+class PageContent(NamedTuple):
+    """Content of the page of a run besides its results.
+
+    Attributes:
+        title: names the run; the name of the run directory if empty.
+        caption: selection rule of the checkpoint and the seed, shown with every table.
+        clips: number of clips with spectrogram, location of the anomaly and sound, per list and machine ID.
+        seconds: length of each clip that can be played, at most.
+    """
+
+    title: str = ""
+    caption: str = ""
+    clips: int = 0
+    seconds: float = 10.0
+
+
+TABLES_ALONE = PageContent()
+
+
+def write_report(run_dir: Path, content: PageContent = TABLES_ALONE, scorer: BaseScorer | None = None) -> Path:
     """Write `report.html` from `scores.csv`, `results.csv` and the other files of the run directory.
 
     Args:
-        title: names the run; the name of the run directory if empty.
-        caption: selection rule of the checkpoint and the seed, shown with every table.
-        scorer: of the run, to show clips with spectrogram, location of the anomaly and sound; None: list names.
-        clips: number of clips per list and machine ID.
-        seconds: length of each clip that can be played, at most.
+        content: what it says and shows.
+        scorer: of the run, to show clips; None: list names.
     """
+    title, caption, clips, seconds = content
     scored = read_scores(run_dir / "scores.csv")
     results = read_results(run_dir / "results.csv")
     config, kept = run_dir / "config.yaml", run_dir / "thresholds.json"
     thresholds = Thresholds.read(kept) if kept.is_file() else None
+    noticed = read_sensitivity(run_dir / "sensitivity.csv")
     normal_clips = None
     if isinstance(scorer, Scorer) and clips and (run_dir / "embeddings.npz").is_file():
         normal_clips = NormalClips(run_dir / "embeddings.npz", scorer)
@@ -75,17 +96,24 @@ def write_report(
         chosen = list(dict.fromkeys(clip for *_, listed in lists[key] for clip in listed))
         return hear_clips(scorer, ranked[key], chosen, seconds, normal_clips) if scorer and clips and chosen else None
 
-    machines = {}
-    # one thread draws, as matplotlib wants it; others place clips on the map and hear those of the next machine ID
-    with ThreadPoolExecutor(1) as aside, closing(prefetch(hear, ranked, depth=2, threads=1)) as hearing:
-        placing = aside.submit(place_clips, run_dir / "embeddings.npz")
-        for key, heard in zip(with_bar(list(ranked), "drawing the report"), hearing, strict=True):
-            machines[key] = machine = _machine(*key, results, ranked[key], thresholds, lists[key])
-            machine["map"] = None
-            machine["shown"] = show_clips(heard) if heard else {}
-        if placed := placing.result():
-            for key, image in maps(placed, scored).items():
-                machines[key]["map"] = image
+    machines = {key: _machine(*key, results, own, thresholds, lists[key]) for key, own in ranked.items()}
+    with helper() as second:
+        maps = second.submit(embedding_maps, run_dir / "embeddings.npz", scored, MAP_CLIPS)
+        curves = [second.submit(training_curve, *curve) for curve in training_lines(run_dir / "history.csv")]
+        panels, alt = fault_panels(machine_id_lines(noticed))
+        faults = second.submit(draw_panels, panels, alt) if panels else None
+        for key, machine in machines.items():
+            calls = _figures(ranked[key], machine["threshold"])
+            machine |= {name: second.submit(*call) for name, call in calls.items()}
+        with closing(prefetch(hear, ranked, depth=2, threads=1)) as hearing:  # clips of the next ID, in a thread
+            for machine, heard in zip(with_bar(list(machines.values()), "explaining clips"), hearing, strict=True):
+                machine["shown"] = show_clips(heard) if heard else {}
+        for machine in with_bar(list(machines.values())[::-1], "drawing the report"):  # the helper began at the front
+            machine |= {name: machine[name].result() for name in OF_MACHINE_ID}
+        sensitivity = _sensitivity(noticed, faults)
+        training = [curve.result() for curve in curves]
+        for key, machine in machines.items():
+            machine["map"] = maps.result().get(key)
     tables = [_table("All results", results, caption)]
     if any(result.metric in DECISIONS.metrics for result in results):
         origin = f"Threshold per machine ID: {thresholds.origin}." if thresholds else ""
@@ -98,11 +126,11 @@ def write_report(
         false_alarms=false_alarm_grid(run_dir),
         comparison=run_comparison(run_dir, results),
         machines=list(machines.values()),
-        sensitivity=_sensitivity(run_dir / "sensitivity.csv"),
+        sensitivity=sensitivity,
         identified=_identified(run_dir / "identified.csv"),
         efficiency=cost_rows(read_facts(run_dir)),
         efficiency_note=COST_NOTE,
-        training=training_curves(run_dir / "history.csv"),
+        training=training,
         config=config.read_text("utf-8") if config.is_file() else "",
     )
     path = run_dir / "report.html"
@@ -129,17 +157,12 @@ def _machine(
 ) -> dict:
     """Collect the values of the template for one machine ID; `clips` have the highest score first."""
     known = [clip for clip in clips if clip.label >= 0]
-    labels, scores, decisions = ([getattr(clip, name) for clip in known] for name in ("label", "score", "decision"))
+    labels, decisions = ([getattr(clip, name) for clip in known] for name in ("label", "decision"))
     value = next((r.value for r in results if r[:3] == (machine, name, "auc")), metrics.UNDEFINED)
     own = [r for r in results if r[:2] == (machine, name)]
     row = next(iter(table_rows(own)), None)
     cells = zip(table_columns(own)[1:], row.cells[1:], strict=True) if row else ()
     threshold = thresholds.of(f"{machine}/{name}") if thresholds else None
-    figures = {
-        "scores": distribution(clips, threshold),
-        "roc": roc_figure(labels, scores, decisions),
-        "pr": precision_recall_figure(labels, scores, decisions),
-    }
     return {
         "name": f"{machine} {name}",
         "facts": ", ".join(f"{column} {cell}" for column, cell in cells if cell),
@@ -149,7 +172,17 @@ def _machine(
         "threshold": threshold,
         "p_values": _p_values(clips, thresholds, f"{machine}/{name}"),
         "confusion": metrics.confusion(labels, decisions) if decisions and -1 not in decisions else None,
-        **figures,
+    }
+
+
+def _figures(clips: list[ClipScore], threshold: float | None) -> dict[str, tuple]:
+    """Return the figures of a machine ID by their names in the template: functions and arguments."""
+    known = [clip for clip in clips if clip.label >= 0]
+    columns = [[getattr(clip, name) for clip in known] for name in ("label", "score", "decision")]
+    return {
+        "scores": (distribution, clips, threshold),
+        "roc": (roc_figure, *columns),
+        "pr": (precision_recall_figure, *columns),
     }
 
 
@@ -190,22 +223,21 @@ def _identified(path: Path) -> dict | None:
     return {"names": names, "counts": counts, "correct": correct, "all": len(pairs)}
 
 
-def _sensitivity(path: Path) -> dict | None:
+def _sensitivity(noticed: Sequence[Noticed], figure: Pending[Image] | None) -> dict | None:
     """Collect how well faults of graded severity are noticed: the criterion, in words, as curves."""
-    noticed = read_sensitivity(path)
     if not noticed:
         return None
     clips = sum(entry.clips for entry in noticed if entry.fault == noticed[0].fault)
-    figure = fault_curves(machine_id_lines(noticed))
-    return {"value": sensitivity_of(noticed), "words": in_words(noticed), "clips": clips, "figure": figure}
+    drawn = figure.result() if figure else None
+    return {"value": sensitivity_of(noticed), "words": in_words(noticed), "clips": clips, "figure": drawn}
 
 
-def training_curves(path: Path) -> list[Image]:
-    """Draw one figure per quantity (`loss` of `train/loss` and `val/loss`)."""
+def training_lines(path: Path) -> list[tuple[str, dict[str, list[tuple[int, float]]]]]:
+    """Read the curves of a training: quantity (`loss`) -> name (`train/loss`, `val/loss`) -> (epoch, value)."""
     curves: dict[str, dict[str, list]] = {}
     if path.is_file():
         with damaged(path):
             for row in stored_rows(path, ("epoch", "metric", "value")):
                 quantity = curves.setdefault(row["metric"].rpartition("/")[2], {})
                 quantity.setdefault(row["metric"], []).append((int(row["epoch"]), float(row["value"])))
-    return [training_curve(quantity, lines) for quantity, lines in curves.items()]
+    return list(curves.items())

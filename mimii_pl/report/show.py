@@ -12,7 +12,7 @@ from mimii_pl.report.class_page import write_class_report
 from mimii_pl.report.cost import cost_lines
 from mimii_pl.report.false_alarms import false_alarm_grid
 from mimii_pl.report.grid import to_rich
-from mimii_pl.report.page import write_report
+from mimii_pl.report.page import PageContent, write_report
 from mimii_pl.report.published_comparison import run_comparison
 from mimii_pl.report.screen import print_grid
 from mimii_pl.report.tables import DECISIONS, results_table
@@ -25,18 +25,13 @@ from mimii_pl.task.classification import Classification
 
 
 @singledispatch
-def write_page(
-    task: Task, run_dir: Path, scorer: BaseScorer, *, title: str, caption: str, clips: int, seconds: float
-) -> None:
+def write_page(task: Task, run_dir: Path, scorer: BaseScorer, content: PageContent) -> None:
     """Write `report.html`, the page of a run.
 
     Args:
         task: the run's task; each has its own page and tables.
         scorer: loads clips and explains scores.
-        title: names the run.
-        caption: selection rule of the checkpoint, and the seed.
-        clips: clips to show per list and machine ID.
-        seconds: length of each clip that can be played, at most.
+        content: what it says and shows.
     """
     raise NotImplementedError(f"no page for {type(task).__name__}")
 
@@ -48,7 +43,8 @@ def show_run(
     """Print the tables of a run, its costs and the paths of its files.
 
     Args:
-        task, title, caption: as for `write_page`.
+        task: as for `write_page`.
+        title, caption: as in `PageContent`.
         results: of the test clips.
         criterion: computed from held-out clips, to compare runs by.
     """
@@ -56,10 +52,8 @@ def show_run(
 
 
 @write_page.register
-def _write_anomaly(
-    task: Anomaly, run_dir: Path, scorer: BaseScorer, *, title: str, caption: str, clips: int, seconds: float
-) -> None:
-    write_report(run_dir, title=title, caption=caption, scorer=scorer, clips=clips, seconds=seconds)
+def _write_anomaly(task: Anomaly, run_dir: Path, scorer: BaseScorer, content: PageContent) -> None:
+    write_report(run_dir, content, scorer)
 
 
 @show_run.register
@@ -86,10 +80,8 @@ def _show_anomaly(
 
 
 @write_page.register
-def _write_classification(
-    task: Classification, run_dir: Path, scorer: BaseScorer, *, title: str, caption: str, clips: int, seconds: float
-) -> None:
-    write_class_report(run_dir, title=_class_title(task, title), caption=_sentence(caption))
+def _write_classification(task: Classification, run_dir: Path, scorer: BaseScorer, content: PageContent) -> None:
+    write_class_report(run_dir, title=_class_title(task, content.title), caption=_sentence(content.caption))
 
 
 @show_run.register

@@ -2,19 +2,18 @@
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.features.log_mel import LogMel
 from mimii_pl.report.figures import WIDTH, Image, pixel_image
 from mimii_pl.report.localize import Location
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MEL_BANDS = 96
 FRAMES = 300  # about
@@ -99,6 +98,8 @@ def spectrogram(
 
 def _fill(pixels: np.ndarray, box: Box, shares: np.ndarray, colours: str) -> None:
     """Put shares of the range of colours, [bands, N], into a panel, the lowest band at its bottom."""
+    from matplotlib import colormaps
+
     rows, columns = (
         (np.arange(part.stop - part.start) * count // (part.stop - part.start))
         for part, count in zip(box, shares.shape, strict=True)
@@ -109,6 +110,9 @@ def _fill(pixels: np.ndarray, box: Box, shares: np.ndarray, colours: str) -> Non
 @lru_cache(maxsize=64)
 def _frame(samples: int, rate: int, method: str | None, rpm: float | None) -> _Frame:
     """Draw the axes of pictures of clips of one length, with a second panel for a method of localization."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     centres = band_centres(samples, rate)
     height = 3.4 if method else 1.9  # in
     figure = Figure(figsize=(WIDTH, height), dpi=DPI)
@@ -134,7 +138,7 @@ def _frame(samples: int, rate: int, method: str | None, rpm: float | None) -> _F
     return _Frame(pixels, [_inside(panel, len(pixels)) for panel in panels])
 
 
-def _inside(panel: Axes, height: int) -> Box:
+def _inside(panel: "Axes", height: int) -> Box:
     """Return the pixels within the lines around a panel."""
     extent = panel.get_window_extent()
     return (
@@ -165,7 +169,7 @@ def order_ticks(rpm: float, centres: np.ndarray) -> dict[float, float]:
     return ticks
 
 
-def _add_orders(panel: Axes, ticks: dict[float, float]) -> None:
+def _add_orders(panel: "Axes", ticks: dict[float, float]) -> None:
     axis = panel.secondary_yaxis("right")
     axis.set_yticks(list(ticks.values()), [f"{order:g}" for order in ticks])
     axis.tick_params(labelsize=8)

@@ -1,12 +1,11 @@
 """The check in short at the head of a training."""
 
-import logging
 from dataclasses import replace
 
 import pytest
 from support import planted
 
-from mimii_pl.quality.check_data import HEAD_CLIPS, warn_of_findings
+from mimii_pl.quality.check_data import HEAD_CLIPS, describe_findings
 
 COMMAND = "mimii check dataset=folder"
 
@@ -15,30 +14,23 @@ def opened(open_data, root):
     return open_data(root, "dataset=folder", "protocol=holdout", "protocol.test=0.01")
 
 
-def warned(caplog, data) -> list[str]:
-    caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        warn_of_findings(data, COMMAND)
-    return caplog.messages
-
-
 @pytest.fixture
 def root(tmp_path):
     return planted.healthy(tmp_path / "recordings", normal=20)
 
 
-def test_a_clean_set_is_trained_on_without_a_word(root, open_data, caplog):
-    assert warned(caplog, opened(open_data, root)) == []
+def test_a_clean_set_is_trained_on_without_a_word(root, open_data):
+    assert describe_findings(opened(open_data, root), COMMAND) == []
 
 
-def test_a_line_for_each_kind_with_a_count_and_the_command(root, open_data, caplog):
+def test_a_line_for_each_kind_with_a_count_and_the_command(root, open_data):
     for kind in ("clipping", "dropouts", "band", "stopped"):
         planted.plant(root, kind)
     planted.plant(root, "clipping").rename(root / "press1" / "normal" / "more.wav")
     planted.plant(root, "clipping")
     data = opened(open_data, root)
     learned = {data.clips[row].path.stem for split in ("train", "validation") for row in data.rows(split)}
-    *lines, last = warned(caplog, data)
+    *lines, last = describe_findings(data, COMMAND)
     assert [line.partition(":")[0] for line in lines] == [
         title
         for title, name in {
@@ -54,7 +46,7 @@ def test_a_line_for_each_kind_with_a_count_and_the_command(root, open_data, capl
     assert last.endswith(f"`{COMMAND}`")
 
 
-def test_no_label_and_no_sound_of_a_test_clip_is_read(root, open_data, caplog):
+def test_no_label_and_no_sound_of_a_test_clip_is_read(root, open_data):
     planted.plant(root, "clipping").rename(root / "press1" / "anomaly" / "clipping.wav")
     data = opened(open_data, root)
     read = []
@@ -68,23 +60,23 @@ def test_no_label_and_no_sound_of_a_test_clip_is_read(root, open_data, caplog):
             return self.waves[row]
 
     waves, data.waves = data.waves, Recorded(data.waves)
-    before = warned(caplog, data)
+    before = describe_findings(data, COMMAND)
     assert set(read) == {*data.rows("train"), *data.rows("validation")}
     data.waves = waves
     flipped = {"normal": "anomaly", "anomaly": "normal", "": ""}
     data.clips = [
         replace(clip, condition=flipped[clip.condition]) if clip.split == "test" else clip for clip in data.clips
     ]
-    assert warned(caplog, data) == before == []
+    assert describe_findings(data, COMMAND) == before == []
 
 
-def test_no_more_clips_than_the_bound_are_looked_at(root, open_data, monkeypatch, caplog):
+def test_no_more_clips_than_the_bound_are_looked_at(root, open_data, monkeypatch):
     looked = []
     data = opened(open_data, root)
     monkeypatch.setattr("mimii_pl.quality.check_data.HEAD_CLIPS", 5)
     monkeypatch.setattr(
         "mimii_pl.quality.check_data.check_each", lambda recordings, *_: looked.append(len(recordings)) or ()
     )
-    warned(caplog, data)
+    describe_findings(data, COMMAND)
     assert looked == [5]
     assert HEAD_CLIPS > 5

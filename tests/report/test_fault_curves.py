@@ -2,7 +2,8 @@
 
 import pytest
 
-from mimii_pl.report.fault_curves import LINES, fault_curves, machine_id_lines
+from mimii_pl.report.fault_curves import fault_curves, machine_id_lines
+from mimii_pl.report.figures import LOOKS
 from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS
 from mimii_pl.scoring.sensitivity import Noticed
 
@@ -26,10 +27,10 @@ def test_every_fault_has_its_curve_told_in_words():
 
 
 def test_no_more_lines_than_can_be_told_apart_and_none_of_earlier_runs():
-    many = {f"detector {number}": noticed(0.8) for number in range(LINES + 3)}
+    many = {f"detector {number}": noticed(0.8) for number in range(len(LOOKS) + 3)}
     alt = fault_curves(many).alt
-    assert f"detector {LINES - 1}:" in alt
-    assert f"detector {LINES}:" not in alt
+    assert f"detector {len(LOOKS) - 1}:" in alt
+    assert f"detector {len(LOOKS)}:" not in alt
     assert fault_curves({"old": []}) is None
     assert "old" not in fault_curves({"old": [], "new": noticed(0.8)}).alt
 

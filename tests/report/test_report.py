@@ -15,7 +15,7 @@ import pytest
 from mimii_pl.core.console import Console
 from mimii_pl.core.errors import InputError
 from mimii_pl.report import tables
-from mimii_pl.report.page import write_report
+from mimii_pl.report.page import PageContent, write_report
 from mimii_pl.scoring import metrics
 from mimii_pl.scoring.results import Result, per_machine_id, read_results, write_results
 
@@ -67,7 +67,7 @@ def make_run(run_dir, *, ids=("id_00", "id_02", "id_03"), one_class=("id_03",), 
 def test_page_is_one_readable_file(tmp_path):
     results = make_run(tmp_path)
     before = {path.name for path in tmp_path.iterdir()}
-    path = write_report(tmp_path, title="auto_encoder on fan", caption="oracle <selection>; seed 3")
+    path = write_report(tmp_path, PageContent("auto_encoder on fan", "oracle <selection>; seed 3"))
     assert path == tmp_path / "report.html"
     assert {file.name for file in tmp_path.iterdir()} == before | {"report.html"}
     page = Page(path)

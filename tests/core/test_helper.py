@@ -1,0 +1,147 @@
+"""The second process: what it computes, what is computed here instead, and that nothing of it is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mimii_pl.core import helper as module
+from mimii_pl.core.helper import Helper, helper, started_ahead
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="no second process is started here"
+)
+
+
+def own_process(*_):
+    return os.getpid()
+
+
+def failing():
+    raise ValueError("of the call")
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_for(path):
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def begun(pending):
+    while not (pending._future.running() or pending._future.done()):
+        time.sleep(0.01)
+    return pending
+
+
+def test_calls_are_computed_in_another_process_and_errors_are_raised_here():
+    with Helper() as second:
+        first = begun(second.submit(own_process)).result()
+        assert first != os.getpid()
+        assert begun(second.submit(own_process)).result() == first
+        with pytest.raises(ValueError, match="of the call"):
+            begun(second.submit(failing)).result()
+        second.submit(failing)
+        with pytest.raises(ValueError, match="of the call"):
+            second.wait()
+
+
+def test_what_is_given_is_inherited_and_not_pickled():
+    lock = threading.Lock()  # which cannot be pickled
+    with Helper() as second:
+        second.given = lock
+        assert begun(second.submit_given(own_process)).result() != os.getpid()
+
+
+def test_what_the_helper_has_not_begun_is_computed_here(tmp_path):
+    with Helper() as second:
+        busy = begun(second.submit(wait_for, tmp_path / "go"))
+        late = [second.submit(own_process) for _ in range(6)]
+        assert late[-1].result() == os.getpid()
+        (tmp_path / "go").touch()
+        assert busy.result() != os.getpid()
+
+
+def test_what_a_killed_helper_owes_is_computed_here():
+    with Helper() as second:
+        begun(second.submit(own_process)).result()
+        second._pool.submit(killed)
+        assert [second.submit(own_process).result() for _ in range(3)] == [os.getpid()] * 3
+        told = []
+        second.submit(own_process).then(told.append)
+        second.wait()
+        assert told == [os.getpid()]
+
+
+def test_a_result_is_told_once_wherever_it_is_computed(tmp_path):
+    with Helper() as second:
+        told = []
+        second.submit(own_process).then(told.append)
+        second.wait()
+        second.submit(wait_for, tmp_path / "go").then(told.append)
+        for _ in range(6):
+            second.submit(own_process).then(told.append)
+        (tmp_path / "go").touch()
+        second.wait()
+    assert len(told) == 8
+
+
+def test_without_a_second_processor_everything_is_computed_here(monkeypatch):
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0}, raising=False)
+    told = []
+    with Helper() as second:
+        second.given = 3
+        second.submit(own_process).then(told.append)
+        second.import_ahead(["json"])
+        assert second.submit_given(own_process).result() == os.getpid()
+    assert told == [os.getpid()]
+
+
+def test_one_that_was_started_ahead_is_used():
+    with started_ahead(["json.tool"]):
+        with helper() as second:
+            process = begun(second.submit(own_process)).result()
+        with helper() as again:
+            assert again is second
+            assert begun(again.submit(own_process)).result() == process
+    with helper() as new:
+        assert begun(new.submit(own_process)).result() not in (process, os.getpid())
+
+
+def alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_it_ends_with_the_process_that_started_it(number):
+    code = """
+import os, time
+from mimii_pl.core.helper import Helper
+second = Helper()
+first = second.submit(os.getpid)
+time.sleep(1)
+print(first.result(), flush=True)
+second.submit(time.sleep, 60)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        process = int(parent.stdout.readline())
+        assert alive(process)
+        parent.send_signal(number)
+        parent.wait(30)
+    end = time.monotonic() + 30
+    while alive(process) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not alive(process)
