@@ -48,7 +48,8 @@ from mimii_pl.core.trusted_classes import trusted_by
 log = logging.getLogger(__name__)
 SWEEPS = ("sweep=", "best=", "experiment=auto", "hydra.mode=MULTIRUN")  # overrides that make a sweep without -m
 DRAWN_WITH = (  # takes as long to import as torch
-    "mimii_pl.report.figures",
+    "mimii_pl.report.sounds",
+    "mimii_pl.report.spectrograms",
     "matplotlib.backends.backend_svg",
     "mimii_pl.report.embedding",
     "sklearn.manifold",

@@ -117,6 +117,7 @@ def evaluate(
         criterion = task.fit(scorer, data, run_dir)  # on training and held-out clips
         objective = task.final_objective(scorer, data, criterion, run_dir)
         results = task.evaluate(scorer, data, run_dir)  # all test clips are scored before any of their labels is read
+    helper.wait()  # also so that costs are measured alone
     write_cost(scorer, *data.of("validation"), run_dir, cfg.efficiency.seconds)
     if task.page:
         with scorer.detector.keep_embeddings(data.cache_dir):
@@ -124,7 +125,6 @@ def evaluate(
     else:
         log.info("no page (report=none); `mimii decide %s` makes it", shlex.quote(f"run={run_dir}"))
     criteria = {task.criterion: criterion, "objective": objective}
-    helper.wait()
     write_digests(run_dir)
     write_facts(run_dir, status="finished", root=str(data.root.resolve()), **criteria)
     recorder.finish(results, criteria)

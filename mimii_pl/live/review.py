@@ -17,10 +17,10 @@ from mimii_pl.dataset import ClipRows
 from mimii_pl.dataset._clip import split_name
 from mimii_pl.live.upkeep.k_centre import k_centre
 from mimii_pl.live.upkeep.new_clips import NewClips, given_files, read_new
-from mimii_pl.report.clips import gain_of
 from mimii_pl.report.grid import Grid
 from mimii_pl.report.listen import Listening, listen_clip
 from mimii_pl.report.screen import print_grid
+from mimii_pl.report.sounds import gain_of
 from mimii_pl.report.template import template
 from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.load_run import load_run

@@ -23,10 +23,11 @@ from mimii_pl.dataset._excluded import checked_cell
 from mimii_pl.quality.check_data import Checked, check_data
 from mimii_pl.quality.findings import FINDINGS, SEVERITIES, CheckedRecording, Finding, worst_first
 from mimii_pl.quality.limits import read_limits
-from mimii_pl.report.clips import gain_of, sound
 from mimii_pl.report.figures import BLUE, BROWN, GREY, Image, as_image
+from mimii_pl.report.levels import mel_levels
 from mimii_pl.report.listen import Listening
-from mimii_pl.report.spectrograms import mel_levels, spectrogram
+from mimii_pl.report.sounds import gain_of, sound
+from mimii_pl.report.spectrograms import spectrogram
 from mimii_pl.report.template import template
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def _example(
         pictures = [_envelope(wave, rate, f"Waveform of {name}")]
     if len(wave) > rate // 10 and wave.min() < wave.max():
         pictures.append(spectrogram(mel_levels(wave, rate), alt=f"Spectrogram of {name}"))
-    return Example(name, finding.text, pictures, sound(wave / FULL_SCALE * gain_of([wave]), rate))
+    return Example(name, finding.text, pictures, sound(wave, gain_of([wave]), rate))
 
 
 def _excerpt(recording: CheckedRecording, data: "MachineSounds", start: float, seconds: float) -> np.ndarray:

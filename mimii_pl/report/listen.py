@@ -12,11 +12,12 @@ from mimii_pl.core.config import build_data, compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import require_writable, write_text
 from mimii_pl.core.units import resolve_units
-from mimii_pl.dataset._audio import FULL_SCALE
-from mimii_pl.report.clips import gain_of, sound, speed_words
+from mimii_pl.report.clips import speed_words
 from mimii_pl.report.figures import Image
+from mimii_pl.report.levels import mel_levels
 from mimii_pl.report.members import Bar, member_bars
-from mimii_pl.report.spectrograms import mel_levels, spectrogram
+from mimii_pl.report.sounds import gain_of, sound
+from mimii_pl.report.spectrograms import spectrogram
 from mimii_pl.report.template import template
 
 if TYPE_CHECKING:
@@ -163,5 +164,5 @@ def listen_clip(
         bars: scores of members.
     """
     picture = spectrogram(mel_levels(wave, rate), alt=f"Spectrogram of {name}", rpm=rpm)
-    audible = wave[: round(seconds * rate)] / FULL_SCALE * gain
-    return ListenClip(name, picture, sound(audible, rate), words or speed_words(rpm), list(bars))
+    played = sound(wave[: round(seconds * rate)], gain, rate)
+    return ListenClip(name, picture, played, words or speed_words(rpm), list(bars))

@@ -2,7 +2,7 @@
 
 import time
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,27 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimii_pl.dataset._clip import Batch
+from mimii_pl.report.spectrograms import Location
 from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.scorer import Scorer
 
 STEPS = 4  # of the path over which gradients are averaged
 SWAP_BANDS = (0, 1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)  # edges of swapped bands, 1 = Nyquist
 SPANS = 8  # equal time spans of the clip that are swapped
+SWAPPED_AT_A_TIME = 8  # clips that are scored together: more do not fit into the caches of a processor
 PATIENCE = 20.0  # seconds that swapping may take for one clip
-
-
-class Location(NamedTuple):
-    """Contribution of each part of a clip to its score.
-
-    Attributes:
-        amount: [F, N], higher = more anomalous; its columns divide the clip evenly.
-        hertz: [F + 1], edges of its rows.
-        method: by which it was computed, in words.
-    """
-
-    amount: np.ndarray
-    hertz: np.ndarray
-    method: str
 
 
 def localize(scorer: BaseScorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
@@ -117,8 +105,8 @@ def _swapped_features(
     columns = np.linspace(0, batch.spec.shape[3], SPANS + 1).astype(int)
     places = [(slice(*band), slice(*span)) for band in pairwise(rows) for span in pairwise(columns)]
     scores = []
-    for start in range(0, len(places), scorer.batch_size):
-        part = places[start : start + scorer.batch_size]
+    for start in range(0, len(places), SWAPPED_AT_A_TIME):
+        part = places[start : start + SWAPPED_AT_A_TIME]
         spec = batch.spec[:1].repeat(len(part), 1, 1, 1)
         for swapped, (band, span) in zip(spec, part, strict=True):
             swapped[:, band, span] = batch.spec[1, :, band, span]

@@ -92,12 +92,17 @@ def write_report(run_dir: Path, content: PageContent = TABLES_ALONE, scorer: Bas
     ranked = group_by(sorted(scored, key=lambda clip: (*clip[:2], -clip.score)), lambda clip: clip[:2])
     lists = {key: _lists(own, clips or CLIPS_LISTED) for key, own in ranked.items()}
 
-    def hear(key: tuple[str, str]) -> HeardClips | None:
-        chosen = list(dict.fromkeys(clip for *_, listed in lists[key] for clip in listed))
-        return hear_clips(scorer, ranked[key], chosen, seconds, normal_clips) if scorer and clips and chosen else None
-
     machines = {key: _machine(*key, results, own, thresholds, lists[key]) for key, own in ranked.items()}
     with helper() as second:
+
+        def hear(key: tuple[str, str]) -> HeardClips | None:
+            chosen = list(dict.fromkeys(clip for *_, listed in lists[key] for clip in listed))
+            return (
+                hear_clips(scorer, ranked[key], chosen, seconds, normal_clips, second)
+                if scorer and clips and chosen
+                else None
+            )
+
         maps = second.submit(embedding_maps, run_dir / "embeddings.npz", scored, MAP_CLIPS)
         curves = [second.submit(training_curve, *curve) for curve in training_lines(run_dir / "history.csv")]
         panels, alt = fault_panels(machine_id_lines(noticed))
@@ -110,6 +115,7 @@ def write_report(run_dir: Path, content: PageContent = TABLES_ALONE, scorer: Bas
                 machine["shown"] = show_clips(heard) if heard else {}
         for machine in with_bar(list(machines.values())[::-1], "drawing the report"):  # the helper began at the front
             machine |= {name: machine[name].result() for name in OF_MACHINE_ID}
+            machine["shown"] = {file: drawn() for file, drawn in machine["shown"].items()}
         sensitivity = _sensitivity(noticed, faults)
         training = [curve.result() for curve in curves]
         for key, machine in machines.items():

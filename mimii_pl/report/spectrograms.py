@@ -5,18 +5,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
-from mimii_pl.dataset._audio import FULL_SCALE
-from mimii_pl.features.log_mel import LogMel
 from mimii_pl.report.figures import WIDTH, Image, pixel_image
-from mimii_pl.report.localize import Location
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MEL_BANDS = 96
-FRAMES = 300  # about
 RANGE = 70  # dB that a spectrogram shows
 ORDER_STEPS = (1, 2, 5)  # of the ticks of an axis in orders, times powers of 10
 LOWEST_ORDER = 0.1  # on such an axis
@@ -30,13 +25,29 @@ class Levels(NamedTuple):
 
     Attributes:
         decibels: [MEL_BANDS, N].
+        centres: of the bands in Hz, [MEL_BANDS].
         samples: length of the clip.
         rate: in Hz.
     """
 
     decibels: np.ndarray
+    centres: np.ndarray
     samples: int
     rate: int
+
+
+class Location(NamedTuple):
+    """Contribution of each part of a clip to its score.
+
+    Attributes:
+        amount: [F, N], higher = more anomalous; its columns divide the clip evenly.
+        hertz: [F + 1], edges of its rows.
+        method: by which it was computed, in words.
+    """
+
+    amount: np.ndarray
+    hertz: np.ndarray
+    method: str
 
 
 class _Frame(NamedTuple):
@@ -51,30 +62,10 @@ class _Frame(NamedTuple):
     boxes: list[Box]
 
 
-def mel_levels(wave: np.ndarray, rate: int) -> Levels:
-    """Compute the log-mel levels of a waveform int16 [T]."""
-    features = _features(len(wave), rate)
-    level = features(torch.from_numpy(wave[None].astype(np.float32) / FULL_SCALE))[0, 0].numpy()
-    return Levels(level, len(wave), rate)
-
-
-@lru_cache(maxsize=16)
-def _features(samples: int, rate: int) -> LogMel:
-    n_fft = min(1024, 2 * (samples // 2 - 1))
-    return LogMel(sample_rate=rate, n_fft=n_fft, hop=max(1, samples // FRAMES), n_mels=MEL_BANDS, eps=1e-10)
-
-
-def band_centres(samples: int, rate: int) -> np.ndarray:
-    """Return the centres of the bands in Hz, [MEL_BANDS]."""
-    edges = _features(samples, rate).edges
-    return (edges[:-1] + edges[1:]) / 2
-
-
 def spectrogram(
     levels: Levels,
-    location: Location | None = None,
     alt: str = "Spectrogram.",
-    *,
+    location: Location | None = None,
     top: float | None = None,
     rpm: float | None = None,
 ) -> Image:
@@ -85,12 +76,12 @@ def spectrogram(
         rpm: speed of the shaft in revolutions per minute: a second axis has the orders; None: unknown.
     """
     top = levels.decibels.max() if top is None else top
-    frame = _frame(levels.samples, levels.rate, location.method if location else None, rpm)
+    method = location.method if location else None
+    frame = _frame(levels.samples, levels.rate, tuple(levels.centres.tolist()), method, rpm)
     pixels = frame.pixels.copy()
     _fill(pixels, frame.boxes[0], (levels.decibels - (top - RANGE)) / RANGE, "magma")
     if location:
-        centres = band_centres(levels.samples, levels.rate)
-        rows = np.clip(np.searchsorted(location.hertz, centres) - 1, 0, len(location.amount) - 1)
+        rows = np.clip(np.searchsorted(location.hertz, levels.centres) - 1, 0, len(location.amount) - 1)
         amount = location.amount[rows]
         _fill(pixels, frame.boxes[1], amount / max(np.quantile(amount, 0.998), 1e-12), "gray_r")
     return pixel_image(pixels, alt)
@@ -108,12 +99,11 @@ def _fill(pixels: np.ndarray, box: Box, shares: np.ndarray, colours: str) -> Non
 
 
 @lru_cache(maxsize=64)
-def _frame(samples: int, rate: int, method: str | None, rpm: float | None) -> _Frame:
+def _frame(samples: int, rate: int, centres: tuple[float, ...], method: str | None, rpm: float | None) -> _Frame:
     """Draw the axes of pictures of clips of one length, with a second panel for a method of localization."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    centres = band_centres(samples, rate)
     height = 3.4 if method else 1.9  # in
     figure = Figure(figsize=(WIDTH, height), dpi=DPI)
     canvas = FigureCanvasAgg(figure)
@@ -130,7 +120,7 @@ def _frame(samples: int, rate: int, method: str | None, rpm: float | None) -> _F
         panel.tick_params(labelsize=8)
         panel.set_ylabel("kHz", fontsize=8)
         if rpm:
-            _add_orders(panel, order_ticks(rpm, centres))
+            _add_orders(panel, order_ticks(rpm, np.array(centres)))
         panels.append(panel)
     panels[-1].set_xlabel("s", fontsize=8)
     canvas.draw()

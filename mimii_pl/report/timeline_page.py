@@ -10,11 +10,11 @@ import numpy as np
 
 from mimii_pl.core.files import write_text
 from mimii_pl.core.foreign import printable
-from mimii_pl.dataset._audio import FULL_SCALE, UnreadableClip
+from mimii_pl.dataset._audio import UnreadableClip
 from mimii_pl.dataset._channels import ALL_CHANNELS
 from mimii_pl.dataset._stream import excerpt
-from mimii_pl.report.clips import gain_of, sound
 from mimii_pl.report.figures import data_uri
+from mimii_pl.report.sounds import gain_of, sound
 from mimii_pl.report.template import template
 from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.bulk.window_files import clock
@@ -211,7 +211,7 @@ def _events(scorer: BaseScorer, path: Path, timeline: Timeline) -> list[ShownEve
             )
         except (UnreadableClip, OSError) as reason:  # it may be on another machine
             words[number] = f"no sound: {reason}"
-    gain = gain_of(list(waves.values())) / FULL_SCALE if waves else 1.0
+    gain = gain_of(list(waves.values()))
     shown = []
     for number in sorted(ranked[:LISTED_EVENTS]):
         event = timeline.events[number]
@@ -224,7 +224,7 @@ def _events(scorer: BaseScorer, path: Path, timeline: Timeline) -> list[ShownEve
                 f"{clock(event.start)} to {clock(event.end)}",
                 f"highest score {event.score:.4g} in the window from {clock(event.peak)} on",
                 _band(event),
-                sound(waves[number] * gain, scorer.sample_rate) if number in waves else "",
+                sound(waves[number], gain, scorer.sample_rate) if number in waves else "",
                 words.get(number, ""),
             )
         )

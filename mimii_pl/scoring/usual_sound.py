@@ -65,9 +65,11 @@ class InputFigures(NamedTuple):
         [-20.0, 0.0, -20.3]
         """
         length = min(max(1, round(FIGURE_FRAME * rate)), len(wave))
+        wave = np.asarray(wave, np.float32)
         frames = wave[: len(wave) // length * length].reshape(-1, length)
         levels = _decibels(np.square(frames, dtype=np.float64).mean(axis=1))
-        power = np.square(np.abs(np.fft.rfft(frames * np.hanning(length), axis=1))).mean(axis=0)
+        shape = np.hanning(length).astype(np.float32)
+        power = np.square(np.abs(np.fft.rfft(frames * shape, axis=1))).mean(axis=0, dtype=np.float64)
         hertz = np.fft.rfftfreq(length, 1 / rate)
         edges = np.arange(math.log2(LOWEST_TILT), math.log2(rate / 2), 1 / 3)  # third octaves
         bands = [

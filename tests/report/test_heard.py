@@ -17,11 +17,11 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.files import write_arrays
 from mimii_pl.dataset._rpm import told_rpm
 from mimii_pl.report.clips import location_words
+from mimii_pl.report.levels import mel_levels
 from mimii_pl.report.listen import listen
-from mimii_pl.report.localize import Location
 from mimii_pl.report.members import member_bars
 from mimii_pl.report.neighbours import NormalClips
-from mimii_pl.report.spectrograms import mel_levels, order_ticks, spectrogram
+from mimii_pl.report.spectrograms import Location, order_ticks, spectrogram
 from mimii_pl.run import run
 from mimii_pl.scoring.bulk.files import score_files
 from mimii_pl.scoring.scores import ClipScore, read_scores, write_scores
