@@ -93,9 +93,10 @@ def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> flo
         require_room(detector, run_dir, elsewhere(sweep_dir))
         pruner = _pruner(cfg, task, run_dir)
         try:
-            train_detector(
-                trainer, detector, data, recorder, run_dir, pruner, cfg.get("threads")
-            )  # best checkpoint by held-out clips
+            with threads_restored():  # small steps take one thread, and the scoring of many clips takes all
+                train_detector(
+                    trainer, detector, data, recorder, run_dir, pruner, cfg.get("threads")
+                )  # best checkpoint by held-out clips
         except TrialPruned as reason:
             log.info("%s", reason)
             write_facts(run_dir, status="pruned", reason=str(reason))
@@ -259,6 +260,8 @@ def train_detector(
         data.steps_per_batch = STEPS_PER_BATCH
         detector.divide_batches(data.batch_size)
     data.fit_features(trainer.strategy.root_device)
+    if detector.clips_per_step:
+        data.keep_specs(trainer.strategy.root_device)
     clip_macs = require_long_clips(detector, data)
     if threads == AUTO:
         limit_threads(_chosen_threads(trainer, detector, step_macs(clip_macs, data), run_dir))

@@ -15,8 +15,9 @@ log = logging.getLogger(__name__)
 def keep_freed_memory() -> bool:
     """Make glibc serve large allocations from the heap and keep freed ones; return False without glibc.
 
-    Measured on two cores: a training step of `complex_ssl` at batch 32 takes 2.5 s instead of 3.2 s. The process keeps
-    its peak until it ends, or until `reset_peak`.
+    Measured on two cores: a training step of `complex_ssl` at batch 32 takes 2.5 s instead of 3.2 s, and `mimii score`
+    of 2,000 recordings with `dense_ae` 11 s instead of 14 s. The process keeps its peak until it ends, or until
+    `reset_peak`.
     """
     libc = _glibc()
     if libc is None:

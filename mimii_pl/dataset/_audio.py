@@ -230,7 +230,7 @@ def to_float(waves: "np.ndarray | Tensor", device: "torch.device | str") -> "Ten
 
     if not isinstance(waves, torch.Tensor):
         waves = torch.from_numpy(np.require(waves, requirements=["C", "W"]))  # torch shares writable memory only
-    return waves.to(device).float() / FULL_SCALE
+    return waves.to(device).to(torch.float32, copy=True).mul_(1 / FULL_SCALE)  # exact: full scale is a power of 2
 
 
 def heard(recorded: float, clip: float) -> float:

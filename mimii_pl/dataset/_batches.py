@@ -1,12 +1,18 @@
-"""Batches read straight from the memory-mapped cache."""
+"""Batches: of waveforms, read straight from the memory-mapped cache, or of representations kept in memory."""
+
+import math
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from mimii_pl.dataset._audio import to_float
 from mimii_pl.dataset._cache import Waves
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.features._spectral import Spectral
+
+KEPT_BYTES = 2**30  # of representations in memory, at most: those of 6,700 clips of 10 s as log-mel spectra
 
 
 class ClipBatches(Dataset):
@@ -51,3 +57,63 @@ class ClipBatches(Dataset):
             return np.where((index >= 0) & (index < len(wave)), wave[index.clip(0, len(wave) - 1)], 0)
         index = np.abs(index)
         return wave[np.minimum(index, 2 * (len(wave) - 1) - index)]
+
+
+def kept_specs(
+    features: Spectral,
+    shape: tuple[int, int, int],
+    waves: Waves,
+    rows: np.ndarray,
+    batch_size: int,
+    device: torch.device | str,
+) -> Tensor | None:
+    """Represent whole clips, [M, N, C, F]: frames are what is cut; None if that takes more than `KEPT_BYTES`.
+
+    Args:
+        shape: (C, F, N) of one.
+        waves: int16 [n_clips, T], of which `rows` are represented.
+    """
+    channels, bins, frames = shape
+    if 4 * len(rows) * channels * bins * frames > KEPT_BYTES:
+        return None
+    features.to_device(device)
+    kept = torch.empty(len(rows), frames, channels, bins)
+    for part in np.array_split(np.arange(len(rows)), math.ceil(len(rows) / batch_size)):
+        kept[torch.from_numpy(part)] = features(to_float(waves[rows[part]], device)).permute(0, 3, 1, 2).cpu()
+    return kept
+
+
+class SpecBatches(Dataset):
+    """Batches of crops of representations, without their waveforms, by `[(row, first frame), ...]`.
+
+    Args:
+        specs: [M, N, C, F] of some clips, from `kept_specs`.
+        rows: of these clips in the audio cache, [M].
+        machine_id, anomalous: as of `ClipBatches`.
+        crop: that the detector requests; None: whole clips.
+    """
+
+    def __init__(
+        self, specs: Tensor, rows: np.ndarray, machine_id: np.ndarray, anomalous: np.ndarray, crop: Crop | None
+    ) -> None:
+        self.specs, self.machine_id, self.anomalous, self.crop = specs, machine_id, anomalous, crop
+        self.place = np.full(len(machine_id), -1)
+        self.place[rows] = np.arange(len(rows))
+
+    def __getitem__(self, items: np.ndarray) -> Batch:
+        """Gather the crops of items [B, 2], or the whole clips."""
+        rows, frames = items.T
+        places = torch.from_numpy(self.place[rows])
+        if self.crop is None:
+            spec = self.specs[places]
+        else:
+            within = torch.from_numpy(frames)[:, None] + torch.arange(self.crop.frames)
+            spec = self.specs[places[:, None], within]  # [B, N, C, F]
+        return Batch(
+            wave=torch.empty(len(rows), 0),
+            machine_id=torch.from_numpy(self.machine_id[rows]),
+            anomalous=torch.from_numpy(self.anomalous[rows]),
+            clip=torch.from_numpy(rows.copy()),
+            spec=spec.permute(0, 2, 3, 1),
+            frame=None if self.crop is None else torch.from_numpy(frames.copy()),
+        )

@@ -11,7 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.foreign import file_cell, printable
@@ -25,7 +25,7 @@ from mimii_pl.dataset._audio import (
     sampling_rate,
     to_float,
 )
-from mimii_pl.dataset._batches import ClipBatches
+from mimii_pl.dataset._batches import ClipBatches, SpecBatches, kept_specs
 from mimii_pl.dataset._channels import ALL_CHANNELS, Fusion, by_channel, fuse_channels, split_channel
 from mimii_pl.dataset._classes import attribute_class, check_names, class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop, clip_name, restrict
@@ -125,6 +125,7 @@ class MachineSounds(pl.LightningDataModule):
         self.clips: list[Clip] = []
         self.skipped_folders: list[tuple[str, str]] = []
         self._clip_statistics: Statistics | None = None  # of every clip, [n_clips, C, 1, 1]
+        self._kept: Tensor | None = None  # representation of the training clips, [M, N, C, F]
 
     def discover(self) -> list[Clip]:
         """List every recording, sorted by path; `setup` keeps those of the chosen machine.
@@ -366,6 +367,13 @@ class MachineSounds(pl.LightningDataModule):
         elif self.features.normalize == "clip" and self.crop and self._clip_statistics is None:
             self._clip_statistics = per_clip(self.features, specs, clips=len(self.clips), device=device)
 
+    def keep_specs(self, device: torch.device | str = "cpu") -> None:
+        """Represent the training clips once, for training batches without waveforms, unless there are too many.
+
+        The features have to be fitted, and there must be no augmentation: it would be lost.
+        """
+        self._kept = kept_specs(self.features, self.in_shape, self.waves, self.rows("train"), self.batch_size, device)
+
     def whole_clip(self) -> Batch:
         """Load the first training clip as validation loads clips, with its representation, on the CPU."""
         clips = ClipBatches(self.waves, self.machine_id, self.anomalous, self.features, None)
@@ -386,7 +394,10 @@ class MachineSounds(pl.LightningDataModule):
         )
         # Lightning sets the epoch only after the first batch.
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
-        return self._loader(sampler)
+        if self._kept is None:
+            return self._loader(sampler)
+        kept = self._kept, self.rows("train"), self.machine_id, self.anomalous
+        return self._loader(sampler, SpecBatches(*kept, crop))
 
     def val_dataloader(self) -> DataLoader:
         """Load whole held-out clips, in order.
@@ -408,9 +419,9 @@ class MachineSounds(pl.LightningDataModule):
         rows = np.stack([rows, np.full_like(rows, -1)], axis=1)[processes["rank"] :: processes["world"]]
         return self._loader([rows[at : at + self.batch_size] for at in range(0, len(rows), self.batch_size)])
 
-    def _loader(self, batches: Iterable[np.ndarray]) -> DataLoader:
+    def _loader(self, batches: Iterable[np.ndarray], source: Dataset | None = None) -> DataLoader:
         return DataLoader(
-            ClipBatches(self.waves, self.machine_id, self.anomalous, self.features, self.crop),
+            source or ClipBatches(self.waves, self.machine_id, self.anomalous, self.features, self.crop),
             sampler=batches,
             batch_size=None,
             num_workers=self.num_workers,
@@ -425,13 +436,9 @@ class MachineSounds(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Compute int16 -> float32 waveform -> representation -> augmentation (training only) on the batch's device."""
-        batch = batch._replace(wave=to_float(batch.wave, batch.wave.device))
         training = self.trainer is not None and self.trainer.training
-        statistics = None
-        if batch.frame is not None and self._clip_statistics is not None:
-            statistics = Statistics(*(part.to(batch.wave.device)[batch.clip] for part in self._clip_statistics))
-        self.features.to_device(batch.wave.device)
-        batch = batch._replace(spec=self.features(batch.wave, cropped=batch.frame is not None, statistics=statistics))
+        if batch.spec is None:
+            batch = self._represented(batch)
         if training or self.classes is not self.labels:
             numbers = torch.from_numpy(self.label).to(batch.clip.device)[batch.clip]
             batch = batch._replace(target=class_shares(numbers, len(self.classes)))
@@ -440,3 +447,12 @@ class MachineSounds(pl.LightningDataModule):
         for augment in self.augmentation:
             batch = augment(batch)
         return batch
+
+    def _represented(self, batch: Batch) -> Batch:
+        batch = batch._replace(wave=to_float(batch.wave, batch.wave.device))
+        statistics = None
+        if batch.frame is not None and self._clip_statistics is not None:
+            statistics = Statistics(*(part.to(batch.wave.device)[batch.clip] for part in self._clip_statistics))
+        self.features.to_device(batch.wave.device)
+        spec = self.features(batch.wave, cropped=batch.frame is not None, statistics=statistics)
+        return batch._replace(spec=spec)

@@ -1,6 +1,7 @@
 """The base class of all detectors: a LightningModule with a loss, a score per clip and, optionally, an embedding."""
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ class Detector(pl.LightningModule):
     """
 
     crop: Crop | None = None  # the part of a clip it trains on at a time; None: whole clips
-    small_steps = False  # True if a step takes so little time that several of them should share a batch
+    small_steps = False  # True if a step takes so little time that several share a batch; its loss reads no waveform
     clips_per_step: int | None = None  # set where a batch is divided into several steps; None: each batch is one step
     trains_in_bfloat16 = False  # True if its training is faster so, on CPUs that have it too
     training_free = False  # True if there are no weights, and so no checkpoint to choose
@@ -171,15 +172,12 @@ class Detector(pl.LightningModule):
 
 
 def _once_per_batch(method: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
-    last: tuple[Batch | None, Any] = (None, None)
+    last = threading.local()  # each thread has a batch of its own
 
     def computed(batch: Batch) -> Any:
-        nonlocal last
-        of, value = last  # both at once, as other threads may replace them
-        if of is not batch:
-            value = method(batch)
-            last = batch, value
-        return value
+        if getattr(last, "batch", None) is not batch:
+            last.batch, last.value = batch, method(batch)
+        return last.value
 
     return computed
 

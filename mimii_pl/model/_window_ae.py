@@ -27,6 +27,7 @@ class WindowAE(Detector):
     """
 
     small_steps = True
+    one_thread_per_batch = True
     encoder: Callable[[Tensor], Tensor]
     decoder: Callable[[Tensor], Tensor]
 

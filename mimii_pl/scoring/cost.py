@@ -57,7 +57,7 @@ def write_cost(scorer: BaseScorer, waves: _Clips, ids: np.ndarray, run_dir: Path
     measures = seconds > 0 and "clips_per_second" not in known  # else measured before a kill
     facts: dict[str, Any] = {"size_bytes": size_bytes(run_dir)}
     if measures or "device" not in known:  # else the device of the times that are there
-        facts["device"] = device_name(scorer.device)
+        facts["device"] = device_name(scorer.device, known.get("threads"))
     if measures:
         facts["peak_memory_bytes"] = peak_bytes(scorer.device)  # before batches larger than the run's own are tried
         facts |= measure(scorer, waves, ids, seconds)._asdict()
@@ -169,8 +169,12 @@ def size_bytes(run_dir: Path) -> int:
     return sum((run_dir / name).stat().st_size for name in names if (run_dir / name).is_file())
 
 
-def device_name(device: torch.device) -> str:
-    """Return the name of the GPU, or that of the CPU with the number of threads that torch uses."""
+def device_name(device: torch.device, training: int | None = None) -> str:
+    """Return the name of the GPU, or that of the CPU with the number of threads that torch uses.
+
+    Args:
+        training: threads that training used, named if they are others; None: unknown.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
@@ -178,7 +182,8 @@ def device_name(device: torch.device) -> str:
         models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
         name = next(iter(models), name)
     threads = torch.get_num_threads()
-    return f"{name}, {threads} {'thread' if threads == 1 else 'threads'}"
+    others = f" ({training} in training)" if training not in (None, threads) else ""
+    return f"{name}, {threads} {'thread' if threads == 1 else 'threads'}{others}"
 
 
 # --- operations of fused layers, which the counter of torch does not know: floating-point operations by shape --------

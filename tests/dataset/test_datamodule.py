@@ -39,6 +39,36 @@ def test_a_crop_is_a_slice_of_the_whole_clip(root, features, normalize):
         torch.testing.assert_close(cropped.spec, whole.spec[..., frame : frame + 10], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "options", [[], ["features.normalize=clip"], ["features.normalize=train"], ["features.n_fft=256"]]
+)
+@pytest.mark.parametrize("crop", [None, Crop(12, tile=True, overlap=4), Crop(9, tile=True, overlap=2, within=(5, 40))])
+def test_kept_representations_are_those_of_the_waveforms(root, options, crop):
+    data = world.data_of(world.configured(root, "model=dense_ae", *options))
+    data.crop, data.steps_per_batch = crop, 4
+    data.fit_features()
+    plain = list(data.train_dataloader())
+    data.keep_specs()
+    kept = list(data.train_dataloader())
+    assert len(kept) == len(plain) > 0
+    for one, other in zip(kept, plain, strict=True):
+        one, other = (data.on_after_batch_transfer(batch, 0) for batch in (one, other))
+        assert one.wave.shape == (len(other.wave), 0)
+        torch.testing.assert_close(one.spec, other.spec, rtol=1e-4, atol=1e-4)
+        for name in ("machine_id", "anomalous", "clip", "frame"):
+            a, b = getattr(one, name), getattr(other, name)
+            assert (a is None and b is None) or torch.equal(a, b)
+
+
+def test_too_many_representations_are_not_kept(root, monkeypatch):
+    data = world.data_of(world.configured(root, "model=dense_ae"))
+    size = 4 * np.prod(data.in_shape) * len(data.rows("train"))
+    for limit, kept in ((size, True), (size - 1, False)):
+        monkeypatch.setattr("mimii_pl.dataset._batches.KEPT_BYTES", limit)
+        data.keep_specs()
+        assert (data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0).wave.shape[1] == 0) is kept
+
+
 def test_batches_are_int16_until_they_are_on_the_device(root):
     data = world.data_of(world.configured(root, "model=dense_ae"))
     batch = next(iter(data.val_dataloader()))

@@ -84,7 +84,7 @@ def test_times_stay_beside_the_device_they_were_measured_on(seconds, tmp_path, m
     write_facts(tmp_path, checkpoint="best.ckpt")
     facts = []
     for device, budget in (("first", seconds), ("second", seconds), ("third", 1e-9), ("fourth", 1e-9)):
-        monkeypatch.setattr(cost, "device_name", lambda _, device=device: device)
+        monkeypatch.setattr(cost, "device_name", lambda *_, device=device: device)
         cost.write_cost(scorer, waves, ids, tmp_path, budget)
         facts.append(read_facts(tmp_path))
     measured = "first" if seconds else "third"

@@ -98,7 +98,8 @@ def score_files(
     }
     listed = _listed_columns(run_dir)
     with Shards(target, shard_size, numbers).opened(Path(input), inputs, columns=listed, restart=restart) as shards:
-        from mimii_pl.scoring.load_run import load_run  # imports torch: only after the list has been read
+        from mimii_pl.core.memory import keep_freed_memory  # imports torch: only after the list has been read
+        from mimii_pl.scoring.load_run import load_run
 
         scorer = load_run(run_dir, device="cpu" if engine == "ray" else device, trust=trust)
         predictor: Predictor
@@ -116,6 +117,7 @@ def score_files(
             options["windows"] = (divided.hop, divided.release) if windows else None
             stream = score_shards(missing, run_dir, columns, options, device=device, workers=workers)
         else:
+            keep_freed_memory()
             stream = predictor.stream(shards.missing(), workers)
         _score(predictor, shards, stream)
         if windows:
