@@ -15,7 +15,7 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 def gain_of(waves: Sequence[np.ndarray]) -> float:
     """Return one gain for clips int16 [T] that are played side by side, so that their levels can be compared."""
-    return PEAK * FULL_SCALE / max(1, *(int(np.abs(wave.astype(int)).max()) for wave in waves))
+    return PEAK * FULL_SCALE / max([1, *(int(np.abs(wave.astype(int)).max()) for wave in waves)])
 
 
 def sound(wave: np.ndarray, gain: float, rate: int) -> str:

@@ -8,10 +8,13 @@ import numpy as np
 from mimii_pl.core.files import write_arrays
 from mimii_pl.dataset import ClipRows, MachineSounds
 from mimii_pl.dataset._clip import Split
+from mimii_pl.scoring.cost import multiply_accumulates
 from mimii_pl.scoring.scorer import OnePass, Output, Scorer
 
 PASSED: tuple[Split, ...] = ("train", "validation", "test")
 MAP_CLIPS = 500  # clips on the page's map, so that it takes seconds
+MAP_WORK = 2e11  # multiply-accumulates for training clips on it, which are passed for it alone: likewise
+FEWEST_FOR_MAP = 32  # training clips on it
 
 
 class Passes:
@@ -35,7 +38,7 @@ class Passes:
         embeds = scorer.detector.has_embedding and (backend or page)
         if not backend:
             room = max(MAP_CLIPS - len(self.rows["validation"]) - len(self.rows["test"]), MAP_CLIPS // 4)
-            self.rows["train"] = thinned(self.rows["train"], room)
+            self.rows["train"] = thinned(self.rows["train"], min(room, _affordable(scorer, data)) if embeds else 1)
         self.of: dict[Split, OnePass] = {}
         for split, rows in self.rows.items():
             outputs: list[Output] = ["embedding"] if embeds else []
@@ -64,6 +67,12 @@ class Passes:
         columns = {name: np.array([str(getattr(clip, own)) for clip in clips]) for name, own in names.items()}
         columns["rpm"] = np.array([data.rpm_of(row) or np.nan for row in rows])
         write_arrays(path, {"embedding": embeddings, **columns})
+
+
+def _affordable(scorer: Scorer, data: MachineSounds) -> int:
+    """Return how many clips may be embedded for the map alone."""
+    clips, ids = data.of("train")
+    return max(FEWEST_FOR_MAP, int(MAP_WORK / max(1, multiply_accumulates(scorer, clips[:1], ids[:1]))))
 
 
 def thinned(rows: np.ndarray, most: int | None) -> np.ndarray:

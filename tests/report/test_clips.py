@@ -88,7 +88,7 @@ def test_what_is_played_is_what_was_heard(rate, kind, tolerance):
     content.seek(0)
     played, same = soundfile.read(content)
     assert same == rate
-    spectra = [np.abs(np.fft.rfft(part[: rate // 2] * np.hanning(rate // 2))) for part in (wave, played)]
+    spectra = [np.abs(np.fft.rfft(part[: rate // 2] * np.hanning(rate // 2))) for part in (2 * wave, played)]
     assert spectra[0].argmax() == spectra[1].argmax()
     assert spectra[1].max() == pytest.approx(spectra[0].max(), rel=tolerance)
 
