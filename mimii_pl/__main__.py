@@ -268,7 +268,7 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         args = name, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
         with _hint_to_continue(run_dir, sweep_dir, searches=bool(cfg.get("sweep"))):
             if not process.needs_process(cfg, hydra):
-                with started_ahead(DRAWN_WITH) if cfg.report.page else nullcontext():
+                with started_ahead(DRAWN_WITH) if OmegaConf.select(cfg, "report.page") else nullcontext():
                     return call_named_run(*args)
             garbage.imported()
             value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args)

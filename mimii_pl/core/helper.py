@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -86,7 +87,11 @@ class Helper:
         if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:  # elsewhere libraries do not survive a fork
             return None
         fork = multiprocessing.get_context("fork")
-        return ProcessPoolExecutor(1, fork, initializer=_begin, initargs=(self.given,))
+        pool = ProcessPoolExecutor(1, fork, initializer=_begin, initargs=(self.given,))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: there may be threads already
+            pool.submit(int)  # forks
+        return pool
 
     def submit(self, function: Callable[..., _R], *args: Any) -> Pending[_R]:
         """Have `function(*args)` computed."""
