@@ -38,7 +38,7 @@ from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.dataset._learned_from import clip_changes, write_clips
 from mimii_pl.model import Detector
 from mimii_pl.model._detector import too_short_named
-from mimii_pl.quality.check_data import describe_findings
+from mimii_pl.quality.check_data import LookedAt, describe_findings
 from mimii_pl.report.page import PageContent
 from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
@@ -46,7 +46,7 @@ from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.cost import count_macs, write_cost
 from mimii_pl.scoring.load_run import load_detector
 from mimii_pl.scoring.results import Result
-from mimii_pl.scoring.usual_sound import write_usual_sound
+from mimii_pl.scoring.usual_sound import kept_levels, write_usual_sound
 from mimii_pl.sweep.pruning import TrialPruned, pruning
 from mimii_pl.task import Task
 from mimii_pl.threshold._threshold import MIN_OWN_CLIPS
@@ -191,8 +191,14 @@ def look_at_clips(helper: Helper, data: MachineSounds, cfg: DictConfig, run_dir:
     """Have the levels of the training clips written and what is strange about them told, while the run goes on."""
     helper.given = data
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # set by Lightning
-        helper.submit_given(write_usual_sound, run_dir)
-        helper.submit_given(describe_findings, check_command(cfg)).then(_warn)
+        if kept_levels(data).known:  # of an earlier run on these clips
+            write_usual_sound(data, run_dir)
+        else:
+            helper.submit_given(write_usual_sound, run_dir)
+        if LookedAt(data).kept.known:
+            _warn(describe_findings(data, check_command(cfg)))
+        else:
+            helper.submit_given(describe_findings, check_command(cfg)).then(_warn)
 
 
 def _warn(lines: list[str]) -> None:

@@ -3,13 +3,15 @@
 import csv
 import ctypes
 import errno
+import hashlib
 import io
+import json
 import os
 import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -183,6 +185,34 @@ def require_stored(file: IO[bytes]) -> None:
         if part := next((part for part in parts.infolist() if part.compress_type != zipfile.ZIP_STORED), None):
             raise ValueError(f"{part.filename} is compressed, as no run writes it")
     file.seek(0)
+
+
+class KeptValue:
+    """A value that takes seconds to compute, kept in a file of a folder beside what it was computed from.
+
+    Args:
+        folder: of the file.
+        name: of the value, with which the file begins.
+        key: all that the value depends on; increase a number in it when the computation changes.
+    """
+
+    def __init__(self, folder: Path, name: str, key: Any) -> None:
+        digest = hashlib.sha256(json.dumps(key).encode(errors="surrogateescape")).hexdigest()
+        self.path = folder / f"{name}-{digest[:24]}.json"
+
+    @property
+    def known(self) -> bool:
+        """Return whether it need not be computed."""
+        return self.path.is_file()
+
+    def get(self, compute: Callable[[], Any]) -> Any:
+        """Return the value as JSON keeps it; compute it if it is not there, damaged, or cannot be written."""
+        with suppress(OSError, ValueError):
+            return json.loads(self.path.read_text("utf-8"))
+        text = json.dumps(compute())
+        with suppress(InputError):
+            write_text(self.path, text)
+        return json.loads(text)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.files import KeptValue
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.dataset._classes import check_names
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 MEASURE_AHEAD = 8  # recordings being measured at a time: bounds the memory
 HEAD_CLIPS = 100  # clips that are looked at before a training
+FINDINGS_FORMAT = 1  # increase it when clips are looked at in another way
 SAMPLED = ("few", "no_normal")  # kinds that a sample cannot tell
 
 
@@ -82,36 +84,50 @@ def _splits(data: "MachineSounds", clips: Sequence[Clip], measures: Sequence[Mea
         return {}
 
 
-def describe_findings(data: "MachineSounds", command: str) -> list[str]:
-    """Say what a training is about to learn from: a line for each kind of finding, from a sample of the cache.
+class LookedAt:
+    """What a training is about to learn from: findings in a sample of the cache, kept beside it.
 
     Only training and held-out clips are looked at, `HEAD_CLIPS` at most, and no label of a test clip is read.
 
     Args:
         data: set up.
-        command: that shows more.
     """
-    limits = Limits()
-    rows = np.concatenate([data.rows("train"), data.rows("validation")])
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(HEAD_CLIPS, len(rows))).round().astype(int))]
-    recordings = [
-        CheckedRecording(data.clips[row], "train", of_cached(np.asarray(data.waves[row]), data.sample_rate, limits))
-        for row in chosen
-    ]
-    findings = [
-        *check_each(recordings, 0, limits),
-        *check_together(recordings, limits, labels=False),
-        *check_unlike(recordings, limits),
-    ]
-    findings = [
-        one for one in findings if one.severity != "note" and (len(chosen) == len(rows) or one.kind not in SAMPLED)
-    ]
-    lines = []
-    for kind, count in Counter(one.kind for one in worst_first(findings)).items():
-        first = next(one for one in findings if one.kind == kind)
-        what = "machine IDs" if first.row is None else f"of {len(chosen)} recordings looked at"
-        where = first.label if first.row is None else printable(recordings[first.row].clip.name)
-        lines.append(f"{FINDINGS[kind].title}: {count} {what}, such as {where}: {first.text}")
-    if lines:
-        lines.append(f"more about these recordings, with sound and pictures: `{command}`")
-    return lines
+
+    def __init__(self, data: "MachineSounds") -> None:
+        self.data, self.limits = data, Limits()
+        rows = np.concatenate([data.rows("train"), data.rows("validation")])
+        self.chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(HEAD_CLIPS, len(rows))).round().astype(int))]
+        self.all = len(self.chosen) == len(rows)
+        clips = [(data.digests[row], data.clips[row].name, data.clips[row].label) for row in self.chosen]
+        key = [FINDINGS_FORMAT, str(self.limits), data.sample_rate, self.all, clips]
+        self.kept = KeptValue(data.cache_dir, "findings", key)
+
+    def describe(self, command: str) -> list[str]:
+        """Return a line for each kind of finding, and then the command that shows more."""
+        lines = self.kept.get(self._lines)
+        return [*lines, f"more about these recordings, with sound and pictures: `{command}`"] if lines else []
+
+    def _lines(self) -> list[str]:
+        waves, rate = self.data.waves, self.data.sample_rate
+        recordings = [
+            CheckedRecording(self.data.clips[row], "train", of_cached(np.asarray(waves[row]), rate, self.limits))
+            for row in self.chosen
+        ]
+        findings = [
+            *check_each(recordings, 0, self.limits),
+            *check_together(recordings, self.limits, labels=False),
+            *check_unlike(recordings, self.limits),
+        ]
+        findings = [one for one in findings if one.severity != "note" and (self.all or one.kind not in SAMPLED)]
+        lines = []
+        for kind, count in Counter(one.kind for one in worst_first(findings)).items():
+            first = next(one for one in findings if one.kind == kind)
+            what = "machine IDs" if first.row is None else f"of {len(self.chosen)} recordings looked at"
+            where = first.label if first.row is None else printable(recordings[first.row].clip.name)
+            lines.append(f"{FINDINGS[kind].title}: {count} {what}, such as {where}: {first.text}")
+        return lines
+
+
+def describe_findings(data: "MachineSounds", command: str) -> list[str]:
+    """Say what a training is about to learn from, see `LookedAt`; `command` shows more."""
+    return LookedAt(data).describe(command)

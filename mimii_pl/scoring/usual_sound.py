@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from mimii_pl.core.errors import damaged
-from mimii_pl.core.files import write_text
+from mimii_pl.core.files import KeptValue, write_text
 from mimii_pl.dataset._audio import FULL_SCALE
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mimii_pl.dataset._cache import Waves
 
 SOUND_FILE = "sound.json"
+FORMAT = 1  # increase it when levels are computed in another way
 MEASURED_CLIPS = 200  # of a machine ID, spread evenly over its training clips
 LOWEST_BAND = 50.0  # Hz, lower edge of the lowest third octave
 BAND_FRAME = 0.128  # s of a frame, about: a power of 2 in samples
@@ -141,9 +142,16 @@ def _decibels(power: Any) -> Any:
     return np.maximum(10 * np.log10(np.maximum(power, 1e-20)), LOWEST_LEVEL)
 
 
+def kept_levels(data: "MachineSounds") -> KeptValue:
+    """Return where the levels of training clips are kept beside the audio cache."""
+    rows = data.rows("train")
+    clips = [(data.digests[row], int(data.machine_id[row])) for row in rows]
+    return KeptValue(data.cache_dir, "levels", [FORMAT, MEASURED_CLIPS, data.sample_rate, data.labels, clips])
+
+
 def write_usual_sound(data: "MachineSounds", run_dir: Path) -> None:
     """Measure training clips of each machine ID, and write the levels into a run directory."""
-    levels = _measured(*data.of("train"), data.labels, data.sample_rate)
+    levels = kept_levels(data).get(lambda: _measured(*data.of("train"), data.labels, data.sample_rate))
     write_text(run_dir / SOUND_FILE, json.dumps({"sample_rate": data.sample_rate, "machine_ids": levels}))
 
 

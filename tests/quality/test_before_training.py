@@ -70,6 +70,18 @@ def test_no_label_and_no_sound_of_a_test_clip_is_read(root, open_data):
     assert describe_findings(data, COMMAND) == before == []
 
 
+def test_clips_are_looked_at_once_for_all_trainings_on_them(root, open_data, monkeypatch):
+    planted.plant(root, "clipping")
+    lines = describe_findings(opened(open_data, root), COMMAND)
+    monkeypatch.setattr("mimii_pl.quality.check_data.of_cached", lambda *_: pytest.fail("looked at again"))
+    again = describe_findings(opened(open_data, root), "mimii check here")
+    assert again[:-1] == lines[:-1] != []
+    assert again[-1].endswith("`mimii check here`")
+    planted.plant(root, "dropouts")
+    with pytest.raises(pytest.fail.Exception):
+        describe_findings(opened(open_data, root), COMMAND)
+
+
 def test_no_more_clips_than_the_bound_are_looked_at(root, open_data, monkeypatch):
     looked = []
     data = opened(open_data, root)
