@@ -84,7 +84,8 @@ class Helper:
 
     @cached_property
     def _pool(self) -> ProcessPoolExecutor | None:
-        if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:  # elsewhere libraries do not survive a fork
+        alone = sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2  # elsewhere libraries do not survive a fork
+        if alone or multiprocessing.current_process().daemon:  # which may not have children
             return None
         fork = multiprocessing.get_context("fork")
         pool = ProcessPoolExecutor(1, fork, initializer=_begin, initargs=(self.given,))

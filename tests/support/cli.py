@@ -9,10 +9,19 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from mimii_pl.__main__ import DRAWN_WITH
 from mimii_pl.core import garbage
 from mimii_pl.core.process import PRELOADED
 
-WARM = [*PRELOADED, "mlflow", "optuna", "mimii_pl.__main__", "mimii_pl.sweep.search", "mimii_pl.tracking.load"]
+WARM = [
+    *PRELOADED,
+    *DRAWN_WITH,
+    "mlflow",
+    "optuna",
+    "mimii_pl.__main__",
+    "mimii_pl.sweep.search",
+    "mimii_pl.tracking.load",
+]
 
 
 def warm_context() -> BaseContext:
