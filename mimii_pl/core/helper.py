@@ -76,9 +76,13 @@ class Helper:
         self._submitted: list[Pending[Any]] = []
 
     def __enter__(self) -> Self:
+        global _at_hand
+        _at_hand = _at_hand or self
         return self
 
     def __exit__(self, *error: Any) -> None:
+        global _at_hand
+        _at_hand = None if _at_hand is self else _at_hand
         if pool := self.__dict__.get("_pool"):
             pool.shutdown(cancel_futures=True)
 
@@ -128,26 +132,22 @@ class Helper:
 
 
 _given: Any = None
-_ahead: Helper | None = None
+_at_hand: Helper | None = None  # the first one in use
 
 
 @contextmanager
 def started_ahead(modules: Sequence[str]) -> Iterator[None]:
     """Start a helper that imports modules while this process imports its own, for `helper` in the block."""
-    global _ahead
-    with Helper() as _ahead:
-        _ahead.import_ahead(modules)
-        try:
-            yield
-        finally:
-            _ahead = None
+    with Helper() as ahead:
+        ahead.import_ahead(modules)
+        yield
 
 
 @contextmanager
 def helper() -> Iterator[Helper]:
-    """Yield the helper that was started ahead, or else a new one."""
-    if _ahead is not None:
-        yield _ahead
+    """Yield the helper that was started first, or else a new one."""
+    if _at_hand is not None:
+        yield _at_hand
         return
     with Helper() as new:
         yield new

@@ -112,7 +112,10 @@ def test_one_that_was_started_ahead_is_used():
         with helper() as again:
             assert again is second
             assert begun(again.submit(own_process)).result() == process
+    with Helper() as first, helper() as same:
+        assert same is first
     with helper() as new:
+        assert new is not first
         assert begun(new.submit(own_process)).result() not in (process, os.getpid())
 
 
