@@ -108,7 +108,7 @@ class Helper:
 
     def _submit(self, call: Callable[[], _R], *task: Any) -> Pending[_R]:
         future = None
-        with suppress(BrokenExecutor):
+        with suppress(RuntimeError):  # it was killed, or has ended in another thread
             future = self._pool.submit(*task) if self._pool else None
         pending = Pending(call, future)
         self._submitted.append(pending)

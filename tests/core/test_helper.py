@@ -81,6 +81,13 @@ def test_what_a_killed_helper_owes_is_computed_here():
         assert told == [os.getpid()]
 
 
+def test_what_comes_after_its_end_is_computed_here(tmp_path):
+    with Helper() as second:
+        begun(second.submit(own_process)).result()
+        late = [second.submit(time.sleep, 0.2), second.submit(own_process), second.submit(own_process)]
+    assert late[-1].result() == second.submit(own_process).result() == os.getpid()
+
+
 def test_a_result_is_told_once_wherever_it_is_computed(tmp_path):
     with Helper() as second:
         told = []
