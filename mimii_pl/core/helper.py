@@ -88,8 +88,7 @@ class Helper:
 
     @cached_property
     def _pool(self) -> ProcessPoolExecutor | None:
-        alone = sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2  # elsewhere libraries do not survive a fork
-        if alone or multiprocessing.current_process().daemon:  # which may not have children
+        if not _has_room() or multiprocessing.current_process().daemon:  # which may not have children
             return None
         fork = multiprocessing.get_context("fork")
         pool = ProcessPoolExecutor(1, fork, initializer=_begin, initargs=(self.given,))
@@ -129,6 +128,12 @@ class Helper:
         """
         while self._submitted:
             self._submitted.pop().result()
+
+
+def _has_room() -> bool:
+    """Return whether there is a processor for a helper, which joblib and Ray do not leave to their workers."""
+    linux = sys.platform == "linux"  # elsewhere libraries do not survive a fork
+    return linux and len(os.sched_getaffinity(0)) > 1 and os.environ.get("OMP_NUM_THREADS") != "1"
 
 
 _given: Any = None

@@ -1,6 +1,7 @@
 """The second process: what it computes, what is computed here instead, and that nothing of it is left behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support import world
 
 from mimii_pl.core import helper as module
 from mimii_pl.core.helper import Helper, helper, started_ahead
@@ -16,6 +18,11 @@ from mimii_pl.core.helper import Helper, helper, started_ahead
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="no second process is started here"
 )
+
+
+@pytest.fixture(autouse=True)
+def _room(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # as a user's shell has none
 
 
 def own_process(*_):
@@ -101,8 +108,12 @@ def test_a_result_is_told_once_wherever_it_is_computed(tmp_path):
     assert len(told) == 8
 
 
-def test_without_a_second_processor_everything_is_computed_here(monkeypatch):
-    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0}, raising=False)
+@pytest.mark.parametrize("room", ["one processor", "one thread"])
+def test_without_a_second_processor_everything_is_computed_here(monkeypatch, room):
+    if room == "one thread":
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    else:
+        monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0}, raising=False)
     told = []
     with Helper() as second:
         second.given = 3
@@ -124,6 +135,27 @@ def test_one_that_was_started_ahead_is_used():
     with helper() as new:
         assert new is not first
         assert begun(new.submit(own_process)).result() not in (process, os.getpid())
+
+
+@pytest.mark.slow
+def test_the_page_is_the_same_with_helpers_and_without(tmp_path):
+    root = world.write(tmp_path / "world")
+    pages = {}
+    for name, threads in (("with", {}), ("without", {"OMP_NUM_THREADS": "1"})):
+        options = [
+            f"dataset.root={root}",
+            f"dataset.cache_dir={tmp_path}/{name}_cache",
+            f"hydra.run.dir={tmp_path / name}",
+        ]
+        command = [sys.executable, "-m", "mimii_pl", "train", "model=committee", "machine=fan", "logger=none", *options]
+        environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | threads
+        subprocess.run(command, check=True, capture_output=True, env=environment, cwd=tmp_path)
+        text = (tmp_path / name / "report.html").read_text()
+        pages[name] = re.findall(r'alt="([^"]*)"', text), re.findall(r'src="(data:audio[^"]*)"', text)
+    assert pages["with"] == pages["without"]
+    assert min(map(len, pages["with"])) > 8
+    levels = [(tmp_path / name / "sound.json").read_text() for name in pages]
+    assert levels[0] == levels[1]
 
 
 def alive(process):
