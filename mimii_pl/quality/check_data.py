@@ -85,7 +85,7 @@ def _splits(data: "MachineSounds", clips: Sequence[Clip], measures: Sequence[Mea
 
 
 class LookedAt:
-    """What a training is about to learn from: findings in a sample of the cache, kept beside it.
+    """Findings in a sample of the clips that a training is about to learn from, kept beside the audio cache.
 
     Only training and held-out clips are looked at, `HEAD_CLIPS` at most, and no label of a test clip is read.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mimii_pl.dataset._cache import Waves
 
 SOUND_FILE = "sound.json"
-FORMAT = 1  # increase it when levels are computed in another way
+LEVELS_FORMAT = 1  # increase it when levels are computed in another way
 MEASURED_CLIPS = 200  # of a machine ID, spread evenly over its training clips
 LOWEST_BAND = 50.0  # Hz, lower edge of the lowest third octave
 BAND_FRAME = 0.128  # s of a frame, about: a power of 2 in samples
@@ -146,7 +146,7 @@ def kept_levels(data: "MachineSounds") -> KeptValue:
     """Return where the levels of training clips are kept beside the audio cache."""
     rows = data.rows("train")
     clips = [(data.digests[row], int(data.machine_id[row])) for row in rows]
-    return KeptValue(data.cache_dir, "levels", [FORMAT, MEASURED_CLIPS, data.sample_rate, data.labels, clips])
+    return KeptValue(data.cache_dir, "levels", [LEVELS_FORMAT, MEASURED_CLIPS, data.sample_rate, data.labels, clips])
 
 
 def write_usual_sound(data: "MachineSounds", run_dir: Path) -> None:
