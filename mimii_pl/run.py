@@ -38,7 +38,7 @@ from mimii_pl.dataset._cache import clips_fingerprint
 from mimii_pl.dataset._learned_from import clip_changes, write_clips
 from mimii_pl.model import Detector
 from mimii_pl.model._detector import too_short_named
-from mimii_pl.quality.check_data import LookedAt, describe_findings
+from mimii_pl.quality.check_data import describe_findings, kept_findings
 from mimii_pl.report.page import PageContent
 from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
@@ -191,14 +191,9 @@ def look_at_clips(helper: Helper, data: MachineSounds, cfg: DictConfig, run_dir:
     """Have the levels of the training clips written and what is strange about them told, while the run goes on."""
     helper.given = data
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # set by Lightning
-        if kept_levels(data).known:  # of an earlier run on these clips
-            write_usual_sound(data, run_dir)
-        else:
-            helper.submit_given(write_usual_sound, run_dir)
-        if LookedAt(data).kept.known:
-            _warn(describe_findings(data, check_command(cfg)))
-        else:
-            helper.submit_given(describe_findings, check_command(cfg)).then(_warn)
+        levels, findings = kept_levels(data).known, kept_findings(data).known  # of an earlier run on these clips
+        helper.submit_given(write_usual_sound, run_dir, here=levels)
+        helper.submit_given(describe_findings, check_command(cfg), here=findings).then(_warn)
 
 
 def _warn(lines: list[str]) -> None:

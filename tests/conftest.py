@@ -3,7 +3,6 @@
 import gc
 import os
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,12 @@ import soundfile
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from support import world
-from support.cli import DRAWN_WITH
 
 if os.environ.get("PYTEST_XDIST_WORKER"):  # each worker has a core, and so have the processes its tests start
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
     # as nice as 15, its workers would wait for the tests beside them
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (spelled so by Ray)
-
-for module in DRAWN_WITH:  # helpers of runs are forked from here, and each would import it again
-    import_module(module)
 
 # What a process that records behind a password leaves in its environment: put back, not complained about.
 OF_A_RECORDED_RUN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT")

@@ -101,15 +101,18 @@ class Helper:
         """Have `function(*args)` computed."""
         return self._submit(partial(function, *args), function, *args)
 
-    def submit_given(self, function: Callable[..., _R], *args: Any) -> Pending[_R]:
-        """Have `function(given, *args)` computed."""
-        return self._submit(partial(function, self.given, *args), _with_given, function, *args)
+    def submit_given(self, function: Callable[..., _R], *args: Any, here: bool = False) -> Pending[_R]:
+        """Have `function(given, *args)` computed; `here`: by this process, as it takes less time than a helper."""
+        call = partial(function, self.given, *args)
+        return self._owe(Pending(call, None)) if here else self._submit(call, _with_given, function, *args)
 
     def _submit(self, call: Callable[[], _R], *task: Any) -> Pending[_R]:
         future = None
         with suppress(RuntimeError):  # it was killed, or has ended in another thread
             future = self._pool.submit(*task) if self._pool else None
-        pending = Pending(call, future)
+        return self._owe(Pending(call, future))
+
+    def _owe(self, pending: Pending[_R]) -> Pending[_R]:
         self._submitted.append(pending)
         return pending
 

@@ -1,18 +1,13 @@
 """Batches: of waveforms, read straight from the memory-mapped cache, or of representations kept in memory."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mimii_pl.dataset._audio import to_float
 from mimii_pl.dataset._cache import Waves
 from mimii_pl.dataset._clip import Batch, Crop
 from mimii_pl.features._spectral import Spectral
-
-KEPT_BYTES = 2**30  # of representations in memory, at most: those of 6,700 clips of 10 s as log-mel spectra
 
 
 class ClipBatches(Dataset):
@@ -59,35 +54,11 @@ class ClipBatches(Dataset):
         return wave[np.minimum(index, 2 * (len(wave) - 1) - index)]
 
 
-def kept_specs(
-    features: Spectral,
-    shape: tuple[int, int, int],
-    waves: Waves,
-    rows: np.ndarray,
-    batch_size: int,
-    device: torch.device | str,
-) -> Tensor | None:
-    """Represent whole clips, [M, N, C, F]: frames are what is cut; None if that takes more than `KEPT_BYTES`.
-
-    Args:
-        shape: (C, F, N) of one.
-        waves: int16 [n_clips, T], of which `rows` are represented.
-    """
-    channels, bins, frames = shape
-    if 4 * len(rows) * channels * bins * frames > KEPT_BYTES:
-        return None
-    features.to_device(device)
-    kept = torch.empty(len(rows), frames, channels, bins)
-    for part in np.array_split(np.arange(len(rows)), math.ceil(len(rows) / batch_size)):
-        kept[torch.from_numpy(part)] = features(to_float(waves[rows[part]], device)).permute(0, 3, 1, 2).cpu()
-    return kept
-
-
 class SpecBatches(Dataset):
     """Batches of crops of representations, without their waveforms, by `[(row, first frame), ...]`.
 
     Args:
-        specs: [M, N, C, F] of some clips, from `kept_specs`.
+        specs: [M, N, C, F] of some clips, from `kept_specs` of `_statistics`.
         rows: of these clips in the audio cache, [M].
         machine_id, anomalous: as of `ClipBatches`.
         crop: that the detector requests; None: whole clips.

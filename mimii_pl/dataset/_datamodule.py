@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ from mimii_pl.dataset._audio import (
     sampling_rate,
     to_float,
 )
-from mimii_pl.dataset._batches import ClipBatches, SpecBatches, kept_specs
+from mimii_pl.dataset._batches import ClipBatches, SpecBatches
 from mimii_pl.dataset._channels import ALL_CHANNELS, Fusion, by_channel, fuse_channels, split_channel
 from mimii_pl.dataset._classes import attribute_class, check_names, class_shares, inverse_shares, labelled, numbered
 from mimii_pl.dataset._clip import Batch, Clip, Crop, clip_name, restrict
@@ -34,7 +34,7 @@ from mimii_pl.dataset._excluded import without_excluded
 from mimii_pl.dataset._machine_id import MachineIds
 from mimii_pl.dataset._rpm import told_rpm
 from mimii_pl.dataset._sampler import TrainSampler
-from mimii_pl.dataset._statistics import per_clip, unnormalized_specs
+from mimii_pl.dataset._statistics import kept_specs, per_clip, unnormalized_specs
 from mimii_pl.features._spectral import Spectral, Statistics
 
 log = logging.getLogger(__name__)
@@ -360,8 +360,7 @@ class MachineSounds(pl.LightningDataModule):
     # --- features ----------------------------------------------------------------------------------------------------
     def fit_features(self, device: torch.device | str = "cpu") -> None:
         """Fit the normalization of the features to the training clips, where it needs fitting."""
-        rows = self.rows("train")
-        specs = unnormalized_specs(self.features, self.waves, rows, batch_size=self.batch_size, device=device)  # lazy
+        specs = self._train_specs(device)  # lazy
         if self.features.normalize in ("train", "minmax") and self.features.fitted is None:
             self.features.fit(spec for _, spec in specs)
         elif self.features.normalize == "clip" and self.crop and self._clip_statistics is None:
@@ -372,7 +371,12 @@ class MachineSounds(pl.LightningDataModule):
 
         The features have to be fitted, and there must be no augmentation: it would be lost.
         """
-        self._kept = kept_specs(self.features, self.in_shape, self.waves, self.rows("train"), self.batch_size, device)
+        clips = len(self.rows("train"))
+        self._kept = kept_specs(self.features, self._train_specs(device), clips=clips, shape=self.in_shape)
+
+    def _train_specs(self, device: torch.device | str) -> Iterator[tuple[np.ndarray, Tensor]]:
+        rows = self.rows("train")
+        return unnormalized_specs(self.features, self.waves, rows, batch_size=self.batch_size, device=device)
 
     def whole_clip(self) -> Batch:
         """Load the first training clip as validation loads clips, with its representation, on the CPU."""

@@ -84,50 +84,49 @@ def _splits(data: "MachineSounds", clips: Sequence[Clip], measures: Sequence[Mea
         return {}
 
 
-class LookedAt:
-    """Findings in a sample of the clips that a training is about to learn from, kept beside the audio cache.
+def looked_at(data: "MachineSounds") -> np.ndarray:
+    """Choose rows of training and held-out clips, evenly spaced, `HEAD_CLIPS` at most."""
+    rows = np.concatenate([data.rows("train"), data.rows("validation")])
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(HEAD_CLIPS, len(rows))).round().astype(int))]
 
-    Only training and held-out clips are looked at, `HEAD_CLIPS` at most, and no label of a test clip is read.
 
-    Args:
-        data: set up.
-    """
-
-    def __init__(self, data: "MachineSounds") -> None:
-        self.data, self.limits = data, Limits()
-        rows = np.concatenate([data.rows("train"), data.rows("validation")])
-        self.chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(HEAD_CLIPS, len(rows))).round().astype(int))]
-        self.all = len(self.chosen) == len(rows)
-        clips = [(data.digests[row], data.clips[row].name, data.clips[row].label) for row in self.chosen]
-        key = [FINDINGS_FORMAT, str(self.limits), data.sample_rate, self.all, clips]
-        self.kept = KeptValue(data.cache_dir, "findings", key)
-
-    def describe(self, command: str) -> list[str]:
-        """Return a line for each kind of finding, and then the command that shows more."""
-        lines = self.kept.get(self._lines)
-        return [*lines, f"more about these recordings, with sound and pictures: `{command}`"] if lines else []
-
-    def _lines(self) -> list[str]:
-        waves, rate = self.data.waves, self.data.sample_rate
-        recordings = [
-            CheckedRecording(self.data.clips[row], "train", of_cached(np.asarray(waves[row]), rate, self.limits))
-            for row in self.chosen
-        ]
-        findings = [
-            *check_each(recordings, 0, self.limits),
-            *check_together(recordings, self.limits, labels=False),
-            *check_unlike(recordings, self.limits),
-        ]
-        findings = [one for one in findings if one.severity != "note" and (self.all or one.kind not in SAMPLED)]
-        lines = []
-        for kind, count in Counter(one.kind for one in worst_first(findings)).items():
-            first = next(one for one in findings if one.kind == kind)
-            what = "machine IDs" if first.row is None else f"of {len(self.chosen)} recordings looked at"
-            where = first.label if first.row is None else printable(recordings[first.row].clip.name)
-            lines.append(f"{FINDINGS[kind].title}: {count} {what}, such as {where}: {first.text}")
-        return lines
+def kept_findings(data: "MachineSounds") -> KeptValue:
+    """Return where the findings in clips that are trained on are kept beside the audio cache."""
+    clips = [(data.digests[row], data.clips[row].name, data.clips[row].label) for row in looked_at(data)]
+    count = len(data.rows("train")) + len(data.rows("validation"))
+    return KeptValue(data.cache_dir, "findings", [FINDINGS_FORMAT, str(Limits()), data.sample_rate, count, clips])
 
 
 def describe_findings(data: "MachineSounds", command: str) -> list[str]:
-    """Say what a training is about to learn from, see `LookedAt`; `command` shows more."""
-    return LookedAt(data).describe(command)
+    """Say what a training is about to learn from: a line for each kind of finding, from a sample of the cache.
+
+    Only training and held-out clips are looked at, and no label of a test clip is read.
+
+    Args:
+        data: set up.
+        command: that shows more, named in the last line.
+    """
+    lines = kept_findings(data).get(lambda: _finding_lines(data, Limits()))
+    return [*lines, f"more about these recordings, with sound and pictures: `{command}`"] if lines else []
+
+
+def _finding_lines(data: "MachineSounds", limits: Limits) -> list[str]:
+    chosen = looked_at(data)
+    recordings = [
+        CheckedRecording(data.clips[row], "train", of_cached(np.asarray(data.waves[row]), data.sample_rate, limits))
+        for row in chosen
+    ]
+    findings = [
+        *check_each(recordings, 0, limits),
+        *check_together(recordings, limits, labels=False),
+        *check_unlike(recordings, limits),
+    ]
+    complete = len(chosen) == len(data.rows("train")) + len(data.rows("validation"))
+    findings = [one for one in findings if one.severity != "note" and (complete or one.kind not in SAMPLED)]
+    lines = []
+    for kind, count in Counter(one.kind for one in worst_first(findings)).items():
+        first = next(one for one in findings if one.kind == kind)
+        what = "machine IDs" if first.row is None else f"of {len(chosen)} recordings looked at"
+        where = first.label if first.row is None else printable(recordings[first.row].clip.name)
+        lines.append(f"{FINDINGS[kind].title}: {count} {what}, such as {where}: {first.text}")
+    return lines

@@ -38,7 +38,7 @@ class Passes:
         embeds = scorer.detector.has_embedding and (backend or page)
         if not backend:
             room = max(MAP_CLIPS - len(self.rows["validation"]) - len(self.rows["test"]), MAP_CLIPS // 4)
-            self.rows["train"] = thinned(self.rows["train"], min(room, _affordable(scorer, data)) if embeds else 1)
+            self.rows["train"] = thinned(self.rows["train"], min(room, _affordable(scorer, data)) if embeds else room)
         self.of: dict[Split, OnePass] = {}
         for split, rows in self.rows.items():
             outputs: list[Output] = ["embedding"] if embeds else []

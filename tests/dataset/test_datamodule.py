@@ -64,7 +64,7 @@ def test_too_many_representations_are_not_kept(root, monkeypatch):
     data = world.data_of(world.configured(root, "model=dense_ae"))
     size = 4 * np.prod(data.in_shape) * len(data.rows("train"))
     for limit, kept in ((size, True), (size - 1, False)):
-        monkeypatch.setattr("mimii_pl.dataset._batches.KEPT_BYTES", limit)
+        monkeypatch.setattr("mimii_pl.dataset._statistics.KEPT_BYTES", limit)
         data.keep_specs()
         assert (data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0).wave.shape[1] == 0) is kept
 
