@@ -271,7 +271,8 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
                 with started_ahead(DRAWN_WITH) if OmegaConf.select(cfg, "report.page") else nullcontext():
                     return call_named_run(*args)
             garbage.imported()
-            value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args)
+            preload = process.preloaded(cfg)
+            value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args, preload=preload)
         print(f"{run_dir.name} {'was pruned' if math.isnan(value) else f'has finished: {value:.4g}'}", flush=True)
         return value
     except BaseException as error:

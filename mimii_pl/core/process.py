@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
@@ -24,7 +24,9 @@ from mimii_pl.core import garbage
 from mimii_pl.core.addresses import ADDRESSES
 
 SCREEN = "screen.txt"  # in the run directory: the output of the process
-PRELOADED = ["mimii_pl.core.lean_lightning", "torch", "sklearn.metrics", "scipy.signal", "mimii_pl.rerun"]
+PRELOADED = ["mimii_pl.core.lean_lightning", "torch", "scipy.signal", "mimii_pl.rerun"]
+PRELOADED_WITH_MLFLOW = "mlflow.store.tracking.sqlalchemy_store"
+PRELOADED_WITH_CLASSES = "sklearn.metrics"
 
 
 class RunError(Exception):
@@ -42,8 +44,27 @@ def needs_process(cfg: DictConfig, hydra: DictConfig) -> bool:
     return hydra.mode.name == "MULTIRUN" and (parallel or distributed)
 
 
-def run_in_process(function: Callable[..., Any], run_dir: Path, job_logging: DictConfig, *args: Any) -> Any:
+def preloaded(cfg: DictConfig) -> list[str]:
+    """Return the modules that a run needs, whose imports take longer than many a run: all runs of a sweep share them."""
+    modules = list(PRELOADED)
+    if OmegaConf.select(cfg, "trainer.logger"):
+        modules.append(PRELOADED_WITH_MLFLOW)
+    if OmegaConf.select(cfg, "choices.task") == "classification":
+        modules.append(PRELOADED_WITH_CLASSES)
+    return modules
+
+
+def run_in_process(
+    function: Callable[..., Any],
+    run_dir: Path,
+    job_logging: DictConfig,
+    *args: Any,
+    preload: Sequence[str] = PRELOADED,
+) -> Any:
     """Call `function(*args)` in a new process and return what it returns.
+
+    Args:
+        preload: modules that the server imports before it forks its first process.
 
     Raises:
         Exception: the exception raised there, from a RunError with its traceback; a RunError if it cannot be pickled.
@@ -52,7 +73,7 @@ def run_in_process(function: Callable[..., Any], run_dir: Path, job_logging: Dic
     context: Any  # the stubs of a context without a fixed start method lack Process
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
+        context.set_forkserver_preload(list(preload))
     else:
         context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)

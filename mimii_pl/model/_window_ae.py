@@ -55,18 +55,22 @@ class WindowAE(Detector):
         """Reconstruct windows, [M, width] -> [M, width]."""
         return self.decoder(self.encoder(x))
 
+    def reconstructed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return every window as it is reconstructed and as it is, flattened frame by frame, [B * W, frames * F]."""
+        windows = self.windows(batch).flatten(0, 1)
+        return self.reconstruction(windows), windows
+
     def squared_errors(self, batch: Batch) -> Tensor:
         """Compute the squared reconstruction errors of each window, flattened frame by frame, [B, W, frames * F]."""
-        windows = self.windows(batch)
-        flat = windows.flatten(0, 1)
-        return (self.reconstruction(flat) - flat).square().view(*windows.shape[:2], -1)
+        errors = F.mse_loss(*self.reconstructed(batch), reduction="none")
+        return errors.unflatten(0, (spec_of(batch).shape[0], -1))
 
     def errors(self, batch: Batch) -> Tensor:
         """Compute the mean squared error of each window, [B, W]."""
         return self.squared_errors(batch).mean(dim=2)
 
     def loss(self, batch: Batch) -> Tensor:
-        return self.errors(batch).mean()
+        return F.mse_loss(*self.reconstructed(batch))  # in one pass over the windows
 
     def score(self, batch: Batch) -> Tensor:
         return self.errors(batch).mean(dim=1)

@@ -50,10 +50,9 @@ class IDNN(WindowAE):
         before, inner, after = windows.split((middle, self.bins, middle), dim=2)
         return torch.cat([before, after, inner], dim=2)
 
-    def squared_errors(self, batch: Batch) -> Tensor:
-        windows = self.windows(batch)
-        around, inner = windows.flatten(0, 1).split((self.width - self.bins, self.bins), dim=1)
-        return (self.decoder(self.encoder(around)) - inner).square().view(*windows.shape[:2], -1)
+    def reconstructed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        around, inner = self.windows(batch).flatten(0, 1).split((self.width - self.bins, self.bins), dim=1)
+        return self.decoder(self.encoder(around)), inner
 
     def embed(self, batch: Batch) -> Tensor:
         windows = self.windows(batch)

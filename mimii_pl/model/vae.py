@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimii_pl.dataset._clip import Batch
@@ -50,5 +51,5 @@ class VAE(WindowAE):
         hidden = self.trunk(x)
         mean, log_variance = self.mean(hidden), self.log_variance(hidden)
         z = sample(mean, log_variance) if self.training else mean
-        error = (self.decoder(z) - x).square().sum(dim=1)
+        error = F.mse_loss(self.decoder(z), x, reduction="none").sum(dim=1)
         return (error + self.hparams.beta * divergence(mean, log_variance)).mean()

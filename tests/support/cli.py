@@ -11,12 +11,13 @@ from subprocess import CompletedProcess
 
 from mimii_pl.__main__ import DRAWN_WITH
 from mimii_pl.core import garbage
-from mimii_pl.core.process import PRELOADED
+from mimii_pl.core.process import PRELOADED, PRELOADED_WITH_CLASSES, PRELOADED_WITH_MLFLOW
 
 WARM = [
     *PRELOADED,
+    PRELOADED_WITH_CLASSES,
+    PRELOADED_WITH_MLFLOW,
     *DRAWN_WITH,
-    "mlflow",
     "optuna",
     "mimii_pl.__main__",
     "mimii_pl.sweep.search",

@@ -13,7 +13,7 @@ from support import world
 from support.cli import mimii, without_mlflow
 
 from mimii_pl.core import process
-from mimii_pl.core.config import CONF
+from mimii_pl.core.config import CONF, compose
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import read_facts
 
@@ -185,3 +185,20 @@ def test_a_process_that_ends_without_a_word(tmp_path):
     with pytest.raises(process.KilledError, match="exit code 7"):
         process.run_in_process(os._exit, tmp_path, logs, 7)
     assert process.run_in_process(json.dumps, tmp_path, logs, [1]) == "[1]"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "has", "lacks"),
+    [
+        (["model=simple_ae", "logger=none"], "torch", {"mlflow", "sklearn", "matplotlib"}),
+        (["model=simple_ae"], "mlflow.store.tracking.sqlalchemy_store", {"sklearn", "matplotlib"}),
+        (["task=classification", "model=svm", "logger=none"], "sklearn.metrics", {"mlflow", "matplotlib"}),
+    ],
+)
+@pytest.mark.slow
+def test_processes_of_a_sweep_share_the_imports_of_their_runs_alone(overrides, has, lacks):
+    modules = process.preloaded(compose(overrides))
+    imports = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", imports], capture_output=True, text=True, check=True).stdout.split()
+    assert has in loaded
+    assert not lacks & set(loaded)
