@@ -189,11 +189,14 @@ def open_data(cfg: DictConfig, run_dir: Path) -> MachineSounds:
 
 def look_at_clips(helper: Helper, data: MachineSounds, cfg: DictConfig, run_dir: Path) -> None:
     """Have the levels of the training clips written and what is strange about them told, while the run goes on."""
-    helper.given = data
-    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # set by Lightning
-        levels, findings = kept_levels(data).known, kept_findings(data).known  # of an earlier run on these clips
-        helper.submit_given(write_usual_sound, run_dir, here=levels)
-        helper.submit_given(describe_findings, check_command(cfg), here=findings).then(_warn)
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # set by Lightning
+        return
+    known = kept_levels(data).known and kept_findings(data).known  # of an earlier run on these clips
+    helper.start(data, beside=not known)
+    helper.submit_given(write_usual_sound, run_dir)
+    helper.submit_given(describe_findings, check_command(cfg)).then(_warn)
+    if not helper.is_running:
+        helper.wait()
 
 
 def _warn(lines: list[str]) -> None:

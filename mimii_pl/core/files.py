@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
 from mimii_pl.core.errors import InputError, damaged, not_written
 from mimii_pl.core.foreign import write_rows
@@ -23,6 +23,7 @@ from mimii_pl.core.foreign import write_rows
 if TYPE_CHECKING:
     import numpy as np  # reads its number of threads when it is imported: after `main` has set it
 
+_V = TypeVar("_V")
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 
@@ -187,32 +188,42 @@ def require_stored(file: IO[bytes]) -> None:
     file.seek(0)
 
 
-class KeptValue:
+class KeptValue(Generic[_V]):
     """A value that takes seconds to compute, kept in a file of a folder beside what it was computed from.
 
     Args:
         folder: of the file.
         name: of the value, with which the file begins.
         key: all that the value depends on; increase a number in it when the computation changes.
+        validate: raises ValueError, TypeError, KeyError or AttributeError for another value than is computed.
     """
 
-    def __init__(self, folder: Path, name: str, key: Any) -> None:
+    def __init__(self, folder: Path, name: str, key: Any, validate: Callable[[Any], object]) -> None:
         digest = hashlib.sha256(json.dumps(key).encode(errors="surrogateescape")).hexdigest()
-        self.path = folder / f"{name}-{digest[:24]}.json"
+        self.path, self.validate = folder / f"{name}-{digest[:24]}.json", validate
 
     @property
     def known(self) -> bool:
         """Return whether it need not be computed."""
-        return self.path.is_file()
+        return self._read() is not None
 
-    def get(self, compute: Callable[[], Any]) -> Any:
+    def get(self, compute: Callable[[], _V]) -> _V:
         """Return the value as JSON keeps it; compute it if it is not there, damaged, or cannot be written."""
-        with suppress(OSError, ValueError):
-            return json.loads(self.path.read_text("utf-8"))
+        if (known := self._read()) is not None:
+            return known
         text = json.dumps(compute())
         with suppress(InputError):
             write_text(self.path, text)
-        return json.loads(text)
+        computed: _V = json.loads(text)
+        return computed
+
+    def _read(self) -> _V | None:
+        try:
+            value: _V = json.loads(self.path.read_text("utf-8"))
+            self.validate(value)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        return value
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -10,18 +10,34 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
-from functools import cached_property, partial
+from concurrent.futures import Future
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, Generic, Self, TypeVar
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from mimii_pl.core import garbage
-from mimii_pl.core.process import exit_with_parent
+from mimii_pl.core.process import attempt, exit_with_parent, outcome_of
 
 _R = TypeVar("_R")
+
+
+class _Call(NamedTuple):
+    """A call that is computed here or, pickled, in the helper's process.
+
+    Attributes:
+        needs_given: its first argument is what the helper was given, in either process.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    needs_given: bool = False
+
+    def compute(self, given: Any) -> Any:
+        return self.function(given, *self.args) if self.needs_given else self.function(*self.args)
 
 
 class Pending(Generic[_R]):
@@ -29,99 +45,104 @@ class Pending(Generic[_R]):
 
     Args:
         call: computes it here.
-        future: of the helper; None: it is computed here.
     """
 
-    def __init__(self, call: Callable[[], _R], future: Future[_R] | None) -> None:
-        self._call, self._future = call, future
-        self._told: Callable[[_R], Any] = lambda _: None
+    def __init__(self, call: Callable[[], _R]) -> None:
+        self._call = call
+        self._begun, self._future = threading.Lock(), Future[_R]()
+
+    def compute(self, compute: Callable[[], _R]) -> None:
+        """Compute the result in this way, unless that has begun already."""
+        if self._begun.acquire(blocking=False):
+            try:
+                self._future.set_result(compute())
+            except BaseException as error:
+                self._future.set_exception(error)
 
     def result(self) -> _R:
-        """Wait for the result, or compute it here if the helper has not begun, or was killed by a lack of memory."""
-        if self._future is not None and not self._future.cancel():
-            with suppress(BrokenExecutor):
-                return self._future.result()
-        value = self._call()
-        self._future = Future()
-        self._future.set_result(value)
-        self._told(value)
-        return value
+        """Compute the result here, or wait for it if the helper has begun."""
+        self.compute(self._call)
+        return self._future.result()
 
     def then(self, function: Callable[[_R], Any]) -> None:
-        """Call `function(result)` as soon as the result is there, in a thread if the helper computes it."""
-        self._told = function
-        if self._future is None:
-            self.result()
-        else:
-            self._future.add_done_callback(self._tell)
-
-    def _tell(self, future: Future[_R]) -> None:
-        if not future.cancelled() and future.exception() is None:
-            self._told(future.result())
+        """Call `function(result)` as soon as the result is there, in the thread that gets it; not after an error."""
+        self._future.add_done_callback(lambda done: function(done.result()) if done.exception() is None else None)
 
 
 class Helper:
     """Computes calls one after another while this process goes on; where it cannot be forked, nothing runs beside.
 
-    Functions and arguments are pickled, and so are results; `given` is not. Calls must not use torch, whose threads do
-    not survive a fork.
+    Functions and arguments are pickled, and so are results. Calls must not use torch, whose threads do not survive a
+    fork. If the helper's process is killed, this one computes what it owes.
 
-    Attributes:
-        given: what calls of `submit_given` work on, as it is when the first call is submitted.
+    Args:
+        modules: which it imports before its first call.
     """
 
-    given: Any = None
-
-    def __init__(self) -> None:
-        self._submitted: list[Pending[Any]] = []
+    def __init__(self, modules: Sequence[str] = ()) -> None:
+        self.modules = modules
+        self._given: Any = None
+        self._owed: list[Pending[Any]] = []
+        self._waiting: SimpleQueue[tuple[_Call, Pending[Any]] | None] = SimpleQueue()
+        self._process: Any = None
+        self._ended = False
 
     def __enter__(self) -> Self:
         global _at_hand
         _at_hand = _at_hand or self
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
         global _at_hand
         _at_hand = None if _at_hand is self else _at_hand
-        if pool := self.__dict__.get("_pool"):
-            pool.shutdown(cancel_futures=True)
+        self._ended = True
+        if self._process is not None:
+            if error is not None:  # nobody waits for what it is computing
+                self._process.kill()
+            self._waiting.put(None)
+            self._thread.join()
+            self._process.kill()
+            self._process.join()
 
-    @cached_property
-    def _pool(self) -> ProcessPoolExecutor | None:
-        if not _has_room() or multiprocessing.current_process().daemon:  # which may not have children
-            return None
-        fork = multiprocessing.get_context("fork")
-        pool = ProcessPoolExecutor(1, fork, initializer=_begin, initargs=(self.given,))
+    @property
+    def is_running(self) -> bool:
+        """Return whether something runs beside this process; else results are computed when they are needed."""
+        return self._process is not None and not self._ended
+
+    def start(self, given: Any = None, *, beside: bool = True) -> None:
+        """Fork the process, before the first call.
+
+        Args:
+            given: first argument of the calls of `submit_given`, as it is now; it is not pickled.
+            beside: False: fork none.
+        """
+        self._given = given
+        if not beside or not _has_processor() or multiprocessing.current_process().daemon:  # it may not have children
+            return
+        fork: Any = multiprocessing.get_context("fork")
+        self._connection, its_end = fork.Pipe()
+        self._process = fork.Process(target=_serve, args=(its_end, given, self.modules))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: there may be threads already
-            pool.submit(int)  # forks
-        return pool
+            self._process.start()
+        its_end.close()
+        self._thread = threading.Thread(target=self._work, name="helper", daemon=True)
+        self._thread.start()
 
     def submit(self, function: Callable[..., _R], *args: Any) -> Pending[_R]:
         """Have `function(*args)` computed."""
-        return self._submit(partial(function, *args), function, *args)
+        return self._submit(_Call(function, args))
 
-    def submit_given(self, function: Callable[..., _R], *args: Any, here: bool = False) -> Pending[_R]:
-        """Have `function(given, *args)` computed; `here`: by this process, as it takes less time than a helper."""
-        call = partial(function, self.given, *args)
-        return self._owe(Pending(call, None)) if here else self._submit(call, _with_given, function, *args)
+    def submit_given(self, function: Callable[..., _R], *args: Any) -> Pending[_R]:
+        """Have `function(given, *args)` computed."""
+        return self._submit(_Call(function, args, needs_given=True))
 
-    def _submit(self, call: Callable[[], _R], *task: Any) -> Pending[_R]:
-        future = None
-        with suppress(RuntimeError):  # it was killed, or has ended in another thread
-            future = self._pool.submit(*task) if self._pool else None
-        return self._owe(Pending(call, future))
-
-    def _owe(self, pending: Pending[_R]) -> Pending[_R]:
-        self._submitted.append(pending)
+    def _submit(self, call: _Call) -> Pending[Any]:
+        pending: Pending[Any] = Pending(lambda: call.compute(self._given))
+        self._owed.append(pending)
+        if self.is_running:
+            self._waiting.put((call, pending))
         return pending
-
-    def import_ahead(self, modules: Sequence[str]) -> None:
-        """Have modules imported that later calls need."""
-        if self._pool is not None:
-            with suppress(BrokenExecutor):
-                for module in modules:
-                    self._pool.submit(import_module, module)
 
     def wait(self) -> None:
         """Wait for all that was submitted.
@@ -129,25 +150,40 @@ class Helper:
         Raises:
             Exception: the first one that a call raised.
         """
-        while self._submitted:
-            self._submitted.pop().result()
+        while self._owed:
+            self._owed.pop().result()
+
+    def _work(self) -> None:
+        """Have calls computed by the process, in a thread."""
+        while (item := self._waiting.get()) is not None and not self._ended:
+            call, pending = item
+            pending.compute(lambda call=call: self._ask(call))  # type: ignore[misc]  # mypy cannot infer its type
+
+    def _ask(self, call: _Call) -> Any:
+        try:
+            self._connection.send(call)
+            outcome = self._connection.recv()
+        except (EOFError, OSError):  # it was killed, as by a lack of memory
+            if self._ended:
+                raise
+            return call.compute(self._given)
+        return outcome_of(outcome)
 
 
-def _has_room() -> bool:
+def _has_processor() -> bool:
     """Return whether there is a processor for a helper, which joblib and Ray do not leave to their workers."""
     linux = sys.platform == "linux"  # elsewhere libraries do not survive a fork
     return linux and len(os.sched_getaffinity(0)) > 1 and os.environ.get("OMP_NUM_THREADS") != "1"
 
 
-_given: Any = None
 _at_hand: Helper | None = None  # the first one in use
 
 
 @contextmanager
 def started_ahead(modules: Sequence[str]) -> Iterator[None]:
     """Start a helper that imports modules while this process imports its own, for `helper` in the block."""
-    with Helper() as ahead:
-        ahead.import_ahead(modules)
+    with Helper(modules) as ahead:
+        ahead.start()
         yield
 
 
@@ -158,20 +194,20 @@ def helper() -> Iterator[Helper]:
         yield _at_hand
         return
     with Helper() as new:
+        new.start()
         yield new
 
 
-def _begin(given: Any) -> None:
-    """Begin the helper's process."""
-    global _given
-    _given = given
+def _serve(connection: Connection, given: Any, modules: Sequence[str]) -> None:
+    """Compute calls in the helper's process until it is killed."""
     garbage.inherited()
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what they mean
         signal.signal(number, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"  # of libraries that are imported later
     threadpool_limits(1)
     threading.Thread(target=exit_with_parent, daemon=True).start()
-
-
-def _with_given(function: Callable[..., _R], *args: Any) -> _R:
-    return function(_given, *args)
+    for module in modules:
+        import_module(module)
+    while True:
+        call: _Call = connection.recv()
+        connection.send(attempt(call.compute, given))

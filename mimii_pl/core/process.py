@@ -24,13 +24,20 @@ from mimii_pl.core import garbage
 from mimii_pl.core.addresses import ADDRESSES
 
 SCREEN = "screen.txt"  # in the run directory: the output of the process
-PRELOADED = ["mimii_pl.core.lean_lightning", "torch", "scipy.signal", "mimii_pl.rerun"]
+PRELOADED = [
+    "joblib.externals.loky",  # workers of joblib name it as their way to start processes
+    "mimii_pl.core.lean_lightning",
+    "torch",
+    "scipy.signal",
+    "mimii_pl.rerun",
+]
 PRELOADED_WITH_MLFLOW = "mlflow.store.tracking.sqlalchemy_store"
 PRELOADED_WITH_CLASSES = "sklearn.metrics"
+Outcome = tuple[Any, BaseException | None, str]  # of a call: value, error, its traceback
 
 
 class RunError(Exception):
-    """Traceback, as text, of an exception raised in the process of a run."""
+    """Traceback, as text, of an exception raised in another process."""
 
 
 class KilledError(Exception):
@@ -45,7 +52,7 @@ def needs_process(cfg: DictConfig, hydra: DictConfig) -> bool:
 
 
 def preloaded(cfg: DictConfig) -> list[str]:
-    """Return the modules that a run needs, whose imports take longer than many a run: all runs of a sweep share them."""
+    """Return the modules that the runs of a sweep need, and whose imports take longer than many a run."""
     modules = list(PRELOADED)
     if OmegaConf.select(cfg, "trainer.logger"):
         modules.append(PRELOADED_WITH_MLFLOW)
@@ -83,13 +90,27 @@ def run_in_process(
     process.start()
     sender.close()
     try:
-        value, error, trace = receiver.recv()
+        outcome: Outcome = receiver.recv()
     except EOFError:
         process.join()
         raise KilledError(_cause_of_death(process.exitcode or 0)) from None
     finally:
         process.join(timeout=30)
         process.kill()  # we were interrupted while waiting, or it hangs at its end
+    return outcome_of(outcome)
+
+
+def attempt(function: Callable[..., Any], *args: Any) -> Outcome:
+    """Call a function and return what came of it, to be sent to another process."""
+    try:
+        return function(*args), None, ""
+    except BaseException as error:
+        return None, _picklable(error), traceback.format_exc()
+
+
+def outcome_of(outcome: Outcome) -> Any:
+    """Return the value of a call in another process, or raise what it raised."""
+    value, error, trace = outcome
     if error is not None:
         raise error from RunError(trace)
     return value
@@ -98,20 +119,16 @@ def run_in_process(
 def _call_and_send(
     sender: Connection, function: Callable[..., Any], run_dir: Path, logs: dict, known: str, *args: Any
 ) -> None:
-    """Call the function in the new process; send (value, None, "") or (None, exception, traceback)."""
+    """Call the function in the new process, and send what came of it."""
     garbage.inherited()
     os.environ[ADDRESSES] = known
     threading.Thread(target=exit_with_parent, daemon=True).start()
     _redirect_output(run_dir / SCREEN)
     logging.config.dictConfig(logs)
     _set_command_line(run_dir)
-    answer: tuple[Any, BaseException | None, str]
-    try:
-        answer = function(*args), None, ""
-    except BaseException as error:
-        traceback.print_exc()
-        answer = None, _picklable(error), traceback.format_exc()
-    sender.send(answer)
+    outcome = attempt(function, *args)
+    print(outcome[2], end="", file=sys.stderr)
+    sender.send(outcome)
 
 
 def exit_with_parent() -> None:

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mimii_pl.core.errors import InputError
+from mimii_pl.core.errors import InputError, one_line
 from mimii_pl.core.files import KeptValue
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.prefetch import prefetch
@@ -90,11 +90,17 @@ def looked_at(data: "MachineSounds") -> np.ndarray:
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(HEAD_CLIPS, len(rows))).round().astype(int))]
 
 
-def kept_findings(data: "MachineSounds") -> KeptValue:
+def kept_findings(data: "MachineSounds") -> KeptValue[list[str]]:
     """Return where the findings in clips that are trained on are kept beside the audio cache."""
     clips = [(data.digests[row], data.clips[row].name, data.clips[row].label) for row in looked_at(data)]
     count = len(data.rows("train")) + len(data.rows("validation"))
-    return KeptValue(data.cache_dir, "findings", [FINDINGS_FORMAT, str(Limits()), data.sample_rate, count, clips])
+    key = [FINDINGS_FORMAT, str(Limits()), data.sample_rate, count, clips]
+    return KeptValue(data.cache_dir, "findings", key, _validate_lines)
+
+
+def _validate_lines(lines: Any) -> None:
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise TypeError("these are no lines of text")
 
 
 def describe_findings(data: "MachineSounds", command: str) -> list[str]:
@@ -106,7 +112,11 @@ def describe_findings(data: "MachineSounds", command: str) -> list[str]:
         data: set up.
         command: that shows more, named in the last line.
     """
-    lines = kept_findings(data).get(lambda: _finding_lines(data, Limits()))
+    try:
+        lines = kept_findings(data).get(lambda: _finding_lines(data, Limits()))
+    except Exception as error:  # advice must not end a training
+        log.debug("%s", error, exc_info=True)
+        return [f"the recordings could not be checked: {type(error).__name__}: {one_line(error)}"]
     return [*lines, f"more about these recordings, with sound and pictures: `{command}`"] if lines else []
 
 

@@ -202,8 +202,11 @@ def drawing(figure: "Figure", alt: str, columns: int) -> Image:
 
 def as_image(figure: "Figure", alt: str, kind: str, mime: str, **options: Any) -> Image:
     """Save a figure in a format, as a data URI."""
+    from matplotlib import rc_context
+
     content = io.BytesIO()
-    figure.savefig(content, format=kind, **options)
+    with rc_context({"svg.hashsalt": alt}):  # the same figure has the same names in it, and so the same bytes
+        figure.savefig(content, format=kind, **options)
     return Image(data_uri(content.getvalue(), mime), alt)
 
 

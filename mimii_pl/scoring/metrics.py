@@ -28,7 +28,12 @@ def pauc(labels: ArrayLike, scores: ArrayLike, max_fpr: float = 0.1) -> float:
 
     With A the area up to p = `max_fpr`, interpolated there: (1 + (A - p^2/2) / (p - p^2/2)) / 2. Every official
     DCASE script computes this; the formula printed in the papers, A / p, has another chance level.
+
+    Raises:
+        ValueError: `max_fpr` is not above 0 and at most 1.
     """
+    if not 0 < max_fpr <= 1:
+        raise ValueError(f"max_fpr={max_fpr} is not above 0 and at most 1")
     fpr, tpr = roc(labels, scores)
     if not len(fpr):
         return UNDEFINED

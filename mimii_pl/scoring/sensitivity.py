@@ -143,7 +143,7 @@ def severity_limits(noticed: Iterable[Noticed]) -> dict[str, float | None]:
 def _limit(fault: PseudoFault, severities: list[float], aucs: list[float]) -> float | None:
     scale = np.log(severities) if fault.unit == "%" else np.asarray(severities, float)
     falling = never_rising(np.array(aucs))
-    if falling[0] < NOTICED:
+    if not falling[0] >= NOTICED:  # NaN if scores are
         return None
     last = np.flatnonzero(falling >= NOTICED)[-1]
     limit = np.interp(-NOTICED, -falling[last : last + 2], scale[last : last + 2])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mimii_pl.dataset._cache import Waves
 
 SOUND_FILE = "sound.json"
-LEVELS_FORMAT = 1  # increase it when levels are computed in another way
+LEVELS_FORMAT = 2  # increase it when levels are computed in another way
 MEASURED_CLIPS = 200  # of a machine ID, spread evenly over its training clips
 LOWEST_BAND = 50.0  # Hz, lower edge of the lowest third octave
 BAND_FRAME = 0.128  # s of a frame, about: a power of 2 in samples
@@ -142,17 +142,21 @@ def _decibels(power: Any) -> Any:
     return np.maximum(10 * np.log10(np.maximum(power, 1e-20)), LOWEST_LEVEL)
 
 
-def kept_levels(data: "MachineSounds") -> KeptValue:
+def kept_levels(data: "MachineSounds") -> KeptValue[dict[str, Any]]:
     """Return where the levels of training clips are kept beside the audio cache."""
     rows = data.rows("train")
     clips = [(data.digests[row], int(data.machine_id[row])) for row in rows]
-    return KeptValue(data.cache_dir, "levels", [LEVELS_FORMAT, MEASURED_CLIPS, data.sample_rate, data.labels, clips])
+    key = [LEVELS_FORMAT, MEASURED_CLIPS, data.sample_rate, data.labels, clips]
+    return KeptValue(data.cache_dir, "levels", key, _validate_state)
 
 
 def write_usual_sound(data: "MachineSounds", run_dir: Path) -> None:
     """Measure training clips of each machine ID, and write the levels into a run directory."""
-    levels = kept_levels(data).get(lambda: _measured(*data.of("train"), data.labels, data.sample_rate))
-    write_text(run_dir / SOUND_FILE, json.dumps({"sample_rate": data.sample_rate, "machine_ids": levels}))
+    rate = data.sample_rate
+    state = kept_levels(data).get(
+        lambda: {"sample_rate": rate, "machine_ids": _measured(*data.of("train"), data.labels, rate)}
+    )
+    write_text(run_dir / SOUND_FILE, json.dumps(state))
 
 
 def widen_usual_sound(source: Path, run_dir: Path, clips: "Waves", ids: np.ndarray, labels: Sequence[str]) -> None:
@@ -223,12 +227,17 @@ def stored_sound(place: Path) -> Mapping[str, Any] | None:
         return None
     with damaged(path):
         state = json.loads(path.read_text(encoding="utf-8"))
-        for label, levels in state["machine_ids"].items():
-            usual_sound(state, label)
-            usual_inputs(state, label)
-            if int(levels["clips"]) < 1:
-                raise ValueError(f"the levels of {label} are of no clip")
+        _validate_state(state)
         return state
+
+
+def _validate_state(state: Any) -> None:
+    """Validate what `write_usual_sound` writes. Errors as `usual_sound`."""
+    for label, levels in state["machine_ids"].items():
+        usual_sound(state, label)
+        usual_inputs(state, label)
+        if int(levels["clips"]) < 1:
+            raise ValueError(f"the levels of {label} are of no clip")
 
 
 def usual_sound(state: Mapping[str, Any] | None, label: str) -> UsualSound | None:

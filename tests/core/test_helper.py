@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,6 @@ def failing():
     raise ValueError("of the call")
 
 
-def killed():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def wait_for(path):
     while not Path(path).exists():
         time.sleep(0.01)
@@ -44,13 +41,20 @@ def wait_for(path):
 
 
 def begun(pending):
-    while not (pending._future.running() or pending._future.done()):
+    while not pending._begun.locked():
         time.sleep(0.01)
     return pending
 
 
-def test_calls_are_computed_in_another_process_and_errors_are_raised_here():
+@contextmanager
+def started(given=None):
     with Helper() as second:
+        second.start(given)
+        yield second
+
+
+def test_calls_are_computed_in_another_process_and_errors_are_raised_here():
+    with started() as second:
         first = begun(second.submit(own_process)).result()
         assert first != os.getpid()
         assert begun(second.submit(own_process)).result() == first
@@ -63,13 +67,12 @@ def test_calls_are_computed_in_another_process_and_errors_are_raised_here():
 
 def test_what_is_given_is_inherited_and_not_pickled():
     lock = threading.Lock()  # which cannot be pickled
-    with Helper() as second:
-        second.given = lock
+    with started(lock) as second:
         assert begun(second.submit_given(own_process)).result() != os.getpid()
 
 
 def test_what_the_helper_has_not_begun_is_computed_here(tmp_path):
-    with Helper() as second:
+    with started() as second:
         busy = begun(second.submit(wait_for, tmp_path / "go"))
         late = [second.submit(own_process) for _ in range(6)]
         assert late[-1].result() == os.getpid()
@@ -78,9 +81,8 @@ def test_what_the_helper_has_not_begun_is_computed_here(tmp_path):
 
 
 def test_what_a_killed_helper_owes_is_computed_here():
-    with Helper() as second:
-        begun(second.submit(own_process)).result()
-        second._pool.submit(killed)
+    with started() as second:
+        os.kill(begun(second.submit(own_process)).result(), signal.SIGKILL)
         assert [second.submit(own_process).result() for _ in range(3)] == [os.getpid()] * 3
         told = []
         second.submit(own_process).then(told.append)
@@ -88,15 +90,38 @@ def test_what_a_killed_helper_owes_is_computed_here():
         assert told == [os.getpid()]
 
 
+def test_one_that_is_killed_while_its_calls_are_taken_back_ends(tmp_path):
+    large = bytes(2**20)  # does not fit into a pipe
+    with started() as second:
+        process = begun(second.submit(own_process)).result()
+        busy = begun(second.submit(wait_for, tmp_path / "go"))
+        late = [second.submit(len, large) for _ in range(8)]
+        assert late[-1].result() == len(large)
+        os.kill(process, signal.SIGKILL)
+        (tmp_path / "go").touch()
+        assert busy.result() == os.getpid()
+        assert [pending.result() for pending in late] == [len(large)] * 8
+    assert not second._thread.is_alive()
+    assert not alive(process)
+
+
+def test_an_error_waits_for_nothing():
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="of the block"), started() as second:  # noqa: PT012
+        begun(second.submit(time.sleep, 60))
+        raise ValueError("of the block")
+    assert time.monotonic() - began < 30
+
+
 def test_what_comes_after_its_end_is_computed_here(tmp_path):
-    with Helper() as second:
+    with started() as second:
         begun(second.submit(own_process)).result()
         late = [second.submit(time.sleep, 0.2), second.submit(own_process), second.submit(own_process)]
     assert late[-1].result() == second.submit(own_process).result() == os.getpid()
 
 
 def test_a_result_is_told_once_wherever_it_is_computed(tmp_path):
-    with Helper() as second:
+    with started() as second:
         told = []
         second.submit(own_process).then(told.append)
         second.wait()
@@ -115,11 +140,11 @@ def test_without_a_second_processor_everything_is_computed_here(monkeypatch, roo
     else:
         monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0}, raising=False)
     told = []
-    with Helper() as second:
-        second.given = 3
+    with started(3) as second:
+        assert not second.is_running
         second.submit(own_process).then(told.append)
-        second.import_ahead(["json"])
         assert second.submit_given(own_process).result() == os.getpid()
+        second.wait()
     assert told == [os.getpid()]
 
 
@@ -130,7 +155,7 @@ def test_one_that_was_started_ahead_is_used():
         with helper() as again:
             assert again is second
             assert begun(again.submit(own_process)).result() == process
-    with Helper() as first, helper() as same:
+    with started() as first, helper() as same:
         assert same is first
     with helper() as new:
         assert new is not first
@@ -172,6 +197,7 @@ def test_it_ends_with_the_process_that_started_it(number):
 import os, time
 from mimii_pl.core.helper import Helper
 second = Helper()
+second.start()
 first = second.submit(os.getpid)
 time.sleep(1)
 print(first.result(), flush=True)

@@ -82,6 +82,15 @@ def test_clips_are_looked_at_once_for_all_trainings_on_them(root, open_data, mon
         describe_findings(opened(open_data, root), COMMAND)
 
 
+def test_a_check_that_fails_is_told_and_ends_no_training(root, open_data, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("of a strange clip")
+
+    monkeypatch.setattr("mimii_pl.quality.check_data.check_each", fail)
+    (line,) = describe_findings(opened(open_data, root), COMMAND)
+    assert line == "the recordings could not be checked: ZeroDivisionError: of a strange clip"
+
+
 def test_no_more_clips_than_the_bound_are_looked_at(root, open_data, monkeypatch):
     looked = []
     data = opened(open_data, root)

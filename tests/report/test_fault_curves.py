@@ -21,6 +21,7 @@ def noticed(value, ids=("fan/id_00",)):
 def test_every_fault_has_its_curve_told_in_words():
     image = fault_curves({"spectrum": noticed(0.9), "idnn": noticed(0.75)})
     assert image.src.startswith("data:image/svg+xml")
+    assert image == fault_curves({"spectrum": noticed(0.9), "idnn": noticed(0.75)})  # to the byte
     for fault in PSEUDO_FAULTS:
         assert f"{fault.name} from .900 to .500" in image.alt
         assert f"{fault.name} from .750 to .500" in image.alt

@@ -245,3 +245,9 @@ def test_published_dcase2021(shared):
         assert [mean(column) for column in zip(*computed, strict=True)] == pytest.approx(
             [float(value) for value in row[2:]], abs=1e-12
         )
+
+
+@pytest.mark.parametrize("max_fpr", [0, -0.1, 1.5, np.nan])
+def test_a_partial_auc_needs_a_range(max_fpr):
+    with pytest.raises(ValueError, match="max_fpr"):
+        metrics.pauc([0, 1], [0.1, 0.2], max_fpr)

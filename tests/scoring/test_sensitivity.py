@@ -106,6 +106,7 @@ def entries(*aucs, fault="whistle"):
     [
         ((1, 1, 1, 1, 1, 1), 50),  # even the weakest
         ((0.8, 0.6, 0.5, 0.5, 0.5, 0.5), None),  # not even the strongest
+        ((np.nan, 1, 1, 1, 1, 1), None),  # no score, no limit
         ((1, 1, 0.8, 0.5, 0.5, 0.5), 22),  # between 18 and 26 dB
         ((1, 0.9, 0.5, 0.5, 0.5, 0.5), 18),
         ((1, 0.86, 0.96, 0.5, 0.5, 0.5), 26 + 8 * 0.01 / 0.41),  # not monotone: the mean of both, .91

@@ -23,3 +23,13 @@ def test_levels_are_measured_once_for_all_runs_on_the_same_clips(tmp_path, open_
     assert set(json.loads((second / SOUND_FILE).read_text())["machine_ids"]) == {"fan/id_00", "fan/id_02"}
     with pytest.raises(pytest.fail.Exception):  # other clips
         write_usual_sound(open_data(root, "protocol.validation=0.5"), second)
+
+
+@pytest.mark.parametrize("content", ["5", "[]", "null", '{"machine_ids": {"fan/id_00": 5}}', '{"fan/id_00": 5}'])
+def test_levels_of_a_wrong_form_are_measured_again(tmp_path, open_data, content):
+    data = open_data(world.write(tmp_path / "world", train=4, test=1))
+    write_usual_sound(data, tmp_path)
+    kept, written = kept_levels(data).path, (tmp_path / SOUND_FILE).read_text()
+    kept.write_text(content)
+    write_usual_sound(data, tmp_path)
+    assert (tmp_path / SOUND_FILE).read_text() == kept.read_text() == written
