@@ -4,9 +4,12 @@ Machines have slow spells, so alternatives are timed in turn, and medians and th
 """
 
 import resource
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +88,16 @@ def medians(alternatives: dict[str, Callable[[], object]], repeats: int = 7, dev
         for name, work in alternatives.items():
             times[name].append(seconds(work, device))
     return {name: float(np.median(values)) for name, values in times.items()}
+
+
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Have another process keep one core busy."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinning:
+        try:
+            yield
+        finally:
+            spinning.kill()
 
 
 def peak_mib() -> float:

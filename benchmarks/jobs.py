@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from _bench import RATE, recordings, seconds, show, workplace
+from _bench import RATE, busy_core, recordings, seconds, show, workplace
 
 TRAIN = [sys.executable, "-m", "mimii_pl", "train", "machine=fan", "logger=none", "dataset.download=false"]
 BRIEF = ["report=brief", "efficiency.seconds=0"]
@@ -34,7 +34,6 @@ JOBS = {  # name -> options, goal in s
 SCORED = {"dense_ae": 500, "committee": 150}  # detector -> goal, recordings of 10 s per s
 RECORDINGS = 2000  # that `mimii score` reads, from its start to its CSV
 BESIDE = "dense_ae, 5 epochs"  # also measured beside one other busy process
-SPIN = [sys.executable, "-c", "while True: pass"]
 
 
 def ended(command: list[str], folder: Path, *, check: bool = False) -> tuple[float, float]:
@@ -94,9 +93,8 @@ def main(rounds: int) -> None:
         for _ in range(rounds):
             for job, command in commands.items():
                 times.setdefault(job, []).append(ended(command, folder))
-            with subprocess.Popen(SPIN) as busy:
+            with busy_core():
                 times.setdefault(f"{BESIDE}, beside a busy process", []).append(ended(commands[BESIDE], folder))
-                busy.kill()
         scored = scoring(folder, place, rounds)
     medians = {job: np.median(np.array(each), axis=0) for job, each in times.items()}
     rows = []

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -138,7 +139,7 @@ class Helper:
         return self._submit(_Call(function, args, needs_given=True))
 
     def _submit(self, call: _Call) -> Pending[Any]:
-        pending: Pending[Any] = Pending(lambda: call.compute(self._given))
+        pending: Pending[Any] = Pending(partial(call.compute, self._given))
         self._owed.append(pending)
         if self.is_running:
             self._waiting.put((call, pending))
@@ -157,7 +158,7 @@ class Helper:
         """Have calls computed by the process, in a thread."""
         while (item := self._waiting.get()) is not None and not self._ended:
             call, pending = item
-            pending.compute(lambda call=call: self._ask(call))  # type: ignore[misc]  # mypy cannot infer its type
+            pending.compute(partial(self._ask, call))
 
     def _ask(self, call: _Call) -> Any:
         try:

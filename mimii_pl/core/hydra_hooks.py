@@ -3,19 +3,22 @@
 import pkgutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import OmegaConf
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core.durations import share_of_time
 from mimii_pl.core.search_name import search_name
 
 EXTRAS = {"hydra_ray_launcher": "ray", "hydra_submitit_launcher": "cluster"}  # package of a Hydra plugin -> our extra
+VALIDATED = 64  # configurations of coming jobs in memory, at most
 PLUGINS = Path(__file__).resolve().parents[1] / "sweep" / "plugins"  # Hydra loads plugins from `hydra_plugins` only
 
 
@@ -54,6 +57,26 @@ def _hide_plugin(name: str) -> Iterator[None]:
         pkgutil.iter_modules = iter_modules
 
 
+def _compose_jobs_once() -> None:
+    """Let the jobs of a sweep take the configurations that Hydra composes to validate them, a quarter second each."""
+    compose = ConfigLoaderImpl.load_sweep_config
+    validated: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}  # overrides -> that of the sweep, of the job
+
+    def validate_batch_is_legal(self: Any, batch: Sequence[Sequence[str]]) -> None:
+        validated.clear()
+        for overrides in batch:
+            job = compose(self.hydra_context.config_loader, self.config, list(overrides))
+            if len(validated) < VALIDATED:
+                validated[tuple(overrides)] = self.config, job
+
+    def load_sweep_config(self: Any, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        sweep, job = validated.pop(tuple(sweep_overrides), (None, None))
+        return job if job is not None and sweep is master_config else compose(self, master_config, sweep_overrides)
+
+    Sweeper.validate_batch_is_legal = validate_batch_is_legal  # type: ignore[method-assign]
+    ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
+
+
 def missing_extra(error: Exception) -> str | None:
     """Return a message that names the extra to install for a missing Hydra plugin; None for any other error."""
     for package, extra in EXTRAS.items():
@@ -68,6 +91,8 @@ OmegaConf.register_new_resolver("share_of_time", share_of_time, replace=True)  #
 
 # files in conf/hydra/launcher have the names of the plugins' own configurations, which supply all other options
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema", UserWarning)
+
+_compose_jobs_once()
 
 if PLUGINS.is_dir() and str(PLUGINS) not in sys.path:  # a wheel installs them next to the package instead
     sys.path.append(str(PLUGINS))

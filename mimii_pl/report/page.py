@@ -50,7 +50,6 @@ from mimii_pl.task._passes import MAP_CLIPS
 from mimii_pl.threshold._threshold import Thresholds
 
 ListedClips = tuple[str, str, list[ClipScore]]  # title, what they are, the clips
-OF_MACHINE_ID = ("scores", "roc", "pr")  # figures of a machine ID
 CLIPS_LISTED = 5  # clips per list by name, where none are shown with sound
 
 
@@ -107,15 +106,17 @@ def write_report(run_dir: Path, content: PageContent = TABLES_ALONE, scorer: Bas
         curves = [second.submit(training_curve, *curve) for curve in training_lines(run_dir / "history.csv")]
         panels, alt = fault_panels(machine_id_lines(noticed))
         faults = second.submit(draw_panels, panels, alt) if panels else None
-        for key, machine in machines.items():
-            calls = _figures(ranked[key], machine["threshold"])
-            machine |= {name: second.submit(*call) for name, call in calls.items()}
+        figures = {
+            key: {name: second.submit(*call) for name, call in _figures(ranked[key], machine["threshold"]).items()}
+            for key, machine in machines.items()
+        }
+        shown = {}
         with closing(prefetch(hear, ranked, depth=2, threads=1)) as hearing:  # clips of the next ID, in a thread
-            for machine, heard in zip(with_bar(list(machines.values()), "explaining clips"), hearing, strict=True):
-                machine["shown"] = show_clips(heard) if heard else {}
-        for machine in with_bar(list(machines.values())[::-1], "drawing the report"):  # the helper began at the front
-            machine |= {name: machine[name].result() for name in OF_MACHINE_ID}
-            machine["shown"] = {file: drawn() for file, drawn in machine["shown"].items()}
+            for key, heard in zip(with_bar(list(machines), "explaining clips"), hearing, strict=True):
+                shown[key] = show_clips(heard) if heard else {}
+        for key in with_bar(list(machines)[::-1], "drawing the report"):  # from the end: the helper began at the front
+            machines[key] |= {name: figure.result() for name, figure in figures[key].items()}
+            machines[key]["shown"] = {file: drawn() for file, drawn in shown[key].items()}
         sensitivity = _sensitivity(noticed, faults)
         training = [curve.result() for curve in curves]
         for key, machine in machines.items():

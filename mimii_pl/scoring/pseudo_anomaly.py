@@ -111,7 +111,7 @@ def _hiss(clean: np.ndarray, decibels: np.ndarray, sample_rate: int, rngs: list[
     for row, rng in enumerate(rngs):
         low = _fitting(rng.uniform(500, 4000), sample_rate)
         band = slice(*np.searchsorted(hertz, (low, low * 2 ** (1 / 3))))
-        spectrum[row, band] = rng.standard_normal((2, band.stop - band.start)).T @ np.array([1, 1j])
+        spectrum.real[row, band], spectrum.imag[row, band] = rng.standard_normal((2, band.stop - band.start))
     return _mixed(clean, scipy.fft.irfft(spectrum, clean.shape[1]), decibels)
 
 
