@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.core.lean_optimizers import leave_compiler_out
 from mimii_pl.core.memory import keep_freed_memory, reset_peak
 
 SMALL_STEP = 1e9  # multiply-accumulates of a training step, below which a second thread costs more than it computes
@@ -26,8 +27,9 @@ IGNORED_WARNINGS = (
 
 
 def prepare_process(cfg: DictConfig) -> None:
-    """Apply the settings of a run: quiet Lightning, thread limit, memory, random seed."""
+    """Apply the settings of a run: quiet Lightning, lean optimizers, thread limit, memory, random seed."""
     quiet_lightning()
+    leave_compiler_out()
     limit_threads(cfg.get("threads"))
     keep_freed_memory()
     if cfg.efficiency.seconds > 0:

@@ -166,7 +166,7 @@ def _restore_statistics(features: Spectral, run_dir: Path) -> None:
         features.fitted = Statistics(**{name: torch.from_numpy(arrays[name]) for name in Statistics._fields})
         shape = (1, features.channels, features.bins, 1)
         for part in features.fitted:
-            if torch.broadcast_shapes(part.shape, shape) != shape:
+            if np.broadcast_shapes(part.shape, shape) != shape:  # that of torch imports sympy
                 raise ValueError(f"its statistics have shape {tuple(part.shape)}")
             if not part.is_floating_point() or not part.isfinite().all():
                 raise ValueError("its statistics are not finite numbers")
