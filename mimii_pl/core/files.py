@@ -195,7 +195,7 @@ class KeptValue(Generic[_V]):
         folder: of the file.
         name: of the value, with which the file begins.
         key: all that the value depends on; increase a number in it when the computation changes.
-        validate: raises ValueError, TypeError, KeyError or AttributeError for another value than is computed.
+        validate: raises an exception for what is not such a value.
     """
 
     def __init__(self, folder: Path, name: str, key: Any, validate: Callable[[Any], object]) -> None:
@@ -221,7 +221,7 @@ class KeptValue(Generic[_V]):
         try:
             value: _V = json.loads(self.path.read_text("utf-8"))
             self.validate(value)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except Exception:  # it is not there, or damaged in whatever way
             return None
         return value
 

@@ -104,6 +104,7 @@ class Helper:
             self._thread.join()
             self._process.kill()
             self._process.join()
+            self._connection.close()
 
     @property
     def is_running(self) -> bool:

@@ -32,7 +32,10 @@ def test_a_value_is_computed_once_for_all_that_it_depends_on(tmp_path):
     assert calls == [value, "of another key"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[", b"5", b"null", b"NaN", b'"abc"', b'{"a": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe", b"[", b"5", b"null", b"NaN", b'"abc"', b'{"a": 1}', pytest.param(b"[" * 10**5, id="deep")],
+)
 def test_a_damaged_file_is_computed_again(tmp_path, content):
     kept = KeptValue(tmp_path, "levels", 1, is_list)
     kept.path.write_bytes(content)
