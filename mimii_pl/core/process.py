@@ -33,7 +33,7 @@ PRELOADED = [
 ]
 PRELOADED_WITH_MLFLOW = "mlflow.store.tracking.sqlalchemy_store"
 PRELOADED_WITH_CLASSES = "sklearn.metrics"
-Outcome = tuple[Any, BaseException | None, str]  # of a call: value, error, its traceback
+CallOutcome = tuple[Any, BaseException | None, str]  # of a call: value, error, its traceback
 
 
 class RunError(Exception):
@@ -90,7 +90,7 @@ def run_in_process(
     process.start()
     sender.close()
     try:
-        outcome: Outcome = receiver.recv()
+        outcome: CallOutcome = receiver.recv()
     except EOFError:
         process.join()
         raise KilledError(_cause_of_death(process.exitcode or 0)) from None
@@ -100,7 +100,7 @@ def run_in_process(
     return outcome_of(outcome)
 
 
-def attempt(function: Callable[..., Any], *args: Any) -> Outcome:
+def attempt(function: Callable[..., Any], *args: Any) -> CallOutcome:
     """Call a function and return what came of it, to be sent to another process."""
     try:
         return function(*args), None, ""
@@ -108,7 +108,7 @@ def attempt(function: Callable[..., Any], *args: Any) -> Outcome:
         return None, _picklable(error), traceback.format_exc()
 
 
-def outcome_of(outcome: Outcome) -> Any:
+def outcome_of(outcome: CallOutcome) -> Any:
     """Return the value of a call in another process, or raise what it raised."""
     value, error, trace = outcome
     if error is not None:
