@@ -25,6 +25,7 @@ from mimii_pl.model import Detector
 from mimii_pl.scoring.scorer import Scorer
 
 RATE = 16000
+TRAIN = [sys.executable, "-m", "mimii_pl", "train", "machine=fan", "logger=none", "dataset.download=false"]
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
 

@@ -6,29 +6,20 @@ takes random windows that are in memory: neither features nor batches, validatio
 
 import json
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from _bench import data, medians, recordings, seconds, show, workplace
+from _bench import TRAIN, data, medians, recordings, seconds, show, workplace
 
 from mimii_pl.core.config import build
 from mimii_pl.model._window_ae import WindowAE
 
 EPOCHS, ROUNDS = 5, 3
 STEPS = 200  # of the bare loop, timed at once
-TILE = 8  # windows of a clip that are trained together, see `FrameWindows`
 OFFICIAL = {"epoch": 4.5, "all": 49.0}  # seconds on two cores: 360 clips, 66,700 windows per epoch, 5 epochs
-OPTIONS = [
-    "model=dense_ae",
-    f"training.epochs={EPOCHS}",
-    "machine=fan",
-    "report=none",
-    "efficiency.seconds=0",
-    "logger=none",
-]
+OPTIONS = ["model=dense_ae", f"training.epochs={EPOCHS}", "threads=1", "report=none", "efficiency.seconds=0"]
 
 
 def bare_step(detector: WindowAE, windows: torch.Tensor) -> float:
@@ -50,8 +41,9 @@ def main() -> None:
         cfg, module = data(root, "model=dense_ae")
         detector = build(cfg.model, module.in_shape, len(module.labels)).train()
         module.crop = detector.crop
-        steps, windows = len(module.train_dataloader()), torch.randn(cfg.dataset.batch_size * TILE, detector.width)
-        command = [sys.executable, "-m", "mimii_pl", "train", *OPTIONS, "threads=1", f"dataset.root={root}"]
+        tile = detector.crop.frames - detector.frames + 1  # windows of a clip in a step
+        steps, windows = len(module.train_dataloader()), torch.randn(cfg.dataset.batch_size * tile, detector.width)
+        command = [*TRAIN, *OPTIONS, f"dataset.root={root}"]
         rounds = []
         for number in range(ROUNDS):
             run_dir = Path(name, f"run-{number}")

@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from _bench import RATE, busy_core, recordings, seconds, show, workplace
+from _bench import RATE, TRAIN, busy_core, recordings, seconds, show, workplace
 
-TRAIN = [sys.executable, "-m", "mimii_pl", "train", "machine=fan", "logger=none", "dataset.download=false"]
 BRIEF = ["report=brief", "efficiency.seconds=0"]
 JOBS = {  # name -> options, goal in s
     "dense_ae, 5 epochs": ([*TRAIN, "model=dense_ae", "training.epochs=5", *BRIEF], 12),

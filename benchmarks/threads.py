@@ -13,10 +13,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-from _bench import busy_core, recordings, show, workplace
+from _bench import TRAIN, busy_core, recordings, show, workplace
 
-TRAIN = [sys.executable, "-m", "mimii_pl", "train", "machine=fan", "logger=none", "training.epochs=1"]
-BRIEF = ["report=none", "efficiency.seconds=0", "dataset.download=false"]
+EPOCH = [*TRAIN, "training.epochs=1", "report=none", "efficiency.seconds=0"]
 MODELS = "dense_ae,idnn,complex_ssl"
 THREADS = ("1", str(os.cpu_count()), "auto")
 
@@ -25,7 +24,7 @@ def training(folder: Path, options: list[str], *, beside: bool) -> float:
     """Seconds of training of one run, `beside` another process that keeps one core busy."""
     run_dir = folder / "run"
     with busy_core() if beside else nullcontext():
-        command = [*TRAIN, *BRIEF, *options, f"hydra.run.dir={run_dir}"]
+        command = [*EPOCH, *options, f"hydra.run.dir={run_dir}"]
         subprocess.run(command, cwd=folder, capture_output=True, check=True)
     seconds = json.loads((run_dir / "run.json").read_text())["train_seconds"]
     run_dir.rename(folder / f"run-{len(list(folder.iterdir()))}")

@@ -168,6 +168,7 @@ class Helper:
         except (EOFError, OSError):  # it was killed, as by a lack of memory
             if self._ended:
                 raise
+            self._ended = True  # what is waiting is computed where it is needed: figures are drawn by one thread
             return call.compute(self._given)
         return outcome_of(outcome)
 

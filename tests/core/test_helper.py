@@ -100,6 +100,7 @@ def test_one_that_is_killed_while_its_calls_are_taken_back_ends(tmp_path):
         os.kill(process, signal.SIGKILL)
         (tmp_path / "go").touch()
         assert busy.result() == os.getpid()
+        assert not second.is_running
         assert [pending.result() for pending in late] == [len(large)] * 8
     assert not second._thread.is_alive()
     assert not alive(process)
