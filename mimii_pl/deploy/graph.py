@@ -56,13 +56,14 @@ class ScoringGraph(nn.Module):
         unknown = torch.full_like(machine_id, -1)
         batch = Batch(wave, machine_id, anomalous=unknown, clip=unknown, spec=self.features(wave))
         found: dict[str, Tensor] = {}
-        if "embedding" in self.outputs:
-            found["embedding"] = self._pooled(self.detector.embed(batch))
-        if "error_map" in self.outputs:
-            found["error_map"] = self.detector.error_map(batch)
-        if self.backend is None:
-            found["score"] = self.detector.score(batch)
-        else:
+        with self.detector.one_pass():
+            if "embedding" in self.outputs:
+                found["embedding"] = self._pooled(self.detector.embed(batch))
+            if "error_map" in self.outputs:
+                found["error_map"] = self.detector.error_map(batch)
+            if self.backend is None:
+                found["score"] = self.detector.score(batch)
+        if self.backend is not None:
             found["score"] = self.backend(found["embedding"], machine_id)
         return tuple(found[name].float() for name in self.outputs)
 

@@ -50,7 +50,7 @@ class Detector(pl.LightningModule):
     uses_machine_id = False  # True if `score` depends on the machine ID
     views: Mapping[str, slice] = MappingProxyType({})  # named parts of the embedding, which back ends may use alone
     divides_ids = False  # True for a classifier that takes several classes per machine ID, `dataset.classes`
-    shared: tuple[str, ...] = ("embed",)  # methods of a batch that several of score, classify and embed build on
+    shared: tuple[str, ...] = ("embed",)  # methods of a batch that several of its outputs build on
     hparams: "AttributeDict"  # a type only: Lightning also allows mappings without attribute access
 
     def need_one_channel(self, in_shape: tuple[int, int, int]) -> None:

@@ -28,6 +28,7 @@ class WindowAE(Detector):
 
     small_steps = True
     one_thread_per_batch = True
+    shared = ("embed", "windows", "reconstructed")
     encoder: Callable[[Tensor], Tensor]
     decoder: Callable[[Tensor], Tensor]
 
