@@ -24,7 +24,6 @@ from mimii_pl.core import (
     config,
     garbage,
     lean_lightning,  # noqa: F401  (so that Lightning, where a command needs it, is imported quickly)
-    lean_torch,  # noqa: F401  (likewise)
 )
 from mimii_pl.core.addresses import without_password
 from mimii_pl.core.arguments import (

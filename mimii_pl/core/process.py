@@ -26,7 +26,6 @@ from mimii_pl.core.addresses import ADDRESSES
 SCREEN = "screen.txt"  # in the run directory: the output of the process
 PRELOADED = [
     "joblib.externals.loky",  # workers of joblib name it as their way to start processes
-    "mimii_pl.core.lean_torch",
     "mimii_pl.core.lean_lightning",
     "torch",
     "scipy.signal",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Integers = list[int] | tuple[int, ...]  # a list in YAML; a tuple as a default, since it is immutable
 MORE_FRAMES = "set a smaller features.hop (with features.n_fft), or longer clips by dataset.seconds"
+_passing = threading.Lock()  # held while a block of `one_pass` begins or ends
 _TOO_SMALL = re.compile(  # errors of layers whose input is smaller than they need
     r"(Calculated padded input size.*?)?Kernel size can't be greater than actual input size"
     r"|Expected more than 1 value per channel when training, got input size [^\n]*?\]\)"
@@ -51,6 +52,7 @@ class Detector(pl.LightningModule):
     views: Mapping[str, slice] = MappingProxyType({})  # named parts of the embedding, which back ends may use alone
     divides_ids = False  # True for a classifier that takes several classes per machine ID, `dataset.classes`
     shared: tuple[str, ...] = ("embed",)  # methods of a batch that several of its outputs build on
+    _passes = 0  # blocks of `one_pass` that run
     hparams: "AttributeDict"  # a type only: Lightning also allows mappings without attribute access
 
     def need_one_channel(self, in_shape: tuple[int, int, int]) -> None:
@@ -82,14 +84,22 @@ class Detector(pl.LightningModule):
 
     @contextmanager
     def one_pass(self) -> Iterator[None]:
-        """Compute what `shared` names once per batch while the block runs; the weights must not change in it."""
-        for name in self.shared:
-            self.__dict__[name] = _once_per_batch(getattr(self, name))
+        """Compute what `shared` names once per batch while the block runs; neither weights nor batch may change in it.
+
+        Blocks may be nested, and run in several threads at a time.
+        """
+        with _passing:
+            self._passes += 1
+            if self._passes == 1:
+                self.__dict__.update({name: _once_per_batch(getattr(self, name)) for name in self.shared})
         try:
             yield
         finally:
-            for name in self.shared:
-                del self.__dict__[name]
+            with _passing:
+                self._passes -= 1
+                if self._passes == 0:
+                    for name in self.shared:
+                        del self.__dict__[name]
 
     @contextmanager
     def keep_embeddings(self, folder: Path) -> Iterator[None]:

@@ -7,7 +7,6 @@ import pytest
 
 LEFT_OUT = (
     "torch._dynamo",
-    "torch._decomp",
     "torchmetrics",
     "torchmetrics.functional",
     "transformers",
