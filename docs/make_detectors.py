@@ -92,11 +92,11 @@ weights of `aisfx`: two quiet cores); `anogan` is omitted for its scoring time (
 """
 ZOO_NOTE = """\
 What 25 seconds buy is not what a detector can do: they are 3 epochs for `complex_ssl` (.814 on the fan in `make demo`)
-and for `wave_ae`, 5 for `tfgram`, and a tenth of what the adversarial ones need. Below chance are `level` on fan and
-pump, whose faults keep the level; `wave_ae` on the slider, where 3 epochs learn little more than how loud the strokes
-are; `skip_ae` on the valve, whose rare clicks a smooth image of a second explains no better when healthy. `idnn` leads
-the trained ones on valves, as its authors found. `ss_ae` needs 19,824 parameters where `simple_ae` needs 42,440, and
-scores higher here (.787 against .722).
+and for `wave_ae`, 4 or 5 for `tfgram`, and a tenth of what the adversarial ones need. Below chance are `level` on fan
+and pump, whose faults keep the level; `wave_ae` on the slider, where 3 epochs learn little more than how loud the
+strokes are; `skip_ae` on the valve, whose rare clicks a smooth image of a second explains no better when healthy, and
+`tfgram` there. `idnn` leads on valves, as its authors found. `ss_ae` needs 19,824 parameters where `simple_ae` needs
+42,440, and scores higher here (.787 against .722).
 
 `make zoo` takes an hour, `make smoke` runs every detector for seconds, and `make paper` turns the zoo's runs into
 tables for a paper.

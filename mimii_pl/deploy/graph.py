@@ -63,8 +63,8 @@ class ScoringGraph(nn.Module):
                 found["error_map"] = self.detector.error_map(batch)
             if self.backend is None:
                 found["score"] = self.detector.score(batch)
-        if self.backend is not None:
-            found["score"] = self.backend(found["embedding"], machine_id)
+            else:
+                found["score"] = self.backend(found["embedding"], machine_id)
         return tuple(found[name].float() for name in self.outputs)
 
     def _pooled(self, embeddings: Tensor) -> Tensor:
