@@ -50,6 +50,7 @@ SWEEPS = ("sweep=", "best=", "experiment=auto", "hydra.mode=MULTIRUN")  # overri
 DRAWN_WITH = (  # takes as long to import as torch
     "mimii_pl.report.sounds",
     "mimii_pl.report.spectrograms",
+    "matplotlib.figure",
     "matplotlib.backends.backend_svg",
     "mimii_pl.report.embedding",
     "sklearn.manifold",

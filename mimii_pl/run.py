@@ -28,7 +28,8 @@ from mimii_pl.core.errors import InputError, damaged, one_line
 from mimii_pl.core.files import require_writable, write_arrays, write_csv
 from mimii_pl.core.foreign import printable
 from mimii_pl.core.freeze import freeze_config
-from mimii_pl.core.helper import Helper
+from mimii_pl.core.helper import Helper, Pending
+from mimii_pl.core.helper import helper as any_helper
 from mimii_pl.core.run_dir import read_facts, require_writable_run, write_digests, write_facts
 from mimii_pl.core.run_lock import locked
 from mimii_pl.core.settings import AUTO, SMALL_STEP, limit_threads, prepare_process, threads_restored
@@ -39,7 +40,8 @@ from mimii_pl.dataset._learned_from import clip_changes, write_clips
 from mimii_pl.model import Detector
 from mimii_pl.model._detector import too_short_named
 from mimii_pl.quality.check_data import describe_findings, kept_findings
-from mimii_pl.report.page import PageContent
+from mimii_pl.report.embedding import PlacedClips
+from mimii_pl.report.page import PageContent, begin_map
 from mimii_pl.report.published import published
 from mimii_pl.report.show import show_run, write_page
 from mimii_pl.scoring.base_scorer import BaseScorer
@@ -114,15 +116,19 @@ def evaluate(
         (run_dir / name).unlink(missing_ok=True)
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
     scorer = load_detector(run_dir, device=device, trust=packages(cfg))  # checked already, or the user's own
-    with scorer.detector.keep_embeddings(data.cache_dir):
+    with scorer.detector.keep_embeddings(data.cache_dir), any_helper() as drawing:
+        task.pass_clips(scorer, data, run_dir)  # -> embeddings.npz
+        places = begin_map(drawing, run_dir) if task.page else None  # takes as long as many a fit
         criterion = task.fit(scorer, data, run_dir)  # on training and held-out clips
         objective = task.final_objective(scorer, data, criterion, run_dir)
         results = task.evaluate(scorer, data, run_dir)  # all test clips are scored before any of their labels is read
     helper.wait()  # also so that costs are measured alone
+    if places is not None:
+        places.result()
     write_cost(scorer, *data.of("validation"), run_dir, cfg.efficiency.seconds)
     if task.page:
         with scorer.detector.keep_embeddings(data.cache_dir):
-            write_run_page(cfg, task, scorer, run_dir)
+            write_run_page(cfg, task, scorer, run_dir, places)
     else:
         log.info("no page (report=none); `mimii decide %s` makes it", shlex.quote(f"run={run_dir}"))
     criteria = {task.criterion: criterion, "objective": objective}
@@ -413,8 +419,14 @@ def _titles(cfg: DictConfig, task: Task) -> tuple[str, str]:
     return title, f"nothing is trained{'' if task.backend is None else f': {fitted}'}; seed {cfg.seed}"
 
 
-def write_run_page(cfg: DictConfig, task: Task, scorer: BaseScorer, run_dir: Path) -> None:
-    write_page(task, run_dir, scorer, PageContent(*_titles(cfg, task), cfg.report.clips, cfg.report.seconds))
+def write_run_page(
+    cfg: DictConfig,
+    task: Task,
+    scorer: BaseScorer,
+    run_dir: Path,
+    places: Pending[PlacedClips | None] | None = None,
+) -> None:
+    write_page(task, run_dir, scorer, PageContent(*_titles(cfg, task), cfg.report.clips, cfg.report.seconds, places))
 
 
 def show_results(cfg: DictConfig, task: Task, results: list[Result], criterion: float, run_dir: Path) -> None:

@@ -1,6 +1,6 @@
-"""A second process that works beside this one: Python computes on one processor per process.
+"""Processes that work beside this one: Python computes on one processor per process.
 
-It is forked, so that it starts at once, with everything that is imported and open.
+They are forked, so that they start at once, with everything that is imported and open.
 """
 
 import multiprocessing
@@ -11,7 +11,8 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -24,6 +25,7 @@ from mimii_pl.core import garbage
 from mimii_pl.core.process import attempt, exit_with_parent, outcome_of
 
 _R = TypeVar("_R")
+DRAWING = 2  # processes that are started ahead: while they draw a page, this one has little to do
 
 
 class _Call(NamedTuple):
@@ -46,10 +48,11 @@ class Pending(Generic[_R]):
 
     Args:
         call: computes it here.
+        awaited: whether the helper will compute it, so that this process only waits.
     """
 
-    def __init__(self, call: Callable[[], _R]) -> None:
-        self._call = call
+    def __init__(self, call: Callable[[], _R], awaited: Callable[[], bool]) -> None:
+        self._call, self._awaited = call, awaited
         self._begun, self._future = threading.Lock(), Future[_R]()
 
     def compute(self, compute: Callable[[], _R]) -> None:
@@ -61,7 +64,9 @@ class Pending(Generic[_R]):
                 self._future.set_exception(error)
 
     def result(self) -> _R:
-        """Compute the result here, or wait for it if the helper has begun."""
+        """Compute the result here, or wait for it if the helper has begun or has several processes."""
+        while self._awaited() and not self._future.done():
+            wait_for([self._future], timeout=0.1)  # then look whether the helper is still there
         self.compute(self._call)
         return self._future.result()
 
@@ -78,14 +83,17 @@ class Helper:
 
     Args:
         modules: which it imports before its first call.
+        processes: that share its calls and what it has imported. With one, this process shares them.
     """
 
-    def __init__(self, modules: Sequence[str] = ()) -> None:
-        self.modules = modules
+    def __init__(self, modules: Sequence[str] = (), processes: int = 1) -> None:
+        self.modules, self.processes = modules, processes
         self._given: Any = None
         self._owed: list[Pending[Any]] = []
         self._waiting: SimpleQueue[tuple[_Call, Pending[Any]] | None] = SimpleQueue()
         self._process: Any = None
+        self._threads: list[threading.Thread] = []  # each has a process compute calls
+        self._ids: list[int] = []  # of the processes
         self._ended = False
 
     def __enter__(self) -> Self:
@@ -98,13 +106,15 @@ class Helper:
         _at_hand = None if _at_hand is self else _at_hand
         self._ended = True
         if self._process is not None:
-            if error is not None:  # nobody waits for what it is computing
-                self._process.kill()
+            if error is not None:  # nobody waits for what they are computing
+                for process in self._ids:
+                    _kill(process)
+                self._process.kill()  # it may still be importing
             self._waiting.put(None)
-            self._thread.join()
+            for thread in self._threads:
+                thread.join()
             self._process.kill()
             self._process.join()
-            self._connection.close()
 
     @property
     def is_running(self) -> bool:
@@ -122,14 +132,15 @@ class Helper:
         if not beside or not _has_processor() or multiprocessing.current_process().daemon:  # it may not have children
             return
         fork: Any = multiprocessing.get_context("fork")
-        self._connection, its_end = fork.Pipe()
-        self._process = fork.Process(target=_serve, args=(its_end, given, self.modules))
+        pipes = [fork.Pipe() for _ in range(self.processes)]
+        self._process = fork.Process(target=_serve, args=([its_end for _, its_end in pipes], given, self.modules))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: there may be threads already
             self._process.start()
-        its_end.close()
-        self._thread = threading.Thread(target=self._work, name="helper", daemon=True)
-        self._thread.start()
+        for connection, its_end in pipes:
+            its_end.close()
+            self._threads.append(threading.Thread(target=self._work, args=(connection,), name="helper", daemon=True))
+            self._threads[-1].start()
 
     def submit(self, function: Callable[..., _R], *args: Any) -> Pending[_R]:
         """Have `function(*args)` computed."""
@@ -140,7 +151,7 @@ class Helper:
         return self._submit(_Call(function, args, needs_given=True))
 
     def _submit(self, call: _Call) -> Pending[Any]:
-        pending: Pending[Any] = Pending(partial(call.compute, self._given))
+        pending: Pending[Any] = Pending(partial(call.compute, self._given), self._is_waited_for)
         self._owed.append(pending)
         if self.is_running:
             self._waiting.put((call, pending))
@@ -155,22 +166,39 @@ class Helper:
         while self._owed:
             self._owed.pop().result()
 
-    def _work(self) -> None:
-        """Have calls computed by the process, in a thread."""
-        while (item := self._waiting.get()) is not None and not self._ended:
-            call, pending = item
-            pending.compute(partial(self._ask, call))
+    def _is_waited_for(self) -> bool:
+        return self.is_running and self.processes > 1
 
-    def _ask(self, call: _Call) -> Any:
+    def _work(self, connection: Connection) -> None:
+        """Have calls computed by one of the processes, in a thread, and end it."""
+        with connection:
+            try:
+                process = connection.recv()
+            except (EOFError, OSError):  # killed while it imported
+                self._ended = True
+                return
+            self._ids.append(process)
+            while (item := self._waiting.get()) is not None and not self._ended:
+                call, pending = item
+                pending.compute(partial(self._ask, connection, call))
+            self._waiting.put(None)  # for the next thread
+            _kill(process)
+
+    def _ask(self, connection: Connection, call: _Call) -> Any:
         try:
-            self._connection.send(call)
-            outcome = self._connection.recv()
+            connection.send(call)
+            outcome = connection.recv()
         except (EOFError, OSError):  # it was killed, as by a lack of memory
             if self._ended:
                 raise
             self._ended = True  # what is waiting is computed where it is needed: figures are drawn by one thread
             return call.compute(self._given)
         return outcome_of(outcome)
+
+
+def _kill(process: int) -> None:
+    with suppress(ProcessLookupError):  # it is dead
+        os.kill(process, signal.SIGKILL)
 
 
 def _has_processor() -> bool:
@@ -185,7 +213,7 @@ _at_hand: Helper | None = None  # the first one in use
 @contextmanager
 def started_ahead(modules: Sequence[str]) -> Iterator[None]:
     """Start a helper that imports modules while this process imports its own, for `helper` in the block."""
-    with Helper(modules) as ahead:
+    with Helper(modules, DRAWING) as ahead:
         ahead.start()
         yield
 
@@ -201,16 +229,25 @@ def helper() -> Iterator[Helper]:
         yield new
 
 
-def _serve(connection: Connection, given: Any, modules: Sequence[str]) -> None:
-    """Compute calls in the helper's process until it is killed."""
+def _serve(connections: Sequence[Connection], given: Any, modules: Sequence[str]) -> None:
+    """Compute calls in the helper's processes, one per connection, until they are killed."""
     garbage.inherited()
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides what they mean
         signal.signal(number, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"  # of libraries that are imported later
     threadpool_limits(1)
-    threading.Thread(target=exit_with_parent, daemon=True).start()
     for module in modules:
         import_module(module)
+    own, *others = connections
+    for connection in others:  # before there are threads, which do not survive a fork
+        if os.fork() == 0:
+            own = connection
+            break
+    for connection in connections:
+        if connection is not own:
+            connection.close()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
+    own.send(os.getpid())
     while True:
-        call: _Call = connection.recv()
-        connection.send(attempt(call.compute, given))
+        call: _Call = own.recv()
+        own.send(attempt(call.compute, given))

@@ -42,21 +42,15 @@ def place_clips(path: Path, limit: int) -> PlacedClips | None:
     return PlacedClips(_places(kept["embedding"][rows]), columns)
 
 
-def embedding_maps(path: Path, clips: Sequence[ClipScore], limit: int) -> dict[tuple[str, str], Image]:
-    """Draw a figure per (machine, ID) with the labels of scored clips, as `place_clips`; empty if that places none."""
-    placed = place_clips(path, limit)
-    if placed is None:
-        return {}
+def map_of_id(placed: PlacedClips, key: tuple[str, str], clips: Sequence[ClipScore]) -> Image:
+    """Draw the map of a (machine, ID), with the labels of its scored clips."""
     label = {str(Path(clip.file)): clip.label for clip in clips}
     files, test = placed.columns["path"], placed.columns["split"] == "test"
     known = np.array([label.get(str(split_channel(Path(file))[0]), -1) for file in files])
-    images = {}
-    for key in sorted({clip[:2] for clip in clips}):
-        own = (placed.columns["machine"] == key[0]) & (placed.columns["machine_id"] == key[1])
-        groups = {"training": np.flatnonzero(own & ~test)}
-        groups |= {words: np.flatnonzero(own & test & (known == number)) for number, (words, _) in CLASSES.items()}
-        images[key] = embedding_map(placed.places, groups, " ".join(key))
-    return images
+    own = (placed.columns["machine"] == key[0]) & (placed.columns["machine_id"] == key[1])
+    groups = {"training": np.flatnonzero(own & ~test)}
+    groups |= {words: np.flatnonzero(own & test & (known == number)) for number, (words, _) in CLASSES.items()}
+    return embedding_map(placed.places, groups, " ".join(key))
 
 
 def _map_rows(split: np.ndarray, limit: int) -> np.ndarray:

@@ -11,12 +11,12 @@ from mimii_pl.core.bars import with_bar
 from mimii_pl.core.errors import damaged
 from mimii_pl.core.files import stored_rows, write_text
 from mimii_pl.core.grouping import group_by
-from mimii_pl.core.helper import Pending, helper
+from mimii_pl.core.helper import Helper, Pending, helper
 from mimii_pl.core.prefetch import prefetch
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.report.clips import HeardClips, hear_clips, show_clips
 from mimii_pl.report.cost import COST_NOTE, cost_rows
-from mimii_pl.report.embedding import embedding_maps
+from mimii_pl.report.embedding import PlacedClips, map_of_id, place_clips
 from mimii_pl.report.false_alarms import false_alarm_grid
 from mimii_pl.report.fault_curves import fault_panels, machine_id_lines
 from mimii_pl.report.figures import (
@@ -61,15 +61,22 @@ class PageContent(NamedTuple):
         caption: selection rule of the checkpoint and the seed, shown with every table.
         clips: number of clips with spectrogram, location of the anomaly and sound, per list and machine ID.
         seconds: length of each clip that can be played, at most.
+        places: of the clips on the map, if the run has begun it (`begin_map`).
     """
 
     title: str = ""
     caption: str = ""
     clips: int = 0
     seconds: float = 10.0
+    places: Pending[PlacedClips | None] | None = None
 
 
 TABLES_ALONE = PageContent()
+
+
+def begin_map(helper: Helper, run_dir: Path) -> Pending[PlacedClips | None]:
+    """Have the clips of `embeddings.npz` placed on a map, which takes seconds, while the run goes on."""
+    return helper.submit(place_clips, run_dir / "embeddings.npz", MAP_CLIPS)
 
 
 def write_report(run_dir: Path, content: PageContent = TABLES_ALONE, scorer: BaseScorer | None = None) -> Path:
@@ -79,7 +86,7 @@ def write_report(run_dir: Path, content: PageContent = TABLES_ALONE, scorer: Bas
         content: what it says and shows.
         scorer: of the run, to show clips; None: list names.
     """
-    title, caption, clips, seconds = content
+    title, caption, clips, seconds, places = content
     scored = read_scores(run_dir / "scores.csv")
     results = read_results(run_dir / "results.csv")
     config, kept = run_dir / "config.yaml", run_dir / "thresholds.json"
@@ -102,7 +109,7 @@ def write_report(run_dir: Path, content: PageContent = TABLES_ALONE, scorer: Bas
                 else None
             )
 
-        maps = second.submit(embedding_maps, run_dir / "embeddings.npz", scored, MAP_CLIPS)
+        places = places or begin_map(second, run_dir)
         curves = [second.submit(training_curve, *curve) for curve in training_lines(run_dir / "history.csv")]
         panels, alt = fault_panels(machine_id_lines(noticed))
         faults = second.submit(draw_panels, panels, alt) if panels else None
@@ -114,13 +121,15 @@ def write_report(run_dir: Path, content: PageContent = TABLES_ALONE, scorer: Bas
         with closing(prefetch(hear, ranked, depth=2, threads=1)) as hearing:  # clips of the next ID, in a thread
             for key, heard in zip(with_bar(list(machines), "explaining clips"), hearing, strict=True):
                 shown[key] = show_clips(heard) if heard else {}
+        placed = places.result()
+        maps = {key: second.submit(map_of_id, placed, key, ranked[key]) for key in ranked if placed}
         for key in with_bar(list(machines)[::-1], "drawing the report"):  # from the end: the helper began at the front
             machines[key] |= {name: figure.result() for name, figure in figures[key].items()}
             machines[key]["shown"] = {file: drawn() for file, drawn in shown[key].items()}
         sensitivity = _sensitivity(noticed, faults)
         training = [curve.result() for curve in curves]
         for key, machine in machines.items():
-            machine["map"] = maps.result().get(key)
+            machine["map"] = maps[key].result() if maps else None
     tables = [_table("All results", results, caption)]
     if any(result.metric in DECISIONS.metrics for result in results):
         origin = f"Threshold per machine ID: {thresholds.origin}." if thresholds else ""
@@ -240,11 +249,14 @@ def _sensitivity(noticed: Sequence[Noticed], figure: Pending[Image] | None) -> d
 
 
 def training_lines(path: Path) -> list[tuple[str, dict[str, list[tuple[int, float]]]]]:
-    """Read the curves of a training: quantity (`loss`) -> name (`train/loss`, `val/loss`) -> (epoch, value)."""
+    """Read the curves of a training: quantity (`loss`) -> name (`train/loss`, `val/loss`) -> (epoch, value).
+
+    One epoch makes no curve.
+    """
     curves: dict[str, dict[str, list]] = {}
     if path.is_file():
         with damaged(path):
             for row in stored_rows(path, ("epoch", "metric", "value")):
                 quantity = curves.setdefault(row["metric"].rpartition("/")[2], {})
                 quantity.setdefault(row["metric"], []).append((int(row["epoch"]), float(row["value"])))
-    return list(curves.items())
+    return [(quantity, lines) for quantity, lines in curves.items() if any(len(line) > 1 for line in lines.values())]

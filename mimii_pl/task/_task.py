@@ -77,6 +77,9 @@ class Task:
             )
         validate_objective(self.objective, detector, name, data.labels, self.backend is not None)
 
+    def pass_clips(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> None:
+        """Compute, before `fit`, what the page of the run begins with; most tasks need nothing."""
+
     def fit(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> float:
         """Fit what follows training, on training and held-out clips, and return the criterion."""
         raise NotImplementedError

@@ -52,7 +52,7 @@ class Anomaly(Task):
     def __init__(self, *, criterion_clips: int | None = 64, **options: Any) -> None:
         super().__init__(**options)
         self.criterion_clips = criterion_clips
-        self.passes: Passes | None = None  # set by `fit`
+        self.passes: Passes | None = None  # set by `pass_clips`
 
     def validate(self, detector: Detector, data: MachineSounds) -> None:
         super().validate(detector, data)
@@ -63,8 +63,8 @@ class Anomaly(Task):
             )
         self._require_embedding(detector)
 
-    def fit(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> float:
-        """Fit the back end on training clips and the thresholds on held-out ones; return the sensitivity.
+    def pass_clips(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> None:
+        """Pass all clips through the detector, and write their embeddings.
 
         Raises:
             InputError: there is a back end, and the detector has no embedding.
@@ -72,6 +72,10 @@ class Anomaly(Task):
         self._require_embedding(scorer.detector)  # a run that is rescored has not been validated
         self.passes = Passes(scorer, data, backend=self.backend is not None, page=self.page)
         self.passes.write_embeddings(data, run_dir / "embeddings.npz")
+
+    def fit(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> float:
+        """Fit the back end on training clips and the thresholds on held-out ones; return the sensitivity."""
+        assert self.passes is not None
         self.held_out = self._fit_backend(scorer, data, self.passes)
         if self.backend is not None:
             write_arrays(run_dir / "backend.npz", self.backend.state_dict())

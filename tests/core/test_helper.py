@@ -102,8 +102,63 @@ def test_one_that_is_killed_while_its_calls_are_taken_back_ends(tmp_path):
         assert busy.result() == os.getpid()
         assert not second.is_running
         assert [pending.result() for pending in late] == [len(large)] * 8
-    assert not second._thread.is_alive()
+    assert not any(thread.is_alive() for thread in second._threads)
     assert not alive(process)
+
+
+def own_process_after(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def of_both(second):
+    """The processes of a helper of two; either may take a while to begin."""
+    found = set()
+    while len(found) < 2:
+        found |= {each.result() for each in [second.submit(own_process_after, 0.1) for _ in range(4)]}
+    return found
+
+
+def has_imported(name):
+    time.sleep(0.02)
+    return name in sys.modules
+
+
+def test_two_processes_share_the_calls_and_what_was_imported():
+    with Helper(["colorsys"], 2) as second:
+        second.start()
+        computed = of_both(second)
+        assert os.getpid() not in computed
+        assert all(each.result() for each in [second.submit(has_imported, "colorsys") for _ in range(8)])
+    assert all(map(ends, computed))
+    assert second.submit(own_process).result() == os.getpid()
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_what_one_of_two_processes_owes_is_computed_here(killed):
+    with Helper((), 2) as second:
+        second.start()
+        both = sorted(of_both(second))
+        os.kill(both[killed], signal.SIGKILL)
+        late = [second.submit(own_process_after, 0.1) for _ in range(6)]
+        assert os.getpid() in {each.result() for each in late}
+        assert not second.is_running
+    assert all(map(ends, both))
+
+
+def test_one_killed_while_it_imports_leaves_the_calls_to_this_process(tmp_path, monkeypatch):
+    (tmp_path / "takes_long.py").write_text("import time; time.sleep(60)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with Helper(["takes_long"], 2) as second:
+        second.start()
+        late = second.submit(own_process)
+        second._process.kill()
+        assert late.result() == os.getpid()
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="of the block"), Helper(["takes_long"], 2) as second:  # noqa: PT012
+        second.start()
+        raise ValueError("of the block")
+    assert time.monotonic() - began < 30
 
 
 def test_an_error_waits_for_nothing():
@@ -152,15 +207,15 @@ def test_without_a_second_processor_everything_is_computed_here(monkeypatch, roo
 def test_one_that_was_started_ahead_is_used():
     with started_ahead(["json.tool"]):
         with helper() as second:
-            process = begun(second.submit(own_process)).result()
+            processes = of_both(second)
         with helper() as again:
             assert again is second
-            assert begun(again.submit(own_process)).result() == process
+            assert begun(again.submit(own_process)).result() in processes
     with started() as first, helper() as same:
         assert same is first
     with helper() as new:
         assert new is not first
-        assert begun(new.submit(own_process)).result() not in (process, os.getpid())
+        assert begun(new.submit(own_process)).result() not in processes | {os.getpid()}
 
 
 @pytest.mark.slow
@@ -192,6 +247,13 @@ def alive(process):
     return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
 
 
+def ends(process):
+    end = time.monotonic() + 30
+    while alive(process) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not alive(process)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_it_ends_with_the_process_that_started_it(number):
     code = """
@@ -210,7 +272,4 @@ time.sleep(60)
         assert alive(process)
         parent.send_signal(number)
         parent.wait(30)
-    end = time.monotonic() + 30
-    while alive(process) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not alive(process)
+    assert ends(process)
