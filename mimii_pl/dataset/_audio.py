@@ -210,7 +210,9 @@ def to_int16(wave: np.ndarray) -> np.ndarray:
     """Convert float samples in full scale 1 to int16, rounded and clipped; int16 is returned unchanged."""
     if wave.dtype == np.int16:
         return wave
-    return np.clip(np.rint(wave * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    steps = wave * FULL_SCALE
+    np.rint(steps, out=steps)
+    return np.clip(steps, -FULL_SCALE, FULL_SCALE - 1, out=steps).astype(np.int16)
 
 
 def fit_length(wave: np.ndarray, samples: int) -> np.ndarray:

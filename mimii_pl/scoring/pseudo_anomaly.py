@@ -3,11 +3,12 @@
 They show from which severity on a detector notices *these* changes, not whether it will notice a real fault.
 """
 
+import math
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
 
 from mimii_pl.dataset._audio import FULL_SCALE, to_int16
 from mimii_pl.dataset._cache import ClipRows
@@ -74,7 +75,8 @@ class PseudoAnomalies:
 
 def _rms(waves: np.ndarray) -> np.ndarray:
     """Compute the root mean square of each clip, [B, 1]."""
-    return np.sqrt(np.einsum("bt,bt->b", waves, waves, dtype=np.float64) / waves.shape[1]).astype(np.float32)[:, None]
+    squares = np.array([wave @ wave for wave in waves], np.float32)  # to 2e-7, and quicker than any sum in float64
+    return np.sqrt(squares / waves.shape[1])[:, None]
 
 
 def _amplitude(decibels: np.ndarray) -> np.ndarray:
@@ -92,10 +94,38 @@ def _speed(clean: np.ndarray, percent: np.ndarray, sample_rate: int, rngs: list[
     samples = clean.shape[1]
     changed = np.empty_like(clean)
     for row, (wave, share, rng) in enumerate(zip(clean, percent / 100, rngs, strict=True)):
-        length = round(samples / (1 + rng.choice([-1, 1]) * share))
-        played = scipy.fft.irfft(scipy.fft.rfft(wave), length)[:samples]
+        before, after = _lengths(samples, float(rng.choice([-1, 1]) * share))
+        longer = np.pad(wave, (0, before - samples), mode="symmetric")
+        played = np.fft.irfft(np.fft.rfft(longer), after)[:samples]
         changed[row] = np.pad(played, (0, samples - len(played)), mode="symmetric")
     return changed
+
+
+@cache
+def _lengths(samples: int, share: float) -> tuple[int, int]:
+    """Return the lengths of a clip before and after a change of speed, whose Fourier transforms are quick.
+
+    The clip is lengthened by at most 6 %, and the change is met to 3 % of itself; where that is impossible, as with
+    very short clips, the lengths are exact.
+    """
+    quick = _quick_lengths(int(1.3 * samples))
+    before = quick[(samples <= quick) & (quick <= 1.06 * samples)]
+    at = np.searchsorted(quick, before / (1 + share)).clip(1, len(quick) - 1)
+    pairs = np.stack([np.tile(before, 2), np.concatenate([quick[at - 1], quick[at]])])
+    error = np.abs(pairs[0] / pairs[1] - 1 - share)
+    if not len(before) or error.min() > 0.03 * abs(share):
+        return samples, round(samples / (1 + share))
+    return int(pairs[0, error.argmin()]), int(pairs[1, error.argmin()])
+
+
+def _quick_lengths(most: int) -> np.ndarray:
+    """Return all numbers without prime factors above 13, in order."""
+    numbers = np.ones(1, int)
+    for prime in (2, 3, 5, 7, 11, 13):
+        powers = prime ** np.arange(math.log(most, prime) + 1, dtype=int)
+        numbers = np.multiply.outer(numbers, powers).ravel()
+        numbers = numbers[numbers <= most]
+    return np.sort(numbers)
 
 
 def _whistle(clean: np.ndarray, decibels: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:
@@ -106,13 +136,13 @@ def _whistle(clean: np.ndarray, decibels: np.ndarray, sample_rate: int, rngs: li
 
 def _hiss(clean: np.ndarray, decibels: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:
     """Add noise in a band a third of an octave wide between 0.5 and 5 kHz."""
-    hertz = scipy.fft.rfftfreq(clean.shape[1], 1 / sample_rate)
+    hertz = np.fft.rfftfreq(clean.shape[1], 1 / sample_rate)
     spectrum = np.zeros((len(clean), len(hertz)), np.complex64)
     for row, rng in enumerate(rngs):
         low = _fitting(rng.uniform(500, 4000), sample_rate)
         band = slice(*np.searchsorted(hertz, (low, low * 2 ** (1 / 3))))
         spectrum.real[row, band], spectrum.imag[row, band] = rng.standard_normal((2, band.stop - band.start))
-    return _mixed(clean, scipy.fft.irfft(spectrum, clean.shape[1]), decibels)
+    return _mixed(clean, np.fft.irfft(spectrum, clean.shape[1]), decibels)
 
 
 def _knocks(clean: np.ndarray, decibels: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:
@@ -137,10 +167,9 @@ def _throb(clean: np.ndarray, percent: np.ndarray, sample_rate: int, rngs: list[
 def _muffle(clean: np.ndarray, decibels: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:
     """Attenuate high frequencies, gently above 1.5 to 4 kHz; the severity is the attenuation far above."""
     corner = np.array([_fitting(rng.uniform(1500, 4000), sample_rate) for rng in rngs])[:, None]
-    ratio = scipy.fft.rfftfreq(clean.shape[1], 1 / sample_rate) / corner
-    floor = 10 ** (-decibels[:, None] / 20)
-    gain = np.sqrt((1 + np.square(floor * ratio)) / (1 + np.square(ratio))).astype(np.float32)
-    return scipy.fft.irfft(scipy.fft.rfft(clean) * gain, clean.shape[1])
+    ratio = (np.fft.rfftfreq(clean.shape[1], 1 / sample_rate) / corner).astype(np.float32)
+    gain = np.sqrt((1 + np.square(_amplitude(decibels) * ratio)) / (1 + np.square(ratio)))
+    return np.fft.irfft(np.fft.rfft(clean) * gain, clean.shape[1])
 
 
 def _gaps(clean: np.ndarray, percent: np.ndarray, sample_rate: int, rngs: list[np.random.Generator]) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS, PseudoAnomalies
+from mimii_pl.scoring.pseudo_anomaly import PSEUDO_FAULTS, PseudoAnomalies, _lengths
 
 RATES = (1000, 2560, 6000, 8000, 9999, 10_000, 16_000, 51_200, 192_000, 400_000)
 NUMBER = {fault.name: number for number, fault in enumerate(PSEUDO_FAULTS)}
@@ -78,6 +78,25 @@ def test_the_slightest_change_of_speed_takes_no_high_frequencies():
     power = np.square(np.abs(np.fft.rfft(made(noise(16_000), "speed")[GRADES - 1])))
     tenth = len(power) // 10
     assert power[-tenth:].mean() == pytest.approx(power[:tenth].mean(), rel=0.15)
+
+
+def largest_factor(number):
+    factor = 2
+    while factor * factor <= number:
+        if number % factor:
+            factor += 1
+        else:
+            number //= factor
+    return number
+
+
+@pytest.mark.parametrize("samples", [16_000, 160_000, 160_001, 441_000, 479_909])
+def test_a_change_of_speed_is_met_by_lengths_without_large_factors(samples):
+    for share in np.outer((1, -1), np.array(PSEUDO_FAULTS[NUMBER["speed"]].severities) / 100).ravel():
+        before, after = _lengths(samples, share)
+        assert samples <= before <= 1.06 * samples
+        assert before / after - 1 == pytest.approx(share, rel=0.03)
+        assert max(map(largest_factor, (before, after))) <= 13
 
 
 @EVERY_FAULT
