@@ -1,8 +1,8 @@
 """Leave out what Lightning imports on its own and a run does not use; importing this module is enough.
 
-Lightning needs one class of torch's compiler and two of torchmetrics, and imports both packages whole: with them come
-transformers, half of scipy, and more than half of the time until a command begins. Commands give Lightning these
-classes alone; whoever asks for the rest later gets it.
+Lightning needs one class of torch's compiler, one of triton and two of torchmetrics, and imports these packages whole:
+with them come transformers, half of scipy, and more than half of the time until a command begins. Commands give
+Lightning these classes alone; whoever asks for the rest later gets it.
 """
 
 import importlib
@@ -39,18 +39,48 @@ class _LeanLoader(Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        _import_flop_counter()
         with _compiler_left_out(), _torchmetrics_left_out():
             self.loader.exec_module(module)
 
 
-class _IsCompiled(type):
+class _OfOther(type):
+    """Metaclass of a class for `isinstance` that stands for one of a module which may never be imported."""
+
+    module: str
+    other: str
+
     def __instancecheck__(cls, instance: Any) -> bool:
-        compiler = sys.modules.get("torch._dynamo")  # without it, nothing can have been compiled
-        return compiler is not None and isinstance(instance, compiler.OptimizedModule)
+        module = sys.modules.get(cls.module)  # without it, there can be no instance
+        return module is not None and isinstance(instance, getattr(module, cls.other))
 
 
-class _CompiledModule(metaclass=_IsCompiled):
-    """Class for `isinstance`: that of modules made by `torch.compile`."""
+class _CompiledModule(metaclass=_OfOther):
+    """Modules made by `torch.compile`."""
+
+    module, other = "torch._dynamo", "OptimizedModule"
+
+
+class _TritonFunction(metaclass=_OfOther):
+    """Functions made by `triton.jit`."""
+
+    module, other = "triton.runtime.jit", "JITFunction"
+
+
+def _import_flop_counter() -> None:
+    """Import torch's counter of operations, which imports triton for one class."""
+    names = "triton", "triton.runtime", "triton.runtime.jit"
+    if any(name in sys.modules for name in names) or find_spec("triton") is None:
+        return
+    parts: dict[str, Any] = {name: ModuleType(name) for name in names}
+    parts[names[-1]].JITFunction = _TritonFunction
+    sys.modules.update(parts)
+    try:
+        importlib.import_module("torch.utils.flop_counter")
+    finally:
+        for name, part in parts.items():
+            if sys.modules.get(name) is part:
+                del sys.modules[name]
 
 
 @contextmanager
