@@ -1,6 +1,7 @@
 """All changes to Hydra's behavior, in one place. Import this module before Hydra composes anything."""
 
 import pkgutil
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -9,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.sweeper import Sweeper
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mimii_pl.core.durations import share_of_time
 from mimii_pl.core.search_name import search_name
 
 EXTRAS = {"hydra_ray_launcher": "ray", "hydra_submitit_launcher": "cluster"}  # package of a Hydra plugin -> our extra
+OF_SWEEPS = re.compile("Ambiguous value for|Sweep parameters|You must specify")  # what is an error in a run alone
 VALIDATED = 64  # configurations of coming jobs in memory, at most
 PLUGINS = Path(__file__).resolve().parents[1] / "sweep" / "plugins"  # Hydra loads plugins from `hydra_plugins` only
 
@@ -77,6 +81,45 @@ def _compose_jobs_once() -> None:
     ConfigLoaderImpl.load_sweep_config = load_sweep_config  # type: ignore[method-assign]
 
 
+def _compose_runs_once() -> None:
+    """Let a run take the configuration that Hydra composes to see whether it is one, a quarter second.
+
+    Hydra composes it as that of a sweep, which differs in what is allowed: here it is composed as that of a run at
+    once, and as Hydra does if that fails where a sweep might not.
+    """
+    get_mode, load = Hydra.get_mode, ConfigLoaderImpl.load_configuration
+    of_a_run = "hydra.mode=RUN"  # Hydra adds it to the overrides of a run
+
+    def get_run_mode(self: Any, config_name: str | None, overrides: list[str]) -> Any:
+        loader = self.config_loader
+        try:
+            composed: Any = load(loader, config_name, overrides, RunMode.RUN)
+            mode = composed.hydra.mode
+        except Exception as error:
+            composed, mode = error, None
+            if OF_SWEEPS.match(str(error).lstrip()):
+                return get_mode(self, config_name, overrides)
+        loader.composed = config_name, list(overrides), composed
+        return mode
+
+    def load_configuration(
+        self: Any, config_name: str | None, overrides: list[str], run_mode: RunMode, *args: Any, **options: Any
+    ) -> DictConfig:
+        name, known, composed = self.__dict__.pop("composed", (None, [], None))
+        added = overrides[len(known) :]
+        same = (name, known, run_mode) == (config_name, overrides[: len(known)], RunMode.RUN)
+        if composed is None or not same or added not in ([], [of_a_run]):
+            return load(self, config_name, overrides, run_mode, *args, **options)
+        if isinstance(composed, Exception):
+            raise composed
+        composed.hydra.mode = RunMode.RUN
+        composed.hydra.overrides.hydra.extend(added)
+        return composed
+
+    Hydra.get_mode = get_run_mode  # type: ignore[method-assign]
+    ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
+
+
 def missing_extra(error: Exception) -> str | None:
     """Return a message that names the extra to install for a missing Hydra plugin; None for any other error."""
     for package, extra in EXTRAS.items():
@@ -93,6 +136,7 @@ OmegaConf.register_new_resolver("share_of_time", share_of_time, replace=True)  #
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema", UserWarning)
 
 _compose_jobs_once()
+_compose_runs_once()
 
 if PLUGINS.is_dir() and str(PLUGINS) not in sys.path:  # a wheel installs them next to the package instead
     sys.path.append(str(PLUGINS))
