@@ -28,6 +28,8 @@ class WaveAE(Detector):
         lr: Adam's learning rate.
     """
 
+    shared = ("embed", "squared_errors")
+
     def __init__(
         self,
         in_shape: tuple[int, int, int],
@@ -67,26 +69,29 @@ class WaveAE(Detector):
         starts = [*range(0, scaled.shape[1] - length, length), scaled.shape[1] - length]
         return torch.stack([scaled[:, start : start + length] for start in starts], dim=1)
 
-    def squared_errors(self, x: Tensor) -> Tensor:
+    def errors(self, x: Tensor) -> Tensor:
         """Compute the squared reconstruction errors of excerpts, [M, T] -> [M, T]."""
         return (self.reconstruct(self.latent(x[:, None]))[:, 0] - x).square()
 
-    def errors(self, x: Tensor) -> Tensor:
-        """Compute the mean squared error of each excerpt, [M, T] -> [M]."""
-        return self.squared_errors(x).mean(dim=1)
+    def squared_errors(self, batch: Batch) -> Tensor:
+        """Compute the squared errors of the excerpts of each clip, [B, W, T'], one after the other."""
+        return torch.stack([self.errors(x) for x in self.excerpts(batch).unbind(1)], dim=1)
 
     def loss(self, batch: Batch) -> Tensor:
-        return self.errors(self.excerpts(batch).flatten(0, 1)).mean()
+        return self.errors(self.excerpts(batch).flatten(0, 1)).mean(dim=1).mean()
 
     def score(self, batch: Batch) -> Tensor:
-        return torch.stack([self.errors(part) for part in self.excerpts(batch).unbind(1)], dim=1).mean(dim=1)
+        return self.squared_errors(batch).mean(dim=2).mean(dim=1)
 
     def error_map(self, batch: Batch) -> Tensor:
-        squared = torch.stack(
-            [self.squared_errors(part) for part in self.excerpts(batch).unbind(1)], dim=1
-        )  # [B, W, T']
-        whole = overlap_mean(squared[:, :, None], batch.wave.shape[1], squared.shape[2])  # [B, 1, T]
-        return F.adaptive_avg_pool1d(whole, spec_of(batch).shape[3])
+        squared = self.squared_errors(batch)
+        samples, frames = batch.wave.shape[1], spec_of(batch).shape[3]
+        whole = overlap_mean(squared[:, :, None], samples, squared.shape[2])  # [B, 1, T]
+        starts = [frame * samples // frames for frame in range(frames)]  # as adaptive pooling, in few operations
+        ends = [-(-(frame + 1) * samples // frames) for frame in range(frames)]
+        sums = F.pad(whole.double().cumsum(dim=2), (1, 0))
+        counts = torch.tensor([end - start for start, end in zip(starts, ends, strict=True)], device=whole.device)
+        return ((sums[..., ends] - sums[..., starts]) / counts).float()
 
     def embed(self, batch: Batch) -> Tensor:
         """Compute the latent of each excerpt, averaged over time, [B, W, D]."""

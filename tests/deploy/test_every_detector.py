@@ -27,6 +27,7 @@ REFUSED = {
 }
 INSTEAD = {name: ["backend=knn"] for name, fault in REFUSED.items() if fault.startswith("backend")}
 OPTIONS = {
+    "flow": ["model.depth=2"],
     "pretrained": ["model.weights=random"],
     "raw_spec": ["dataset.seconds=1"],
     "wave_ae": ["model.channels=[4,8,8,8,8]"],
