@@ -12,7 +12,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -269,7 +269,8 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         args = name, cfg, run_dir, sweep_dir, list(hydra.overrides.task)
         with _hint_to_continue(run_dir, sweep_dir, searches=bool(cfg.get("sweep"))):
             if not process.needs_process(cfg, hydra):
-                with started_ahead(DRAWN_WITH) if OmegaConf.select(cfg, "report.page") else nullcontext():
+                draws = started_ahead(DRAWN_WITH) if OmegaConf.select(cfg, "report.page") else nullcontext()
+                with draws, _recording(cfg) if sweep_dir is None else nullcontext():
                     return call_named_run(*args)
             garbage.imported()
             preload = process.preloaded(cfg)
@@ -294,6 +295,15 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         last = reason.strip().splitlines()[-1]
         print(f"{run_dir.name} has failed and the sweep continues: {last}", file=sys.stderr, flush=True)
         return math.nan
+
+
+def _recording(cfg: DictConfig) -> AbstractContextManager[None]:
+    """Let another process import MLflow, where a run is recorded there."""
+    if OmegaConf.select(cfg, "trainer.logger._target_") != "mimii_pl.tracking.logger.RunLogger":
+        return nullcontext()
+    from mimii_pl.tracking.beside import importing_mlflow
+
+    return importing_mlflow()
 
 
 def _omit_page(cfg: DictConfig, overrides: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from mimii_pl.core import garbage
 from mimii_pl.core.process import attempt, exit_with_parent, outcome_of
 
 _R = TypeVar("_R")
-DRAWING = 2  # processes that are started ahead: while they draw a page, this one has little to do
+DRAWING = 2  # processes that are started ahead; while they draw a page, this one waits
 
 
 class _Call(NamedTuple):
@@ -64,7 +64,7 @@ class Pending(Generic[_R]):
                 self._future.set_exception(error)
 
     def result(self) -> _R:
-        """Compute the result here, or wait for it if the helper has begun or has several processes."""
+        """Compute the result here, or wait for it if the helper has begun or computes all."""
         while self._awaited() and not self._future.done():
             wait_for([self._future], timeout=0.1)  # then look whether the helper is still there
         self.compute(self._call)
@@ -83,11 +83,12 @@ class Helper:
 
     Args:
         modules: which it imports before its first call.
-        processes: that share its calls and what it has imported. With one, this process shares them.
+        processes: that share its calls and what it has imported.
+        shares: True: this process computes what none of them has begun when it is needed; False: it waits.
     """
 
-    def __init__(self, modules: Sequence[str] = (), processes: int = 1) -> None:
-        self.modules, self.processes = modules, processes
+    def __init__(self, modules: Sequence[str] = (), processes: int = 1, *, shares: bool = True) -> None:
+        self.modules, self.processes, self.shares = modules, processes, shares
         self._given: Any = None
         self._owed: list[Pending[Any]] = []
         self._waiting: SimpleQueue[tuple[_Call, Pending[Any]] | None] = SimpleQueue()
@@ -167,7 +168,7 @@ class Helper:
             self._owed.pop().result()
 
     def _is_waited_for(self) -> bool:
-        return self.is_running and self.processes > 1
+        return self.is_running and not self.shares
 
     def _work(self, connection: Connection) -> None:
         """Have calls computed by one of the processes, in a thread, and end it."""
@@ -213,7 +214,7 @@ _at_hand: Helper | None = None  # the first one in use
 @contextmanager
 def started_ahead(modules: Sequence[str]) -> Iterator[None]:
     """Start a helper that imports modules while this process imports its own, for `helper` in the block."""
-    with Helper(modules, DRAWING) as ahead:
+    with Helper(modules, DRAWING, shares=False) as ahead:
         ahead.start()
         yield
 

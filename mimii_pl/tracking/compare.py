@@ -18,7 +18,7 @@ from mimii_pl.report.ranking_page import page
 from mimii_pl.report.ranking_tables import Tables, csv_rows, tables_of
 from mimii_pl.report.repeats import AVERAGED_COSTS
 from mimii_pl.report.screen import print_grid
-from mimii_pl.tracking.store import finished_runs
+from mimii_pl.tracking.recorded_runs import finished_runs
 
 PAGE_WIDTH = 100  # characters of a line where the output is no terminal
 COMPARE_KINDS = ("csv", "md", "tex", "pdf", "html")  # of the files that are written

@@ -62,6 +62,13 @@ class RemoteRun:
         assert self.run_id is not None
         return self.client, self.run_id
 
+    def open_run(self) -> str:
+        """Create the run, or continue it; return its ID."""
+        return self.open()[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "client": None}  # of this process alone
+
     def is_kept(self, files: Collection[str]) -> bool:
         """Return whether MLflow has the run, not deleted, as a run of the same sweep, with these of its artifacts."""
         client, experiment = open_store(self.tracking_uri, self.experiment_name)

@@ -12,6 +12,7 @@ from mimii_pl.core.errors import first_line
 
 ELSEWHERE = "Or set another tracking_uri (trainer.logger.tracking_uri), or run with logger=none"
 CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+LIMITS = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
 _users_own: dict[str, str | None] = {}  # what the user had set, while those of an address are in their place
 _brief = threading.RLock()
 
@@ -19,7 +20,7 @@ _brief = threading.RLock()
 @contextmanager
 def brief_requests(seconds: int) -> Iterator[None]:
     """Let requests of MLflow fail after seconds, not minutes; values that the user has set stay."""
-    values = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds)}
+    values = dict(zip(LIMITS, ("0", str(seconds)), strict=True))
     with _brief:
         added = values.keys() - os.environ.keys()
         os.environ.update({name: values[name] for name in added})

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mimii_pl.core.errors import InputError
+from mimii_pl.tracking.beside import RunThere, there
 from mimii_pl.tracking.remote import RemoteRun
 from mimii_pl.tracking.requests import ELSEWHERE, brief_requests, reason
 from mimii_pl.tracking.sender import Sender
@@ -28,7 +29,9 @@ class RunRecord:
         strict: raise InputError instead of warning.
     """
 
-    def __init__(self, remote: RemoteRun, folder: Path, note: Callable[..., None], *, strict: bool = False) -> None:
+    def __init__(
+        self, remote: RemoteRun | RunThere, folder: Path, note: Callable[..., None], *, strict: bool = False
+    ) -> None:
         self.remote, self.folder, self.note, self.strict = remote, folder, note, strict
         self.spool, self.sent = Spool(folder), 0  # points that the end has sent
         self._opened: Future[None] | None = None
@@ -53,7 +56,7 @@ class RunRecord:
 
     def _require_store(self) -> None:
         with self.trying(""):
-            require_store(self.remote.tracking_uri, self.remote.experiment_name)
+            there(require_store, self.remote.tracking_uri, self.remote.experiment_name)
 
     def is_kept(self, files: Iterable[Attachment], folders: Iterable[str] = ()) -> bool:
         """Return whether MLflow has the run, with these files and folders.
@@ -97,7 +100,7 @@ class RunRecord:
             self.spool.mark_sent(run_id, status=status)
 
     def _open(self) -> str:
-        _, run_id = self.remote.open()
+        run_id = self.remote.open_run()
         self.note(mlflow_run_id=run_id)
         self.spool.mark_sent(run_id)
         return run_id

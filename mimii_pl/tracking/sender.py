@@ -3,6 +3,7 @@
 import logging
 import threading
 
+from mimii_pl.tracking.beside import RunThere
 from mimii_pl.tracking.remote import RemoteRun
 from mimii_pl.tracking.requests import brief_requests, reason
 from mimii_pl.tracking.spool import Spool
@@ -15,7 +16,7 @@ PAUSE = 5.0  # s after MLflow has not answered
 class Sender:
     """A thread that sends what is new in a spool; while MLflow does not answer it tries again, and nothing waits."""
 
-    def __init__(self, remote: RemoteRun, spool: Spool) -> None:
+    def __init__(self, remote: RemoteRun | RunThere, spool: Spool) -> None:
         self.remote, self.spool = remote, spool
         self._stopped, self._is_down = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)

@@ -1,33 +1,24 @@
-"""MLflow's store: open it, and read its finished runs with their files."""
+"""MLflow's store: open it, and find its runs. Nothing of this imports torch."""
 
 import logging
 import os
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mimii_pl.core.addresses import whole_address
-from mimii_pl.core.bars import with_bar
 from mimii_pl.core.databases import make_whole, query, require_writable_database, sqlite_path, tables
 from mimii_pl.core.errors import InputError, first_line
 from mimii_pl.core.files import require_writable
-from mimii_pl.core.run_dir import read_facts
-from mimii_pl.report.ranking import RecordedRun
-from mimii_pl.scoring.results import read_results
-from mimii_pl.scoring.scores import read_scores
-from mimii_pl.scoring.sensitivity import read_sensitivity
 from mimii_pl.tracking.requests import ELSEWHERE, brief_requests, give_credentials, without_user
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
-NEEDED = ("scores.csv", "results.csv", "run.json")  # artifacts that a comparison reads
 PARENT = "mlflow.parentRunId"
-OTHER_TAGS = ("run_dir", "selection", "version")  # all others are choices, a tag per group
 QUIET = 3  # s without a change after which nobody is making a database any more
 BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
@@ -170,38 +161,6 @@ def _check_server(server: str) -> None:
         ) from None
 
 
-def finished_runs(
-    tracking_uri: str, experiment_name: str, only: Mapping[str, Any] | None = None, sweep: str | None = None
-) -> tuple[list[RecordedRun], list[tuple[str, str]]]:
-    """Read the finished runs of an experiment, newest first, and (run, reason) of those that cannot be compared.
-
-    Args:
-        tracking_uri: of an existing store.
-        experiment_name: of the runs.
-        only: group -> choices to read, one or a list (`machine: fan`); None: all.
-        sweep: MLflow's ID of the parent run whose children to read, or `latest`; None: all.
-
-    Raises:
-        InputError: there is no such store, experiment or sweep, or no such run.
-    """
-    wanted = {group: _listed(choice) for group, choice in (only or {}).items() if choice is not None}
-    client = existing(tracking_uri)
-    candidates = [run for run in search(client, tracking_uri, experiment_name) if _has_scores(run)]
-    if sweep is not None:
-        candidates = runs_of_sweep(candidates, sweep)
-    kept = [run for run in candidates if all(run.data.tags.get(group) in choices for group, choices in wanted.items())]
-    if not kept:
-        raise InputError(f"no finished run of {experiment_name} in {tracking_uri}{_alternatives(candidates, wanted)}")
-    runs, skipped = [], []
-    with without_bars():
-        for run in with_bar(kept, "reading runs"):
-            try:
-                runs.append(_read(client, run))
-            except (InputError, ValueError, OSError) as error:
-                skipped.append((f"{run.info.run_name} {run.info.run_id[:8]}", str(error)))
-    return runs, skipped
-
-
 @contextmanager
 def without_bars() -> Iterator[None]:
     """Switch off MLflow's progress bar for every file."""
@@ -212,15 +171,6 @@ def without_bars() -> Iterator[None]:
     finally:
         del os.environ[BARS]
         os.environ.update({BARS: before} if before is not None else {})
-
-
-def _has_scores(run: "Run") -> bool:
-    """Return whether a run gives anomaly scores; classifiers are ranked by the leaderboards of their sweeps."""
-    return "model" in run.data.tags and run.data.tags.get("task", "anomaly") == "anomaly"
-
-
-def _listed(choice: Any) -> list[str]:
-    return [str(choice)] if isinstance(choice, str | int) else [str(item) for item in choice]
 
 
 def existing(tracking_uri: str) -> "MlflowClient":
@@ -270,32 +220,3 @@ def runs_of_sweep(runs: "Sequence[Run]", sweep: str, key: str = "sweep") -> "lis
         raise InputError(f"{key}={sweep}: no finished run belongs to it. Sweeps: {', '.join(parents) or 'none'}")
     chosen = parents[0] if sweep == "latest" else sweep
     return [run for run in runs if run.data.tags.get(PARENT) == chosen]
-
-
-def _alternatives(runs: "Sequence[Run]", wanted: Mapping[str, Sequence[str]]) -> str:
-    """Return the end of an error: the choices that were not found, and those that exist."""
-    request = " ".join(f"{group}={','.join(choices)}" for group, choices in wanted.items())
-    present = {group: sorted({run.data.tags.get(group, "") for run in runs} - {""}) for group in wanted}
-    offered = "; ".join(f"{group}: {', '.join(names) or 'none'}" for group, names in present.items())
-    return f" has {request}. Recorded are {offered}" if request else ": train something first"
-
-
-def _read(client: "MlflowClient", run: "Run") -> RecordedRun:
-    artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
-    if missing := [name for name in NEEDED if name not in artifacts]:
-        raise InputError(f"it has no {', '.join(missing)}: recorded by an older version, or its files are gone")
-    with tempfile.TemporaryDirectory() as folder:
-        for name in NEEDED:
-            client.download_artifacts(run.info.run_id, name, folder)
-        results, clips = read_results(f"{folder}/results.csv"), read_scores(Path(folder, "scores.csv"))
-        facts = read_facts(Path(folder))
-        if "sensitivity.csv" in artifacts:
-            client.download_artifacts(run.info.run_id, "sensitivity.csv", folder)
-        noticed = read_sensitivity(Path(folder, "sensitivity.csv"))
-    if not results:
-        raise InputError("it has no results: its test clips have no labels")
-    choices = {key: value for key, value in run.data.tags.items() if "." not in key and key not in OTHER_TAGS}
-    params = {key: value for key, value in run.data.params.items() if "." in key or key in ("seed", "target")}
-    options = {**params, **choices}  # a choice of nothing (`backend=none`) has the value None among the params
-    selection = run.data.tags.get("selection", "")
-    return RecordedRun(run.info.run_id, run.info.run_name, options, selection, results, clips, facts, noticed)

@@ -36,7 +36,7 @@ class SweepRecorder:
         facts = self._facts()
         self.record = None
         if "mlflow_key" in facts:
-            remote = RemoteRun(
+            self.remote = RemoteRun(
                 tracking_uri or facts["tracking_uri"],
                 facts["experiment_name"],
                 key=facts["mlflow_key"],
@@ -45,7 +45,7 @@ class SweepRecorder:
                 tags=facts["tags"],
                 params={},
             )
-            self.record = RunRecord(remote, sweep_dir, self._note, strict=strict)
+            self.record = RunRecord(self.remote, sweep_dir, self._note, strict=strict)
 
     def start(self) -> None:
         """Create the parent run, or continue it."""
@@ -55,8 +55,8 @@ class SweepRecorder:
     def add(self, *, tags: Mapping[str, Any] | None = None, metrics: Mapping[str, float] | None = None) -> None:
         """Keep tags and metrics, for the end to record."""
         if self.record is not None:
-            self.record.remote.tags = {**self._facts()["tags"], **{k: str(v) for k, v in (tags or {}).items()}}
-            self._note(tags=self.record.remote.tags)
+            self.remote.tags = {**self._facts()["tags"], **{k: str(v) for k, v in (tags or {}).items()}}
+            self._note(tags=self.remote.tags)
             self.record.spool.add_results(metrics or {})
 
     def end_status(self) -> str:
@@ -73,14 +73,14 @@ class SweepRecorder:
             files = [path for path in sorted(self.path.parent.iterdir()) if path.suffix in ATTACHED]
             is_late = self._facts()["mlflow_run_id"] is None
             self.record.end(status, [(path, None) for path in files])
-            if is_late and self.record.remote.run_id:
+            if is_late and self.remote.run_id:
                 self._adopt(self.record)
 
     def _adopt(self, record: RunRecord) -> None:
         """Make this the parent of the runs that were recorded before it."""
         for child in sorted(path.parent for path in self.path.parent.glob("*/run.json")):
             with record.trying(f"{child} is recorded, but not as a run of the sweep"):
-                client, run_id = record.remote.open()
+                client, run_id = self.remote.open()
                 if known := read_facts(child).get("mlflow_run_id"):
                     client.set_tag(known, PARENT, run_id)
 

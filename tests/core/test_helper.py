@@ -125,7 +125,7 @@ def has_imported(name):
 
 
 def test_two_processes_share_the_calls_and_what_was_imported():
-    with Helper(["colorsys"], 2) as second:
+    with Helper(["colorsys"], 2, shares=False) as second:
         second.start()
         computed = of_both(second)
         assert os.getpid() not in computed
@@ -136,7 +136,7 @@ def test_two_processes_share_the_calls_and_what_was_imported():
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_what_one_of_two_processes_owes_is_computed_here(killed):
-    with Helper((), 2) as second:
+    with Helper((), 2, shares=False) as second:
         second.start()
         both = sorted(of_both(second))
         os.kill(both[killed], signal.SIGKILL)
@@ -149,13 +149,13 @@ def test_what_one_of_two_processes_owes_is_computed_here(killed):
 def test_one_killed_while_it_imports_leaves_the_calls_to_this_process(tmp_path, monkeypatch):
     (tmp_path / "takes_long.py").write_text("import time; time.sleep(60)")
     monkeypatch.syspath_prepend(tmp_path)
-    with Helper(["takes_long"], 2) as second:
+    with Helper(["takes_long"], 2, shares=False) as second:
         second.start()
         late = second.submit(own_process)
         second._process.kill()
         assert late.result() == os.getpid()
     began = time.monotonic()
-    with pytest.raises(ValueError, match="of the block"), Helper(["takes_long"], 2) as second:  # noqa: PT012
+    with pytest.raises(ValueError, match="of the block"), Helper(["takes_long"], 2, shares=False) as second:  # noqa: PT012
         second.start()
         raise ValueError("of the block")
     assert time.monotonic() - began < 30

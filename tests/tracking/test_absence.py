@@ -10,7 +10,7 @@ import mlflow
 import pytest
 from omegaconf import OmegaConf
 from support import world
-from support.cli import mimii
+from support.cli import mimii, without_mlflow
 
 from mimii_pl.core.errors import InputError
 from mimii_pl.core.freeze import freeze_config
@@ -34,8 +34,12 @@ def root(tmp_path_factory):
 
 
 def train(server, root, tmp_path, *overrides):
+    """Train as from a user's shell, which lets another process talk to MLflow."""
     data = f"dataset.root={root}", f"dataset.cache_dir={root.parent}/cache"
-    return mimii("train", *SMALL, *data, f"trainer.logger.tracking_uri={server.url}", *overrides, cwd=tmp_path)
+    shell = {name: value for name, value in without_mlflow().items() if name != "OMP_NUM_THREADS"}
+    return mimii(
+        "train", *SMALL, *data, f"trainer.logger.tracking_uri={server.url}", *overrides, cwd=tmp_path, env=shell
+    )
 
 
 def spooled(run_dir):

@@ -24,7 +24,7 @@ from mimii_pl.scoring.scores import ClipScore
 from mimii_pl.scoring.sensitivity import Noticed
 from mimii_pl.tracking.compare import compare, side_by_side
 from mimii_pl.tracking.logger import Recorder, RunLogger
-from mimii_pl.tracking.store import finished_runs
+from mimii_pl.tracking.recorded_runs import finished_runs
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::ResourceWarning")
 QUALITY = {"dense_ae": 2.0, "simple_ae": 0.0, "spectrum": 2.0}  # how far apart the classes are, in deviations

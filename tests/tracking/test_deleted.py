@@ -26,8 +26,9 @@ from mimii_pl.tracking.compare import compare
 from mimii_pl.tracking.description import RunDescription
 from mimii_pl.tracking.logger import Recorder, RunLogger, recorder_of
 from mimii_pl.tracking.record import record
+from mimii_pl.tracking.recorded_runs import finished_runs
 from mimii_pl.tracking.registry import add_version
-from mimii_pl.tracking.store import finished_runs, open_store, require_store
+from mimii_pl.tracking.store import open_store, require_store
 from mimii_pl.tracking.sweep_recorder import begin_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
