@@ -11,13 +11,13 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mimii_pl.core import (
@@ -263,6 +263,7 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
 
     run_dir = Path(hydra.runtime.output_dir)
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
+    ended = False
     if sweep_dir is not None:
         _omit_page(cfg, hydra.overrides.task)
     try:
@@ -271,7 +272,12 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
             if not process.needs_process(cfg, hydra):
                 draws = started_ahead(DRAWN_WITH) if OmegaConf.select(cfg, "report.page") else nullcontext()
                 with draws, _recording(cfg) if sweep_dir is None else nullcontext():
-                    return call_named_run(*args)
+                    try:
+                        return call_named_run(*args)
+                    except BaseException as error:
+                        ended = True  # here: the process that talks to MLflow is still there
+                        _end_failed(run_dir, cfg, error)
+                        raise
             garbage.imported()
             preload = process.preloaded(cfg)
             value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args, preload=preload)
@@ -280,9 +286,8 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
     except BaseException as error:
         if isinstance(error, OmegaConfBaseException) and (fault := unresolved(cfg)):
             error = InputError(fault)
-        if not isinstance(error, BusyError):  # the run is another process's
-            with suppress(InputError, OmegaConfBaseException):  # damaged: named by the error itself
-                _end_failed(run_dir, trusted_by(cfg))
+        if not ended:
+            _end_failed(run_dir, cfg, error)
         explained = isinstance(error, InputError | process.KilledError)
         reason = str(error) if explained else f"{traceback.format_exc()}\n{explain_fault(error) or ''}".strip()
         reason = without_password(reason)
@@ -298,8 +303,11 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
 
 
 def _recording(cfg: DictConfig) -> AbstractContextManager[None]:
-    """Let another process import MLflow, where a run is recorded there."""
-    if OmegaConf.select(cfg, "trainer.logger._target_") != "mimii_pl.tracking.logger.RunLogger":
+    """Let another process import MLflow, where a run is recorded there; of several loggers, by the first."""
+    logger = OmegaConf.select(cfg, "trainer.logger")
+    first = logger[0] if isinstance(logger, ListConfig) and logger else logger
+    target = first.get("_target_") if isinstance(first, DictConfig) else None
+    if target != "mimii_pl.tracking.logger.RunLogger" or os.environ.get("LOCAL_RANK", "0") != "0":
         return nullcontext()
     from mimii_pl.tracking.beside import importing_mlflow
 
@@ -361,11 +369,15 @@ def call_run(
     return function(cfg, run_dir, sweep_dir=sweep_dir)
 
 
-def _end_failed(run_dir: Path, trust: Collection[str]) -> None:
-    if "mlflow_key" in read_facts(run_dir):  # else it is not recorded, or by another logger
-        from mimii_pl.tracking.logger import end_run
+def _end_failed(run_dir: Path, cfg: DictConfig, error: BaseException) -> None:
+    """End the run in MLflow, unless it is another process's."""
+    if isinstance(error, BusyError):
+        return
+    with suppress(InputError, OmegaConfBaseException):  # damaged: named by the error itself
+        if "mlflow_key" in read_facts(run_dir):  # else it is not recorded, or by another logger
+            from mimii_pl.tracking.logger import end_run
 
-        end_run(run_dir, "FAILED", trust)
+            end_run(run_dir, "FAILED", trusted_by(cfg))
 
 
 @contextmanager

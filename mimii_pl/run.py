@@ -112,13 +112,14 @@ def evaluate(
 ) -> float:
     """Do everything that follows training: back end, thresholds, objective, test clips, costs, report."""
     write_facts(run_dir, held_out=clips_fingerprint(data.digests[row] for row in data.rows("validation")))
-    for name in ("backend.npz", "thresholds.json"):  # of an evaluation that was killed
+    for name in ("embeddings.npz", "backend.npz", "thresholds.json"):  # of an evaluation that was killed
         (run_dir / name).unlink(missing_ok=True)
     device = "cpu" if cfg.trainer.accelerator == "cpu" else "auto"
     scorer = load_detector(run_dir, device=device, trust=packages(cfg))  # checked already, or the user's own
     with scorer.detector.keep_embeddings(data.cache_dir), any_helper() as drawing:
         task.pass_clips(scorer, data, run_dir)  # -> embeddings.npz
-        places = begin_map(drawing, run_dir) if task.page else None  # takes as long as many a fit
+        begins = task.page and (run_dir / "embeddings.npz").is_file()
+        places = begin_map(drawing, run_dir) if begins else None  # takes as long as many a fit
         criterion = task.fit(scorer, data, run_dir)  # on training and held-out clips
         objective = task.final_objective(scorer, data, criterion, run_dir)
         results = task.evaluate(scorer, data, run_dir)  # all test clips are scored before any of their labels is read

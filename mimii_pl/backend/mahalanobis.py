@@ -12,6 +12,7 @@ from mimii_pl.backend._backend import BackEnd
 from mimii_pl.backend._covariance import covariance_of, ledoit_wolf, shrink
 
 SURELY_POSITIVE = 1e-6  # shrinkage from which a covariance is inverted, 50 times faster than a pseudo-inverse
+RTOL = 1e-15  # of the pseudo-inverse, as numpy has it
 
 
 class Mahalanobis(BackEnd):
@@ -36,7 +37,7 @@ class Mahalanobis(BackEnd):
         else:
             covariance, shrinkage = shrink(covariance_of(x), self.shrinkage), self.shrinkage
         positive = shrinkage > SURELY_POSITIVE and np.trace(covariance) > 0
-        inverse = torch.linalg.inv if positive else partial(torch.linalg.pinv, hermitian=True)
+        inverse = torch.linalg.inv if positive else partial(torch.linalg.pinv, rtol=RTOL, hermitian=True)
         precision = inverse(torch.from_numpy(covariance)).numpy()  # numpy takes several times as long
         return {"mean": x.mean(axis=0), "precision": precision}
 

@@ -28,6 +28,10 @@ _R = TypeVar("_R")
 DRAWING = 2  # processes that are started ahead; while they draw a page, this one waits
 
 
+class _DiedError(Exception):
+    """Raised when a process of the helper was killed, as by a lack of memory."""
+
+
 class _Call(NamedTuple):
     """A call that is computed here or, pickled, in the helper's process.
 
@@ -60,14 +64,17 @@ class Pending(Generic[_R]):
         if self._begun.acquire(blocking=False):
             try:
                 self._future.set_result(compute())
+            except _DiedError:
+                self._begun.release()  # whoever needs it computes it, who may hold locks that another thread would need
             except BaseException as error:
                 self._future.set_exception(error)
 
     def result(self) -> _R:
         """Compute the result here, or wait for it if the helper has begun or computes all."""
-        while self._awaited() and not self._future.done():
+        while not self._future.done():
+            if not self._awaited():
+                self.compute(self._call)
             wait_for([self._future], timeout=0.1)  # then look whether the helper is still there
-        self.compute(self._call)
         return self._future.result()
 
     def then(self, function: Callable[[_R], Any]) -> None:
@@ -76,10 +83,10 @@ class Pending(Generic[_R]):
 
 
 class Helper:
-    """Computes calls one after another while this process goes on; where it cannot be forked, nothing runs beside.
+    """Computes calls, each process one after another, while this process goes on; where none can be forked, it waits.
 
     Functions and arguments are pickled, and so are results. Calls must not use torch, whose threads do not survive a
-    fork. If the helper's process is killed, this one computes what it owes.
+    fork. If one of the helper's processes is killed, this one computes what they owe.
 
     Args:
         modules: which it imports before its first call.
@@ -110,7 +117,8 @@ class Helper:
             if error is not None:  # nobody waits for what they are computing
                 for process in self._ids:
                     _kill(process)
-                self._process.kill()  # it may still be importing
+            if error is not None or not self._ids:
+                self._process.kill()  # it is importing
             self._waiting.put(None)
             for thread in self._threads:
                 thread.join()
@@ -123,7 +131,7 @@ class Helper:
         return self._process is not None and not self._ended
 
     def start(self, given: Any = None, *, beside: bool = True) -> None:
-        """Fork the process, before the first call.
+        """Fork the processes, before the first call.
 
         Args:
             given: first argument of the calls of `submit_given`, as it is now; it is not pickled.
@@ -145,15 +153,20 @@ class Helper:
 
     def submit(self, function: Callable[..., _R], *args: Any) -> Pending[_R]:
         """Have `function(*args)` computed."""
-        return self._submit(_Call(function, args))
+        self._owed.append(self._submit(_Call(function, args)))
+        return self._owed[-1]
 
     def submit_given(self, function: Callable[..., _R], *args: Any) -> Pending[_R]:
         """Have `function(given, *args)` computed."""
-        return self._submit(_Call(function, args, needs_given=True))
+        self._owed.append(self._submit(_Call(function, args, needs_given=True)))
+        return self._owed[-1]
+
+    def ask(self, function: Callable[..., _R], *args: Any) -> _R:
+        """Have `function(*args)` computed, and return the result."""
+        return self._submit(_Call(function, args)).result()
 
     def _submit(self, call: _Call) -> Pending[Any]:
         pending: Pending[Any] = Pending(partial(call.compute, self._given), self._is_waited_for)
-        self._owed.append(pending)
         if self.is_running:
             self._waiting.put((call, pending))
         return pending
@@ -189,11 +202,9 @@ class Helper:
         try:
             connection.send(call)
             outcome = connection.recv()
-        except (EOFError, OSError):  # it was killed, as by a lack of memory
-            if self._ended:
-                raise
-            self._ended = True  # what is waiting is computed where it is needed: figures are drawn by one thread
-            return call.compute(self._given)
+        except (EOFError, OSError):
+            self._ended = True  # all that is waiting is computed where it is needed
+            raise _DiedError from None
         return outcome_of(outcome)
 
 
@@ -237,17 +248,18 @@ def _serve(connections: Sequence[Connection], given: Any, modules: Sequence[str]
         signal.signal(number, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"  # of libraries that are imported later
     threadpool_limits(1)
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     for module in modules:
         import_module(module)
     own, *others = connections
-    for connection in others:  # before there are threads, which do not survive a fork
+    for connection in others:
         if os.fork() == 0:
             own = connection
+            threading.Thread(target=exit_with_parent, daemon=True).start()  # no thread survives a fork
             break
     for connection in connections:
         if connection is not own:
             connection.close()
-    threading.Thread(target=exit_with_parent, daemon=True).start()
     own.send(os.getpid())
     while True:
         call: _Call = own.recv()

@@ -75,6 +75,8 @@ class Anomaly(Task):
 
     def fit(self, scorer: Scorer, data: MachineSounds, run_dir: Path) -> float:
         """Fit the back end on training clips and the thresholds on held-out ones; return the sensitivity."""
+        if self.passes is None:
+            self.pass_clips(scorer, data, run_dir)
         assert self.passes is not None
         self.held_out = self._fit_backend(scorer, data, self.passes)
         if self.backend is not None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from mimii_pl.core.helper import Helper
 from mimii_pl.tracking.remote import RemoteRun
 from mimii_pl.tracking.requests import LIMITS
 from mimii_pl.tracking.spool import Spool
+from mimii_pl.tracking.store import open_client
 
 _R = TypeVar("_R")
 IMPORTED = ("mlflow", "mlflow.store.tracking.sqlalchemy_store")
@@ -35,10 +37,11 @@ def importing_mlflow() -> Iterator[None]:
 
 def there(function: Callable[..., _R], *args: Any) -> _R:
     """Return `function(*args)`, called by that process if there is one."""
-    if _helper is None or not _helper.is_running:
+    helper = _helper
+    if helper is None:
         return function(*args)
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return _helper.submit(_in_environment, environment, function, *args).result()
+    return helper.ask(_in_environment, environment, function, *args)
 
 
 def _in_environment(environment: dict[str, str], function: Callable[..., _R], *args: Any) -> _R:
@@ -49,10 +52,13 @@ def _in_environment(environment: dict[str, str], function: Callable[..., _R], *a
 
 
 class RunThere:
-    """A `RemoteRun` to which that process talks; or this one, where it was killed."""
+    """A `RemoteRun` to which that process talks; or this one, where it was killed.
+
+    An error that cannot be pickled is raised as one that says the same.
+    """
 
     def __init__(self, remote: RemoteRun) -> None:
-        self._remote = remote
+        self._remote, self._reached = remote, False
         self.tracking_uri, self.experiment_name, self.key = remote.tracking_uri, remote.experiment_name, remote.key
 
     @property
@@ -62,7 +68,7 @@ class RunThere:
     @property
     def client(self) -> "_Client | None":
         """MLflow's client in this process; None as long as MLflow could not be reached."""
-        return None if self.run_id is None else _Client(self._remote)
+        return _Client(self.tracking_uri) if self._reached else None
 
     def open_run(self) -> str:
         return self._ask("open_run")
@@ -72,6 +78,7 @@ class RunThere:
 
     def close(self) -> None:
         self._ask("close")
+        self._reached = False
 
     def send(self, spool: Spool) -> int:
         return self._ask("send", spool)
@@ -83,18 +90,26 @@ class RunThere:
         self._ask("end", status)
 
     def _ask(self, method: str, *args: Any) -> Any:
+        self._reached = False
         value, self._remote.run_id = there(_call, self._remote, method, *args)
+        self._reached = True
         return value
 
 
 class _Client:
     """MLflow's client, opened in this process when something is asked of it: Lightning takes it and asks nothing."""
 
-    def __init__(self, remote: RemoteRun) -> None:
-        self._remote = remote
+    def __init__(self, tracking_uri: str) -> None:
+        self.tracking_uri = tracking_uri
+
+    @cached_property
+    def opened(self) -> Any:
+        return open_client(self.tracking_uri)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._remote.open()[0], name)
+        if name.startswith("_"):  # asked for by `copy` and `pickle`
+            raise AttributeError(name)
+        return getattr(self.opened, name)
 
 
 def _call(remote: RemoteRun, method: str, *args: Any) -> tuple[Any, str | None]:
@@ -102,6 +117,6 @@ def _call(remote: RemoteRun, method: str, *args: Any) -> tuple[Any, str | None]:
     return getattr(known, method)(*args), known.run_id
 
 
-def beside(remote: RemoteRun) -> "RemoteRun | RunThere":
+def run_there(remote: RemoteRun) -> "RemoteRun | RunThere":
     """Let the other process talk to a run, if there is one."""
     return remote if _helper is None else RunThere(remote)

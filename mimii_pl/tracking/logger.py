@@ -20,7 +20,7 @@ from mimii_pl.core.errors import InputError
 from mimii_pl.core.run_dir import is_copy, read_facts, write_facts
 from mimii_pl.core.stored_config import read_config
 from mimii_pl.scoring.results import Result
-from mimii_pl.tracking.beside import beside
+from mimii_pl.tracking.beside import run_there
 from mimii_pl.tracking.description import ARTIFACTS, RunDescription, describe_run, figures_of, metric_name
 from mimii_pl.tracking.mlflow_model import write_model
 from mimii_pl.tracking.remote import RemoteRun
@@ -145,7 +145,7 @@ class Recorder:
         key = facts.get("mlflow_key") or uuid.uuid4().hex
         remote = logger.remote_run(key, description, facts.get("mlflow_run_id"))
         is_new = not facts and not (run_dir.parent / "sweep.json").is_file()
-        self.record = RunRecord(beside(remote), run_dir, self._note, strict=strict or is_new)
+        self.record = RunRecord(run_there(remote), run_dir, self._note, strict=strict or is_new)
         logger.record = self.record
         if is_new:
             self.record.open_store()

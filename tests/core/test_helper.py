@@ -106,6 +106,12 @@ def test_one_that_is_killed_while_its_calls_are_taken_back_ends(tmp_path):
     assert not alive(process)
 
 
+def die_there(parent):
+    if os.getpid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return threading.get_ident()
+
+
 def own_process_after(seconds):
     time.sleep(seconds)
     return os.getpid()
@@ -159,6 +165,23 @@ def test_one_killed_while_it_imports_leaves_the_calls_to_this_process(tmp_path, 
         second.start()
         raise ValueError("of the block")
     assert time.monotonic() - began < 30
+
+
+def test_the_end_of_a_block_waits_for_no_import(tmp_path, monkeypatch):
+    (tmp_path / "takes_long.py").write_text("import time; time.sleep(60)")
+    monkeypatch.syspath_prepend(tmp_path)
+    began = time.monotonic()
+    with started_ahead(["takes_long"]):
+        pass
+    assert time.monotonic() - began < 30
+
+
+def test_what_dies_is_computed_by_the_thread_that_needs_it():
+    with Helper((), 1, shares=False) as second:
+        second.start()
+        assert second.ask(own_process) != os.getpid()
+        assert second.ask(die_there, os.getpid()) == threading.get_ident()
+        assert not second._owed
 
 
 def test_an_error_waits_for_nothing():

@@ -4,17 +4,21 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import mlflow
 import pytest
+from omegaconf import OmegaConf
 from support import world
 
+from mimii_pl.__main__ import _recording
 from mimii_pl.core.addresses import ADDRESSES, without_password
 from mimii_pl.core.run_dir import read_facts
 from mimii_pl.tracking import beside
 from mimii_pl.tracking.beside import importing_mlflow, there
 from mimii_pl.tracking.description import RunDescription
 from mimii_pl.tracking.logger import Recorder, RunLogger
+from mimii_pl.tracking.remote import KEY
 from mimii_pl.tracking.requests import LIMITS, brief_requests
 
 pytestmark = [
@@ -40,10 +44,11 @@ def variable(name):
 
 
 def kept(uri, run_dir):
-    """Status, metrics, parameters and files of the only run of a store."""
-    client = mlflow.MlflowClient(uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("mimii_pl").experiment_id])
-    assert run.info.run_id == read_facts(run_dir)["mlflow_run_id"]
+    """Status, metrics, parameters and files of the only run of a run directory."""
+    client, facts = mlflow.MlflowClient(uri), read_facts(run_dir)
+    experiment = client.get_experiment_by_name("mimii_pl").experiment_id
+    (run,) = client.search_runs([experiment], f"tags.`{KEY}` = '{facts['mlflow_key']}'")
+    assert run.info.run_id == facts["mlflow_run_id"]
     files = {item.path for item in client.list_artifacts(run.info.run_id)}
     return run.info.status, run.data.metrics, run.data.params, files
 
@@ -104,8 +109,53 @@ def test_the_client_of_the_logger_is_opened_here_when_it_is_asked(begun):
         client = recorder.logger.experiment
         assert client.get_run(recorder.logger.run_id).info.status == "RUNNING"
         client.set_tag(recorder.logger.run_id, "mine", "1")
-        recorder.end("KILLED")  # a client that is open is not taken along
+        recorder.end("KILLED")
         assert client.get_run(recorder.logger.run_id).info.status == "KILLED"
+
+
+@pytest.mark.slow
+def test_where_the_process_is_killed_a_server_is_asked_from_here(server, begun):
+    run_dir, _, _ = begun
+    with importing_mlflow():
+        recorder = Recorder(RunLogger(tracking_uri=server.url), run_dir, RunDescription("run", {}, {}))
+        recorder.start()
+        os.kill(there(number), signal.SIGKILL)
+        recorder.logger.log_metrics({"loss": 0.5}, 0)
+        recorder.end("KILLED")  # its limits of time are held by this thread while it waits
+    assert kept(server.url, run_dir)[:2] == ("KILLED", {"loss": 0.5})
+
+
+@pytest.mark.slow
+def test_a_callback_gets_a_client_that_does_nothing_while_the_server_is_down(server, begun):
+    run_dir, _, _ = begun
+    with importing_mlflow():
+        recorder = Recorder(RunLogger(tracking_uri=server.url), run_dir, RunDescription("run", {}, {}))
+        recorder.start()
+        assert recorder.logger.experiment.get_run(recorder.logger.run_id).info.status == "RUNNING"
+        server.kill()
+        try:
+            with recorder.sending():
+                recorder.logger.log_metrics({"loss": 0.5}, 0)
+            assert recorder.logger.run_id
+            recorder.logger.experiment.set_tag(recorder.logger.run_id, "mine", "1")
+        finally:
+            server.start()
+
+
+def test_the_first_of_several_loggers_counts():
+    mlflow_logger = {"_target_": "mimii_pl.tracking.logger.RunLogger"}
+    other = {"_target_": "pytorch_lightning.loggers.CSVLogger"}
+    for logger, expected in (
+        (mlflow_logger, True),
+        ([mlflow_logger, other], True),
+        ([other, mlflow_logger], False),
+        (other, False),
+        ([], False),
+        (False, False),
+        (None, False),
+    ):
+        found = _recording(OmegaConf.create({"trainer": {"logger": logger}}))
+        assert isinstance(found, nullcontext) != expected
 
 
 @pytest.mark.slow
