@@ -83,7 +83,7 @@ class Pending(Generic[_R]):
 
 
 class Helper:
-    """Computes calls, each process one after another, while this process goes on; where none can be forked, it waits.
+    """Has calls computed by processes, each one after another, while this one goes on; where none can be forked, by it.
 
     Functions and arguments are pickled, and so are results. Calls must not use torch, whose threads do not survive a
     fork. If one of the helper's processes is killed, this one computes what they owe.

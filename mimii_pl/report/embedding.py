@@ -45,11 +45,11 @@ def place_clips(path: Path, limit: int) -> PlacedClips | None:
 def map_of_id(placed: PlacedClips, key: tuple[str, str], clips: Sequence[ClipScore]) -> Image:
     """Draw the map of a (machine, ID), with the labels of its scored clips."""
     label = {str(Path(clip.file)): clip.label for clip in clips}
-    files, test = placed.columns["path"], placed.columns["split"] == "test"
+    own = np.flatnonzero((placed.columns["machine"] == key[0]) & (placed.columns["machine_id"] == key[1]))
+    files, test = placed.columns["path"][own], placed.columns["split"][own] == "test"
     known = np.array([label.get(str(split_channel(Path(file))[0]), -1) for file in files])
-    own = (placed.columns["machine"] == key[0]) & (placed.columns["machine_id"] == key[1])
-    groups = {"training": np.flatnonzero(own & ~test)}
-    groups |= {words: np.flatnonzero(own & test & (known == number)) for number, (words, _) in CLASSES.items()}
+    groups = {"training": own[~test]}
+    groups |= {words: own[test & (known == number)] for number, (words, _) in CLASSES.items()}
     return embedding_map(placed.places, groups, " ".join(key))
 
 

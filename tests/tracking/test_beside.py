@@ -59,7 +59,7 @@ def begun(tmp_path):
     run_dir, uri = tmp_path / "run", f"sqlite:///{tmp_path}/mlflow.db"
     run_dir.mkdir()
     description = RunDescription("run", {"run_dir": str(run_dir)}, {"model": "none"})
-    return run_dir, uri, lambda: Recorder(RunLogger(tracking_uri=uri), run_dir, description)
+    return run_dir, uri, lambda store=uri: Recorder(RunLogger(tracking_uri=store), run_dir, description)
 
 
 def test_a_function_is_called_there_with_what_the_environment_says_now(monkeypatch):
@@ -115,9 +115,9 @@ def test_the_client_of_the_logger_is_opened_here_when_it_is_asked(begun):
 
 @pytest.mark.slow
 def test_where_the_process_is_killed_a_server_is_asked_from_here(server, begun):
-    run_dir, _, _ = begun
+    run_dir, _, recorder_of = begun
     with importing_mlflow():
-        recorder = Recorder(RunLogger(tracking_uri=server.url), run_dir, RunDescription("run", {}, {}))
+        recorder = recorder_of(server.url)
         recorder.start()
         os.kill(there(number), signal.SIGKILL)
         recorder.logger.log_metrics({"loss": 0.5}, 0)
@@ -127,9 +127,9 @@ def test_where_the_process_is_killed_a_server_is_asked_from_here(server, begun):
 
 @pytest.mark.slow
 def test_a_callback_gets_a_client_that_does_nothing_while_the_server_is_down(server, begun):
-    run_dir, _, _ = begun
+    *_, recorder_of = begun
     with importing_mlflow():
-        recorder = Recorder(RunLogger(tracking_uri=server.url), run_dir, RunDescription("run", {}, {}))
+        recorder = recorder_of(server.url)
         recorder.start()
         assert recorder.logger.experiment.get_run(recorder.logger.run_id).info.status == "RUNNING"
         server.kill()
