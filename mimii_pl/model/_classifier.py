@@ -65,6 +65,7 @@ class NetworkClassifier(Classifier):
         lr: Adam's learning rate.
     """
 
+    one_thread_per_batch = True
     encoder: Callable[[Tensor], Tensor]
     head: nn.Module
     weight: Tensor

@@ -243,6 +243,8 @@ class HeadClassifier(Classifier):
             number of classes. That of `adaproj` always adapts.
     """
 
+    one_thread_per_batch = True
+
     def __init__(
         self,
         *,

@@ -21,7 +21,8 @@ BLOCKS = (
     (90, 90, (5, 3), (2, 2), (2, 1)),
     (90, 45, (5, 2), (2, 1), (2, 0)),
 )
-WINDOWS_AT_ONCE = 64  # windows per forward pass when scoring: bounds the memory, about 20 MB each
+WINDOWS_AT_ONCE = 64  # windows per forward pass in a loss: bounds the memory, about 20 MB each
+SCORED_AT_ONCE = 16  # likewise, by each thread when scoring
 
 
 class ComplexSSL(HeadClassifier):
@@ -99,7 +100,7 @@ class ComplexSSL(HeadClassifier):
     def embed(self, batch: Batch) -> Tensor:
         """Concatenate the pooled features of the three branches for each window, [B, W, 12]."""
         windows = self.windows(spec_of(batch))
-        parts = (torch.cat(self.pooled(part), dim=1) for part in in_parts(windows.flatten(0, 1), WINDOWS_AT_ONCE))
+        parts = (torch.cat(self.pooled(part), dim=1) for part in in_parts(windows.flatten(0, 1), SCORED_AT_ONCE))
         return torch.cat(list(parts)).view(*windows.shape[:2], -1)
 
     def windows(self, spec: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ class ConvAEImage(Detector):
     """
 
     trains_in_bfloat16 = True
+    one_thread_per_batch = True
 
     def __init__(
         self,

@@ -24,6 +24,8 @@ class FAnoGAN(GAN):
         **gan: see `GAN`.
     """
 
+    one_thread_per_batch = True
+
     def __init__(self, in_shape: tuple[int, int, int], n_ids: int, *, kappa: float = 1.0, **gan: Any) -> None:
         super().__init__(in_shape, n_ids, **gan)
         self.encoder = Discriminator(self.hparams.width, self.image, self.hparams.latent)

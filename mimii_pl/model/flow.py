@@ -39,6 +39,7 @@ class Flow(Detector):
         lr: Adam's learning rate.
     """
 
+    one_thread_per_batch = True
     limit: Tensor  # running quantile of the negative log likelihood of training clips
 
     def __init__(

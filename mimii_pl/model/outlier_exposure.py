@@ -41,6 +41,7 @@ class OutlierExposure(Detector):
     """
 
     trains_in_bfloat16 = True
+    one_thread_per_batch = True
     outlier: Tensor  # [K, K], 1 where ID j is an outlier of ID k
     share: Tensor  # [K], of the training clips
 

@@ -28,6 +28,7 @@ class WaveAE(Detector):
         lr: Adam's learning rate.
     """
 
+    one_thread_per_batch = True
     shared = ("embed", "squared_errors")
 
     def __init__(

@@ -97,6 +97,22 @@ def test_a_score_does_not_depend_on_its_neighbours(built):
     np.testing.assert_allclose(together, alone, rtol=1e-4)
 
 
+def test_batches_in_threads_are_scored_as_one_after_the_other(built):
+    _, data, detector = built
+    if not detector.one_thread_per_batch:
+        pytest.skip("its batches are scored one after the other")
+    waves, ids = np.tile(data.waves[:CLIPS], (3, 1)), np.tile(data.machine_id[:CLIPS], 3)
+    small, scores, before = scorer(data, detector, batch_size=1), [], torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            assert small.batches_at_once == threads
+            scores.append(small.score_waves(waves, ids))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*scores)
+
+
 def test_the_embedding_is_one_vector_per_clip(built):
     _, data, detector = built
     if not detector.has_embedding:
