@@ -263,7 +263,6 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
 
     run_dir = Path(hydra.runtime.output_dir)
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode.name == "MULTIRUN" else None
-    ended = False
     if sweep_dir is not None:
         _omit_page(cfg, hydra.overrides.task)
     try:
@@ -271,23 +270,18 @@ def _run(name: str, cfg: DictConfig, hydra: DictConfig) -> float:
         with _hint_to_continue(run_dir, sweep_dir, searches=bool(cfg.get("sweep"))):
             if not process.needs_process(cfg, hydra):
                 draws = started_ahead(DRAWN_WITH) if OmegaConf.select(cfg, "report.page") else nullcontext()
-                with draws, _recording(cfg) if sweep_dir is None else nullcontext():
-                    try:
-                        return call_named_run(*args)
-                    except BaseException as error:
-                        ended = True  # here: the process that talks to MLflow is still there
-                        _end_failed(run_dir, cfg, error)
-                        raise
-            garbage.imported()
-            preload = process.preloaded(cfg)
-            value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args, preload=preload)
+                talks = _recording(cfg) if sweep_dir is None else nullcontext()
+                with draws, talks, _failure_recorded(run_dir, cfg):  # while the process that talks to MLflow is there
+                    return call_named_run(*args)
+            with _failure_recorded(run_dir, cfg):
+                garbage.imported()
+                preload = process.preloaded(cfg)
+                value = process.run_in_process(call_named_run, run_dir, hydra.job_logging, *args, preload=preload)
         print(f"{run_dir.name} {'was pruned' if math.isnan(value) else f'has finished: {value:.4g}'}", flush=True)
         return value
     except BaseException as error:
         if isinstance(error, OmegaConfBaseException) and (fault := unresolved(cfg)):
             error = InputError(fault)
-        if not ended:
-            _end_failed(run_dir, cfg, error)
         explained = isinstance(error, InputError | process.KilledError)
         reason = str(error) if explained else f"{traceback.format_exc()}\n{explain_fault(error) or ''}".strip()
         reason = without_password(reason)
@@ -369,15 +363,20 @@ def call_run(
     return function(cfg, run_dir, sweep_dir=sweep_dir)
 
 
-def _end_failed(run_dir: Path, cfg: DictConfig, error: BaseException) -> None:
-    """End the run in MLflow, unless it is another process's."""
-    if isinstance(error, BusyError):
-        return
-    with suppress(InputError, OmegaConfBaseException):  # damaged: named by the error itself
-        if "mlflow_key" in read_facts(run_dir):  # else it is not recorded, or by another logger
-            from mimii_pl.tracking.logger import end_run
+@contextmanager
+def _failure_recorded(run_dir: Path, cfg: DictConfig) -> Iterator[None]:
+    """End the run in MLflow if the block fails, unless it is another process's."""
+    try:
+        yield
+    except BusyError:
+        raise
+    except BaseException:
+        with suppress(InputError, OmegaConfBaseException):  # damaged: named by the error itself
+            if "mlflow_key" in read_facts(run_dir):  # else it is not recorded, or by another logger
+                from mimii_pl.tracking.logger import end_run
 
-            end_run(run_dir, "FAILED", trusted_by(cfg))
+                end_run(run_dir, "FAILED", trusted_by(cfg))
+        raise
 
 
 @contextmanager

@@ -29,6 +29,8 @@ class SkipAE(Detector):
         lr: Adam's learning rate.
     """
 
+    one_thread_per_batch = True
+
     def __init__(
         self,
         in_shape: tuple[int, int, int],

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from mimii_pl.core.threads import in_threads
 from mimii_pl.dataset._channels import channel_path
 from mimii_pl.report.figures import Image
 from mimii_pl.report.levels import mel_levels
-from mimii_pl.report.localize import localize
+from mimii_pl.report.localize import localizer
 from mimii_pl.report.members import Bar, member_bars
 from mimii_pl.report.neighbours import Neighbour, NormalClips
 from mimii_pl.report.sounds import gain_of, sound
@@ -121,8 +120,8 @@ def hear_clips(
     drawing = _Drawing(scorer.sample_rate, gain_of([*waves.values(), *normal.values()]), seconds, helper)
     played: dict[str | Path, _Played] = {file: drawing.heard(wave) for file, wave in waves.items()}
     played |= {path: drawing.heard(wave) for path, wave in normal.items()}
-    located = partial(localize, scorer, number=number, usual=np.stack(usual))
-    locations = list(in_threads(located, waves.values(), scorer.batches_at_once))
+    localize = localizer(scorer, number, np.stack(usual))
+    locations = list(in_threads(localize, waves.values(), scorer.batches_at_once))
     speeds = {clip.file: clip.rpm for clip in chosen}
     heard_clips = []
     for (file, found), location, bars in zip(read.items(), locations, rows, strict=True):

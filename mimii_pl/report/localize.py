@@ -1,6 +1,8 @@
 """Localize an anomaly in time and frequency."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimii_pl.dataset._clip import Batch
+from mimii_pl.model._detector import spec_of
 from mimii_pl.report.spectrograms import Location
 from mimii_pl.scoring.base_scorer import BaseScorer
 from mimii_pl.scoring.scorer import Scorer
@@ -21,45 +24,52 @@ SWAPPED_AT_A_TIME = 8  # clips that are scored together: more do not fit into th
 PATIENCE = 20.0  # seconds that swapping may take for one clip
 
 
-def localize(scorer: BaseScorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
-    """Explain the score of a clip by its differences from usual clips; None where that would take too long.
+def localizer(scorer: BaseScorer, number: int, usual: np.ndarray) -> Callable[[np.ndarray], Location | None]:
+    """Return a function that explains the score of a clip, int16 [T]; it returns None where that would take too long.
 
-    Auto-encoders: the squared error of the reconstruction, less its mean over the usual clips at that frequency. Other
-    networks: integrated gradients (Sundararajan et al., ICML 2017) from the mean of the usual clips. Back ends and
-    fused runs: the decrease of the score when a part of the clip is swapped for that of a usual one, in the features
-    where the score depends on them alone, else in the waveform.
+    It explains by differences from usual clips. Auto-encoders: the squared error of the reconstruction, less its mean
+    over the usual clips at that frequency. Other networks: integrated gradients (Sundararajan et al., ICML 2017) from
+    the mean of the usual clips. Back ends and fused runs: the decrease of the score when a part of the clip is swapped
+    for that of a usual one, in the features where the score depends on them alone, else in the waveform.
 
     Args:
         scorer: a finished run.
-        wave: int16 [T].
-        number: number of its machine ID.
-        usual: int16 [M, T], clips of the same machine with low scores.
+        number: number of the machine ID.
+        usual: int16 [M, T], clips of that machine ID with low scores.
     """
+    swaps = partial(_swaps, scorer, number, usual[0])
     if not isinstance(scorer, Scorer) or scorer.backend is not None:
-        return _swaps(scorer, wave, number, usual[0])
-    if scorer.detector.supports("error_map"):
-        return _errors(scorer, wave, number, usual)
-    return _gradients(scorer, wave, number, usual) or _swaps(scorer, wave, number, usual[0])
-
-
-def _errors(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location:
+        return swaps
+    batch = scorer.batch(usual, np.full(len(usual), number))
+    if not scorer.detector.supports("error_map"):
+        start = spec_of(batch).mean(dim=0, keepdim=True)
+        return lambda wave: _gradients(scorer, number, start, wave) or swaps(wave)
     with torch.inference_mode():
-        maps = scorer.detector.error_map(scorer.batch(np.stack([wave, *usual]), np.full(len(usual) + 1, number)))
-    above = _smooth(maps[:1] - maps[1:].mean(dim=(0, 2))[:, None])[0]
+        usual_error = scorer.detector.error_map(batch).mean(dim=(0, 2))
+    return partial(_errors, scorer, number, usual_error)
+
+
+def _errors(scorer: Scorer, number: int, usual_error: Tensor, wave: np.ndarray) -> Location:
+    """Map the error of a clip; `usual_error` [F] is subtracted."""
+    with torch.inference_mode():
+        errors = scorer.detector.error_map(scorer.batch(wave[None], np.full(1, number)))
+        above = _smooth(errors - usual_error[:, None])[0]
     hertz = np.asarray(scorer.features.edges) if len(above) > 1 else np.array([0, scorer.sample_rate / 2])
     return Location(above.cpu().numpy(), hertz, "reconstruction error above that of usual clips")
 
 
-def _gradients(scorer: Scorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
-    """Integrate gradients; None where the score does not depend on the spectrum, or cannot be differentiated."""
-    batch = scorer.batch(np.stack([wave, *usual]), np.full(len(usual) + 1, number))
-    assert batch.spec is not None
-    start, end = batch.spec[1:].mean(dim=0, keepdim=True), batch.spec[:1]
+def _gradients(scorer: Scorer, number: int, start: Tensor, wave: np.ndarray) -> Location | None:
+    """Integrate gradients from features `start` [1, C, F, N].
+
+    Returns:
+        None where the score does not depend on the spectrum, or cannot be differentiated.
+    """
+    batch = scorer.batch(wave[None], np.full(1, number))
+    end = spec_of(batch)
     total = torch.zeros_like(end)
     for step in range(STEPS):
         spec = (start + (step + 0.5) / STEPS * (end - start)).requires_grad_()
-        first = {name: getattr(batch, name)[:1] for name in ("wave", "machine_id", "clip")}
-        score = scorer.detector.score(batch._replace(spec=spec, **first)).sum()
+        score = scorer.detector.score(batch._replace(spec=spec)).sum()
         if not score.requires_grad:
             return None
         gradient = torch.autograd.grad(score, spec, allow_unused=True)[0]
@@ -77,7 +87,7 @@ def _smooth(amount: Tensor) -> Tensor:
     return F.avg_pool2d(amount, size, stride=1, padding=[length // 2 for length in size], count_include_pad=False)
 
 
-def _swaps(scorer: BaseScorer, wave: np.ndarray, number: int, usual: np.ndarray) -> Location | None:
+def _swaps(scorer: BaseScorer, number: int, usual: np.ndarray, wave: np.ndarray) -> Location | None:
     started = time.perf_counter()
     own = scorer.score_waves(wave[None], np.full(1, number))[0]
     if (time.perf_counter() - started) * (len(SWAP_BANDS) - 1) * SPANS > PATIENCE:
@@ -96,20 +106,20 @@ def _swapped_features(
         Scores [bands * SPANS], and the edges of the bands in Hz.
     """
     batch = scorer.batch(np.stack([wave, usual]), np.full(2, number))
-    assert batch.spec is not None
+    own_spec, usual_spec = spec_of(batch).split(1)
     first = _repeated(batch, 1)
     if scorer.score_batch(first._replace(wave=torch.zeros_like(first.wave)))[0] != own:
         return None
     edges, half = np.asarray(scorer.features.edges), scorer.sample_rate / 2
     rows = np.unique(np.searchsorted(edges, np.array(SWAP_BANDS) * half).clip(max=len(edges) - 1))
-    columns = np.linspace(0, batch.spec.shape[3], SPANS + 1).astype(int)
+    columns = np.linspace(0, own_spec.shape[3], SPANS + 1).astype(int)
     places = [(slice(*band), slice(*span)) for band in pairwise(rows) for span in pairwise(columns)]
     scores = []
     for start in range(0, len(places), SWAPPED_AT_A_TIME):
         part = places[start : start + SWAPPED_AT_A_TIME]
-        spec = batch.spec[:1].repeat(len(part), 1, 1, 1)
+        spec = own_spec.repeat(len(part), 1, 1, 1)
         for swapped, (band, span) in zip(spec, part, strict=True):
-            swapped[:, band, span] = batch.spec[1, :, band, span]
+            swapped[:, band, span] = usual_spec[0, :, band, span]
         scores.append(scorer.score_batch(_repeated(batch, len(part))._replace(spec=spec)))
     return np.concatenate(scores), edges[rows]
 

@@ -15,7 +15,7 @@ from mimii_pl.dataset import MachineSounds
 from mimii_pl.model import Detector
 from mimii_pl.model._estimator_classifier import EstimatorClassifier
 from mimii_pl.model._training_free import TrainingFree
-from mimii_pl.report.localize import localize
+from mimii_pl.report.localize import localizer
 from mimii_pl.run import build_detector, require_long_clips, run, train_detector
 from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scorer import Scorer
@@ -145,7 +145,7 @@ def test_an_anomaly_is_localized_within_the_clip(built, monkeypatch):
     if detector.name == "anogan":  # too slow to be scored again and again
         monkeypatch.setattr("mimii_pl.report.localize.PATIENCE", 0.0)
     loaded = scorer(data, detector)
-    found = localize(loaded, data.waves[0], int(data.machine_id[0]), data.waves[1:4])
+    found = localizer(loaded, int(data.machine_id[0]), data.waves[1:4])(data.waves[0])
     if found is None:
         assert detector.name == "anogan"
         return

@@ -18,7 +18,7 @@ from support import world
 import mimii_pl
 from mimii_pl.report import localize as localize_module
 from mimii_pl.report.levels import mel_levels
-from mimii_pl.report.localize import localize
+from mimii_pl.report.localize import localizer
 from mimii_pl.report.sounds import sound
 from mimii_pl.report.spectrograms import spectrogram
 from mimii_pl.run import run
@@ -63,13 +63,13 @@ def usual(count=6):
 @pytest.mark.parametrize("method", RUNS)
 def test_the_place_found_is_where_the_fault_is(finished, method):
     scorer = mimii_pl.load(finished[method], device="cpu")
-    found = localize(scorer, clip("whistle"), 0, usual())
+    found = localizer(scorer, 0, usual())(clip("whistle"))
     assert method in found.method
     assert len(found.hertz) == len(found.amount) + 1
     row = found.amount.mean(axis=1).argmax()
     assert found.hertz[row] * 0.95 < WHISTLE < found.hertz[row + 1] * 1.05
     if method != "fall of the score":  # of a time-mean spectrum: it tells no times apart
-        columns = localize(scorer, clip("burst"), 0, usual()).amount.mean(axis=0)
+        columns = localizer(scorer, 0, usual())(clip("burst")).amount.mean(axis=0)
         seconds = (columns.argmax() + 0.5) / len(columns) * 1.5
         assert BURST[0] - 0.05 < seconds < BURST[1] + 0.05
 
@@ -77,7 +77,8 @@ def test_the_place_found_is_where_the_fault_is(finished, method):
 @pytest.mark.slow
 def test_what_would_take_too_long_is_left_out(finished, monkeypatch):
     monkeypatch.setattr(localize_module, "PATIENCE", 0.0)
-    assert localize(mimii_pl.load(finished["fall of the score"], device="cpu"), clip("whistle"), 0, usual()) is None
+    scorer = mimii_pl.load(finished["fall of the score"], device="cpu")
+    assert localizer(scorer, 0, usual())(clip("whistle")) is None
 
 
 @pytest.mark.parametrize(("rate", "kind", "tolerance"), [(16000, "MP3", 0.1), (10000, "FLAC", 1e-4)])
