@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile  # Python compiles what is imported
 
 .PHONY: help install demo test attack lint fast check format docs ui bench smoke zoo paper clean
 
@@ -12,8 +13,8 @@ help:  ## What there is
 install: $(STAMP)  ## Make .venv with the tested versions of everything
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps aisfx==0.1.2  # weights for tests; its bounds exclude our numpy
+	$(PIP) -c constraints.txt -e '.[dev]'
+	$(PIP) --no-deps aisfx==0.1.2  # weights for tests; its bounds exclude our numpy
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## Train on synthetic fans, show the table per machine ID, compare with a committee (two minutes)
