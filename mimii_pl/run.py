@@ -59,6 +59,17 @@ from mimii_pl.tracking.spool import Spool
 
 log = logging.getLogger(__name__)
 STEPS_PER_BATCH = 16  # of detectors whose steps are small
+STEP_HOOKS = (  # of a detector or a callback, called for each step or changing what it does
+    "backward",
+    "configure_gradient_clipping",
+    "configure_optimizers",
+    "on_after_backward",
+    "on_before_backward",
+    "on_before_optimizer_step",
+    "on_before_zero_grad",
+    "optimizer_step",
+    "optimizer_zero_grad",
+)
 
 
 def run(cfg: DictConfig, run_dir: Path, *, sweep_dir: Path | None = None) -> float:
@@ -320,14 +331,26 @@ def shares_batches(trainer: pl.Trainer, detector: Detector, data: MachineSounds)
     Batches are gathered, represented and reported by Lightning as a whole; the steps are those of single batches.
     """
     own = type(detector)
-    plain = own.training_step is Detector.training_step and own.configure_optimizers is Detector.configure_optimizers
+    plain = all(getattr(own, name) is getattr(Detector, name) for name in ("training_step", *STEP_HOOKS))
+    unseen = not any(
+        getattr(type(callback), name) is not getattr(pl.Callback, name)
+        for callback in trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
+        for name in STEP_HOOKS
+        if hasattr(pl.Callback, name)
+    )
     whole_epochs = all(
         isinstance(share, float) and share == 1 for share in (trainer.limit_train_batches, trainer.val_check_interval)
     )
     one_device = isinstance(trainer.strategy, SingleDeviceStrategy) and trainer.precision != "16-mixed"
     alone = one_device and trainer.accumulate_grad_batches == 1 and not trainer.gradient_clip_val
     return (
-        detector.small_steps and plain and whole_epochs and alone and trainer.max_steps == -1 and not data.augmentation
+        detector.small_steps
+        and plain
+        and unseen
+        and whole_epochs
+        and alone
+        and trainer.max_steps == -1
+        and not data.augmentation
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from operator import is_
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ class _Updated(NamedTuple):
     """All that a step of Adam updates; `steps` are views of `taken`, the number of steps of each parameter."""
 
     parameters: list[Tensor]
+    states: list[dict[str, Tensor]]
     first: list[Tensor]
     second: list[Tensor]
     steps: list[Tensor]
@@ -45,7 +47,7 @@ class LeanAdam(Adam):
         updated = self._updated
         grads = [] if updated is None else [parameter.grad for parameter in updated.parameters]
         with torch.no_grad():
-            if updated is None or any(grad is None for grad in grads):
+            if updated is None or any(grad is None for grad in grads) or not self._is_current(updated):
                 super().step()
                 self._updated = self._collected()
             else:
@@ -72,12 +74,19 @@ class LeanAdam(Adam):
             maximize=False,
         )
 
+    def _is_current(self, updated: _Updated) -> bool:
+        """Return True if nobody has changed groups, parameters or their state since they were collected."""
+        group, *others = self.param_groups
+        if others or _is_special(group) or len(group["params"]) != len(updated.parameters):
+            return False
+        same = all(map(is_, group["params"], updated.parameters))
+        return same and all(map(is_, map(self.state.get, updated.parameters), updated.states))
+
     def _collected(self) -> _Updated | None:
         """Collect what the next steps update; None if they have to be torch's."""
         group, *others = self.param_groups
-        parameters = group["params"]
-        special = any(group[name] for name in ("amsgrad", "maximize", "capturable", "decoupled_weight_decay"))
-        if others or special or parameters[0].device.type != "cpu":
+        parameters = list(group["params"])
+        if others or _is_special(group) or parameters[0].device.type != "cpu":
             return None
         alike = len({(parameter.device, parameter.dtype) for parameter in parameters}) == 1
         if not alike or not all(self.state.get(parameter) for parameter in parameters):
@@ -88,24 +97,20 @@ class LeanAdam(Adam):
         for state, step in zip(states, steps, strict=True):
             state["step"] = step
         first, second = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
-        return _Updated(parameters, first, second, steps, taken)
+        return _Updated(parameters, states, first, second, steps, taken)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Remove the gradients, or set them to zero."""
-        if self._updated is None or not set_to_none:
+        if not set_to_none:
             super().zero_grad(set_to_none)
             return
-        for parameter in self._updated.parameters:
-            parameter.grad = None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters; the next step is torch's."""
-        self._updated = None
-        super().add_param_group(param_group)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:  # `load_state_dict` ends here
-        self._updated = None
-        super().__setstate__(state)
+def _is_special(group: dict[str, Any]) -> bool:
+    return any(group[name] for name in ("amsgrad", "maximize", "capturable", "decoupled_weight_decay"))
 
 
 def leave_compiler_out() -> None:

@@ -137,14 +137,14 @@ class Detector(pl.LightningModule):
         assert not isinstance(optimizer, list)
         assert not isinstance(counted, list)
         total, parts = batch.wave.new_zeros(()), batch.split(clips)
+        counter = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        counter.increment_by(len(parts) - 1)  # so that `trainer.global_step` counts all, of which Lightning sees one
         for part in parts:
             optimizer.zero_grad()
             loss = self.loss(part)
             loss.backward()
-            (counted if part is parts[-1] else optimizer).step()  # Lightning and its callbacks see the last one
+            (counted if part is parts[-1] else optimizer).step()
             total += loss.detach() * len(part.wave)
-        counter = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        counter.increment_by(len(parts) - 1)  # so that `trainer.global_step` counts all
         return total / len(batch.wave)
 
     def log_loss(self, name: str, loss: Tensor, batch: Batch) -> None:

@@ -22,7 +22,7 @@ BLOCKS = (
     (90, 45, (5, 2), (2, 1), (2, 0)),
 )
 WINDOWS_AT_ONCE = 64  # windows per forward pass in a loss: bounds the memory, about 20 MB each
-SCORED_AT_ONCE = 16  # likewise, by each thread when scoring
+SCORED_AT_ONCE = 5  # likewise, by each thread when scoring
 
 
 class ComplexSSL(HeadClassifier):

@@ -44,8 +44,6 @@ class TFgram(Classifier):
         lr: AdamW's learning rate at the beginning; it falls to a hundredth along a cosine.
     """
 
-    one_thread_per_batch = True
-
     def __init__(
         self,
         in_shape: tuple[int, int, int],

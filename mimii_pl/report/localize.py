@@ -21,7 +21,7 @@ STEPS = 4  # of the path over which gradients are averaged
 SWAP_BANDS = (0, 1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)  # edges of swapped bands, 1 = Nyquist
 SPANS = 8  # equal time spans of the clip that are swapped
 SWAPPED_AT_A_TIME = 8  # clips that are scored together: more do not fit into the caches of a processor
-PATIENCE = 20.0  # seconds that swapping may take for one clip
+PATIENCE = 20.0  # seconds that swapping may take for one clip, or for as many as are localized at a time
 
 
 def localizer(scorer: BaseScorer, number: int, usual: np.ndarray) -> Callable[[np.ndarray], Location | None]:
@@ -37,7 +37,7 @@ def localizer(scorer: BaseScorer, number: int, usual: np.ndarray) -> Callable[[n
         number: number of the machine ID.
         usual: int16 [M, T], clips of that machine ID with low scores.
     """
-    swaps = partial(_swaps, scorer, number, usual[0])
+    swaps = partial(_swaps, scorer, number, usual[0], PATIENCE * scorer.batches_at_once)
     if not isinstance(scorer, Scorer) or scorer.backend is not None:
         return swaps
     batch = scorer.batch(usual, np.full(len(usual), number))
@@ -87,10 +87,10 @@ def _smooth(amount: Tensor) -> Tensor:
     return F.avg_pool2d(amount, size, stride=1, padding=[length // 2 for length in size], count_include_pad=False)
 
 
-def _swaps(scorer: BaseScorer, number: int, usual: np.ndarray, wave: np.ndarray) -> Location | None:
+def _swaps(scorer: BaseScorer, number: int, usual: np.ndarray, patience: float, wave: np.ndarray) -> Location | None:
     started = time.perf_counter()
     own = scorer.score_waves(wave[None], np.full(1, number))[0]
-    if (time.perf_counter() - started) * (len(SWAP_BANDS) - 1) * SPANS > PATIENCE:
+    if (time.perf_counter() - started) * (len(SWAP_BANDS) - 1) * SPANS > patience:
         return None
     found = _swapped_features(scorer, own, wave, number, usual) if isinstance(scorer, Scorer) else None
     scores, edges = found or _swapped_waves(scorer, wave, number, usual)

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from support import world
 from torch import nn
 
@@ -152,6 +153,31 @@ def test_lean_adam_collects_again_after_a_group_is_added_and_takes_closures():
         take_steps(layers, optimizer, 3, seed=2)
         loss = optimizer.step(lambda layers=layers: layers(torch.ones(2, 3)).sum())
         both.append([loss.item(), *(weights.tolist() for weights in layers.parameters())])
+    assert both[0] == both[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one, _: one.state.clear(),
+        lambda one, layers: one.state.pop(layers[0].weight),
+        lambda one, layers: one.state.update({layers[3].bias: copy.deepcopy(one.state[layers[3].bias])}),
+        lambda one, _: one.param_groups[0]["params"].pop(),
+        lambda one, _: one.param_groups[0].update(maximize=True),
+        lambda one, layers: LightningOptimizer(one).add_param_group({"params": layers[4].parameters()}),
+    ],
+    ids=["state lost", "one state lost", "a state replaced", "a parameter less", "maximize", "group by Lightning"],
+)
+def test_lean_adam_notices_what_others_change(change):
+    both = []
+    for kind in (torch_adam, lean_adam):
+        layers = network()
+        optimizer = kind(layers[:4].parameters())
+        take_steps(layers, optimizer, 3, seed=1)
+        change(optimizer, layers)
+        take_steps(layers, optimizer, 3, seed=2)
+        states = [[value.tolist() for value in state.values()] for state in optimizer.state.values()]
+        both.append([states, *(weights.tolist() for weights in layers.parameters())])
     assert both[0] == both[1]
 
 

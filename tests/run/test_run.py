@@ -10,6 +10,7 @@ from html import unescape
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import soundfile
 import torch
 from support import world
@@ -22,7 +23,7 @@ from mimii_pl.core.run_dir import read_facts, write_facts
 from mimii_pl.report import cost
 from mimii_pl.report.tables import number
 from mimii_pl.rerun import resumed
-from mimii_pl.run import STEPS_PER_BATCH, build_detector, require_long_clips, run, shares_batches, step_macs
+from mimii_pl.run import STEP_HOOKS, STEPS_PER_BATCH, build_detector, require_long_clips, run, shares_batches, step_macs
 from mimii_pl.scoring.metrics import LEVEL
 from mimii_pl.scoring.results import per_machine_id, read_results
 from mimii_pl.scoring.sensitivity import read_sensitivity, sensitivity_of
@@ -290,12 +291,28 @@ def test_steps_that_share_a_batch_are_those_of_single_batches(root, tmp_path, mo
         "augmentation=noise",
     ],
 )
-def test_steps_share_no_batch_where_something_happens_between_them(root, tmp_path, option):
+def test_steps_share_no_batch_with_a_trainer_that_does_something_between_them(root, tmp_path, option):
     plain, special = (world.configured(root, "model=dense_ae", "trainer=cpu", *more) for more in ([], [option]))
     for cfg, expected in ((plain, True), (special, False)):
         data = world.data_of(cfg)
         cfg.run_dir = str(tmp_path)
         assert shares_batches(build(cfg.trainer), build_detector(cfg, data), data) is expected
+
+
+@pytest.mark.parametrize("hook", STEP_HOOKS)
+def test_steps_share_no_batch_where_somebody_looks_at_each(root, tmp_path, hook):
+    cfg = world.configured(root, "model=dense_ae", "trainer=cpu")
+    cfg.run_dir = str(tmp_path)
+    data, trainer = world.data_of(cfg), build(cfg.trainer)
+    detector = build_detector(cfg, data)
+    assert shares_batches(trainer, detector, data)
+    if hasattr(pl.Callback, hook):
+        watching = type("Watching", (pl.Callback,), {hook: lambda *_: None})
+        trainer.callbacks.append(watching())
+        assert not shares_batches(trainer, detector, data)
+        trainer.callbacks.pop()
+    detector.__class__ = type("Own", (type(detector),), {hook: lambda *_: None})
+    assert not shares_batches(trainer, detector, data)
 
 
 # --- threads ---------------------------------------------------------------------------------------------------------
