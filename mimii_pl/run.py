@@ -69,6 +69,7 @@ STEP_HOOKS = (  # of a detector or a callback, called for each step or changing 
     "on_before_zero_grad",
     "optimizer_step",
     "optimizer_zero_grad",
+    "training_step",
 )
 
 
@@ -330,28 +331,20 @@ def shares_batches(trainer: pl.Trainer, detector: Detector, data: MachineSounds)
 
     Batches are gathered, represented and reported by Lightning as a whole; the steps are those of single batches.
     """
-    own = type(detector)
-    plain = all(getattr(own, name) is getattr(Detector, name) for name in ("training_step", *STEP_HOOKS))
-    unseen = not any(
-        getattr(type(callback), name) is not getattr(pl.Callback, name)
-        for callback in trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
-        for name in STEP_HOOKS
-        if hasattr(pl.Callback, name)
-    )
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning does not declare it
+    watched = _has_step_hook(detector, Detector) or any(_has_step_hook(each, pl.Callback) for each in callbacks)
     whole_epochs = all(
         isinstance(share, float) and share == 1 for share in (trainer.limit_train_batches, trainer.val_check_interval)
     )
     one_device = isinstance(trainer.strategy, SingleDeviceStrategy) and trainer.precision != "16-mixed"
     alone = one_device and trainer.accumulate_grad_batches == 1 and not trainer.gradient_clip_val
-    return (
-        detector.small_steps
-        and plain
-        and unseen
-        and whole_epochs
-        and alone
-        and trainer.max_steps == -1
-        and not data.augmentation
-    )
+    plain = alone and whole_epochs and trainer.max_steps == -1 and not data.augmentation
+    return detector.small_steps and plain and not watched
+
+
+def _has_step_hook(one: object, base: type) -> bool:
+    """Return True if an object has a hook of `STEP_HOOKS` other than that of its base class."""
+    return any(getattr(type(one), name) is not getattr(base, name) for name in STEP_HOOKS if hasattr(base, name))
 
 
 def require_long_clips(detector: Detector, data: MachineSounds) -> float:

@@ -76,17 +76,16 @@ class LeanAdam(Adam):
 
     def _is_current(self, updated: _Updated) -> bool:
         """Return True if nobody has changed groups, parameters or their state since they were collected."""
-        group, *others = self.param_groups
-        if others or _is_special(group) or len(group["params"]) != len(updated.parameters):
+        parameters = self.param_groups[0]["params"]
+        if _is_special(self.param_groups) or len(parameters) != len(updated.parameters):
             return False
-        same = all(map(is_, group["params"], updated.parameters))
+        same = all(map(is_, parameters, updated.parameters))
         return same and all(map(is_, map(self.state.get, updated.parameters), updated.states))
 
     def _collected(self) -> _Updated | None:
         """Collect what the next steps update; None if they have to be torch's."""
-        group, *others = self.param_groups
-        parameters = list(group["params"])
-        if others or _is_special(group) or parameters[0].device.type != "cpu":
+        parameters = list(self.param_groups[0]["params"])
+        if _is_special(self.param_groups) or parameters[0].device.type != "cpu":
             return None
         alike = len({(parameter.device, parameter.dtype) for parameter in parameters}) == 1
         if not alike or not all(self.state.get(parameter) for parameter in parameters):
@@ -109,8 +108,9 @@ class LeanAdam(Adam):
                 parameter.grad = None
 
 
-def _is_special(group: dict[str, Any]) -> bool:
-    return any(group[name] for name in ("amsgrad", "maximize", "capturable", "decoupled_weight_decay"))
+def _is_special(groups: list[dict[str, Any]]) -> bool:
+    options = ("amsgrad", "maximize", "capturable", "decoupled_weight_decay")
+    return len(groups) > 1 or any(groups[0][name] for name in options)
 
 
 def leave_compiler_out() -> None:

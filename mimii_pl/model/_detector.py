@@ -46,7 +46,7 @@ class Detector(pl.LightningModule):
     trains_in_bfloat16 = False  # True if its training is faster so, on CPUs that have it too
     training_free = False  # True if there are no weights, and so no checkpoint to choose
     one_thread_per_batch = (
-        False  # True if several batches at a time, each by one thread, take less time than one by all
+        False  # True if batches take less time by a thread each than one by all, and computing changes nothing in it
     )
     exportable = True  # False if its score is no fixed sequence of operations on tensors
     uses_machine_id = False  # True if `score` depends on the machine ID
