@@ -33,7 +33,7 @@ from mimii_pl.core.run_dir import read_facts
 from mimii_pl.core.settings import prepare_process
 from mimii_pl.dataset import ClipRows, MachineSounds
 from mimii_pl.model._training_free import TrainingFree
-from mimii_pl.run import build_detector, open_data, train_detector
+from mimii_pl.run import build_detector, open_data
 from mimii_pl.scoring.diverse import Embedded, diverse_auc
 from mimii_pl.scoring.load_run import load_run
 from mimii_pl.scoring.metrics import arithmetic_mean, auc, pauc
@@ -43,6 +43,7 @@ from mimii_pl.scoring.scorer import Scorer
 from mimii_pl.scoring.sensitivity import Noticed, measure_sensitivity, sensitivity_of
 from mimii_pl.tracking.description import describe_run
 from mimii_pl.tracking.logger import Recorder
+from mimii_pl.training import train_detector
 
 FOLDS, LIMIT = 5, 64
 QUIET = ["logger=none", "trainer=cpu", "report=brief", "efficiency.seconds=0", "threads=1"]

@@ -19,7 +19,7 @@ from mimii_pl.core.config import build
 from mimii_pl.core.settings import quiet_lightning
 from mimii_pl.features.log_mel import LogMel
 from mimii_pl.features.stft import STFT
-from mimii_pl.run import STEPS_PER_BATCH
+from mimii_pl.training import STEPS_PER_BATCH
 
 DEVICE = DEVICES[-1]
 SMALL = DEVICE == "cpu"

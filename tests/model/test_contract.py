@@ -16,9 +16,10 @@ from mimii_pl.model import Detector
 from mimii_pl.model._estimator_classifier import EstimatorClassifier
 from mimii_pl.model._training_free import TrainingFree
 from mimii_pl.report.localize import localizer
-from mimii_pl.run import build_detector, require_long_clips, run, train_detector
+from mimii_pl.run import build_detector, run
 from mimii_pl.scoring.results import read_results
 from mimii_pl.scoring.scorer import Scorer
+from mimii_pl.training import require_long_clips, train_detector
 
 NAMES = sorted(file.stem for file in CONF.joinpath("model").glob("[!_]*.yaml"))
 CLASSIFIERS = [name for name in NAMES if "_classifier" in CONF.joinpath(f"model/{name}.yaml").read_text()]

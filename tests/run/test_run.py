@@ -23,10 +23,11 @@ from mimii_pl.core.run_dir import read_facts, write_facts
 from mimii_pl.report import cost
 from mimii_pl.report.tables import number
 from mimii_pl.rerun import resumed
-from mimii_pl.run import STEP_HOOKS, STEPS_PER_BATCH, build_detector, require_long_clips, run, shares_batches, step_macs
+from mimii_pl.run import build_detector, run
 from mimii_pl.scoring.metrics import LEVEL
 from mimii_pl.scoring.results import per_machine_id, read_results
 from mimii_pl.scoring.sensitivity import read_sensitivity, sensitivity_of
+from mimii_pl.training import STEP_HOOKS, STEPS_PER_BATCH, require_long_clips, shares_batches, step_macs
 
 ROOT = CONF.parent
 
@@ -267,7 +268,7 @@ def test_steps_that_share_a_batch_are_those_of_single_batches(root, tmp_path, mo
     checkpoints = []
     for shared in (True, False):
         if not shared:
-            monkeypatch.setattr("mimii_pl.run.shares_batches", lambda *_: False)
+            monkeypatch.setattr("mimii_pl.training.shares_batches", lambda *_: False)
         run(world.configured(root, *options), tmp_path / f"{shared}")
         checkpoints.append(torch.load(tmp_path / f"{shared}" / "checkpoints" / "last.ckpt", weights_only=True))
     together, single = checkpoints
