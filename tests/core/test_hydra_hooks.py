@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from mimii_pl.core.config import compose
+
 CODE = """
 import os, sys
 if sys.argv[1] == "ours":
@@ -94,3 +96,13 @@ def test_a_command_does_what_hydra_does_with_it(done, arguments):
     assert ours == theirs
     assert ours
     assert COMPOSITIONS[arguments] in (None, composed)
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path):
+    file = tmp_path / "threshold" / "mine.yaml"
+    file.parent.mkdir()
+    for value in (1, 22, 333):  # sizes differ, as times may be those of one tick
+        file.write_text(f"value: {value}\n")
+        first, second = (compose(["threshold=mine"], config_dir=str(tmp_path)) for _ in range(2))
+        first.threshold.value = 0
+        assert second.threshold.value == value
