@@ -1,7 +1,7 @@
 """The base of back ends that wrap a scikit-learn estimator, stored by skops: no pickle, known types only."""
 
 from collections.abc import Collection
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,6 @@ class Estimator(BackEnd):
     def __init__(self, *, scale: bool = True, **fitting: Any) -> None:
         super().__init__(**fitting)
         self.scale = scale
-        self.loaded: dict[int, Any] = {}  # estimators by the identity of their part, each loaded once
 
     @property
     def types(self) -> Collection[str]:
@@ -38,25 +37,16 @@ class Estimator(BackEnd):
         """Compute the anomaly scores [n] of embeddings [n, D]."""
         return -estimator.score_samples(x)
 
-    def unfitted(self) -> Self:
-        other = super().unfitted()
-        other.loaded = {}
-        return other
-
-    def fit_parts(self, *clips: Any, **options: Any) -> None:
-        self.loaded.clear()
-        super().fit_parts(*clips, **options)
-
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        self.loaded.clear()
-        super().load_state_dict(state)
+    def state_dict(self) -> dict[str, np.ndarray]:
+        for part in self.parts.values():
+            if "estimator" in part and "skops" not in part:  # those of cross-fitting are never stored, which takes long
+                part["skops"] = dump_estimator(part["estimator"], f"back end {self.name}", self.types)
+        return {key: array for key, array in super().state_dict().items() if not key.endswith(".estimator")}
 
     def fit_one(self, x: np.ndarray) -> dict[str, np.ndarray]:
         mean, std = x.mean(axis=0), x.std(axis=0)
         part = {"mean": mean, "std": np.where(std > 0, std, 1)} if self.scale else {}
-        estimator = self.make(len(x)).fit(self._scaled(part, x))
-        part["skops"] = dump_estimator(estimator, f"back end {self.name}", self.types)
-        return part
+        return part | {"estimator": self.make(len(x)).fit(self._scaled(part, x))}
 
     def score_one(self, part: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         return self.anomaly(self._estimator(part), self._scaled(part, x))
@@ -66,6 +56,6 @@ class Estimator(BackEnd):
         return (x - part["mean"]) / part["std"] if self.scale else x
 
     def _estimator(self, part: dict[str, np.ndarray]) -> Any:
-        if id(part) not in self.loaded:
-            self.loaded[id(part)] = load_estimator(part["skops"], f"back end {self.name}", self.types)
-        return self.loaded[id(part)]
+        if "estimator" not in part:
+            part["estimator"] = load_estimator(part["skops"], f"back end {self.name}", self.types)
+        return part["estimator"]

@@ -22,8 +22,7 @@ def clips(n=80, dimensions=6):
 
 def stored(backend):
     """The bytes of every estimator of a fitted back end."""
-    members = getattr(backend, "members", {"": backend}).values()
-    return [part["skops"] for member in members for part in member.parts.values() if "skops" in part]
+    return [array for key, array in backend.state_dict().items() if key.endswith(".skops")]
 
 
 def types_of(data):
