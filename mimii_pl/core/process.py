@@ -29,6 +29,7 @@ PRELOADED = [
     "mimii_pl.core.lean_lightning",
     "torch",
     "scipy.signal",
+    "pydantic.type_adapter",
     "mimii_pl.rerun",
 ]
 PRELOADED_WITH_MLFLOW = "mlflow.store.tracking.sqlalchemy_store"
