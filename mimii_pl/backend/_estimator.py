@@ -1,4 +1,7 @@
-"""The base of back ends that wrap a scikit-learn estimator, stored by skops: no pickle, known types only."""
+"""The base of back ends that wrap a scikit-learn estimator, stored by skops: no pickle, known types only.
+
+A part holds its estimator; where the back end is stored, the bytes of its skops file stand for it.
+"""
 
 from collections.abc import Collection
 from typing import Any
@@ -43,7 +46,7 @@ class Estimator(BackEnd):
                 part["skops"] = dump_estimator(part["estimator"], f"back end {self.name}", self.types)
         return {key: array for key, array in super().state_dict().items() if not key.endswith(".estimator")}
 
-    def fit_one(self, x: np.ndarray) -> dict[str, np.ndarray]:
+    def fit_one(self, x: np.ndarray) -> dict[str, Any]:
         mean, std = x.mean(axis=0), x.std(axis=0)
         part = {"mean": mean, "std": np.where(std > 0, std, 1)} if self.scale else {}
         return part | {"estimator": self.make(len(x)).fit(self._scaled(part, x))}

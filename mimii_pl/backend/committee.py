@@ -142,6 +142,6 @@ def default_members() -> dict[str, BackEnd | None]:
 
 def _covers(earlier: BackEnd, member: BackEnd) -> bool:
     """Return True if a member judges as an earlier one does; neither is fitted."""
-    ignored = ("parts", "device", "views", "loaded", "per_id", "least")
+    ignored = ("parts", "device", "views", "per_id", "least")
     one, other = ({name: x for name, x in vars(end).items() if name not in ignored} for end in (earlier, member))
     return type(earlier) is type(member) and one == other and earlier.per_id in ("both", member.per_id)

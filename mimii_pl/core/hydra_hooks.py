@@ -68,14 +68,15 @@ def _read_files_once() -> None:
     """Let configurations be composed of files that this process has read already, in three quarters of the time."""
     source: Any = SourcesRegistry.instance().resolve("file")
     load = source.load_config
-    read: dict[tuple[str, str, str, int, int], ConfigResult] = {}
+    read: dict[tuple[str | int, ...], ConfigResult] = {}
 
     def load_config(self: Any, config_path: str) -> ConfigResult:
         try:
-            status = os.stat(Path(self.path.removeprefix("file://"), self._normalize_file_name(config_path)))
+            status = os.stat(Path(self.path, self._normalize_file_name(config_path)))
         except OSError:
             return load(self, config_path)  # which says what is wrong
-        key = self.provider, self.path, config_path, status.st_mtime_ns, status.st_size
+        file = status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
+        key = self.provider, self.path, config_path, *file
         if key not in read:
             read[key] = load(self, config_path)
         return copy.deepcopy(read[key])  # Hydra changes it

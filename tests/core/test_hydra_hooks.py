@@ -101,8 +101,10 @@ def test_a_command_does_what_hydra_does_with_it(done, arguments):
 def test_a_file_that_has_changed_is_read_again(tmp_path):
     file = tmp_path / "threshold" / "mine.yaml"
     file.parent.mkdir()
-    for value in (1, 22, 333):  # sizes differ, as times may be those of one tick
-        file.write_text(f"value: {value}\n")
+    for value in range(1, 4):
+        (tmp_path / "new").write_text(f"value: {value}\n")
+        os.utime(tmp_path / "new", (1e9, 1e9))  # as that of a file that is copied with its time, of the same size
+        (tmp_path / "new").replace(file)
         first, second = (compose(["threshold=mine"], config_dir=str(tmp_path)) for _ in range(2))
         first.threshold.value = 0
         assert second.threshold.value == value
