@@ -1,7 +1,6 @@
 """All changes to Hydra's behavior, in one place. Import this module before Hydra composes anything."""
 
 import copy
-import os
 import pkgutil
 import re
 import sys
@@ -72,7 +71,7 @@ def _read_files_once() -> None:
 
     def load_config(self: Any, config_path: str) -> ConfigResult:
         try:
-            status = os.stat(Path(self.path, self._normalize_file_name(config_path)))
+            status = Path(self.path, self._normalize_file_name(config_path)).stat()
         except OSError:
             return load(self, config_path)  # which says what is wrong
         file = status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
